@@ -1,0 +1,230 @@
+"""Every error, with what it means for the mail or the run.
+
+One branch per outside party, one leaf per *reaction*. The docstring is the default message, written to the
+operator: what happened, what to do. Foreign exceptions are translated once, at the adapter's edge; nobody
+decides by the words of a message. `lifecycle.IllegalTransition` stands outside on purpose: it is a bug.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import ClassVar
+
+from backfill.lifecycle import Disposition, ExitCode
+from backfill.verdict import Usage
+
+
+class BackfillError(Exception):
+    """Something went wrong that backfill knows how to name."""
+
+    disposition: ClassVar[Disposition] = Disposition.HALT
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
+    #: Machine word for an item's `reason` column and the report, e.g. "unreadable". Instances may narrow it.
+    reason: str = "error"
+
+    def __init__(self, message: str | None = None, *, reason: str | None = None) -> None:
+        super().__init__(message or " ".join((inspect.getdoc(type(self)) or type(self).__name__).split()))
+        if reason is not None:
+            self.reason = reason
+
+
+# ── the operator's own input ─────────────────────────────────────────────────────────────────────────────
+
+
+class ConfigError(BackfillError):
+    """The configuration or the command line does not make sense; nothing was started."""
+
+    exit_code = ExitCode.USAGE
+    reason = "config"
+
+
+class Declined(ConfigError):
+    """The question was answered with no, or nobody was there to answer it; nothing was started."""
+
+    reason = "declined"
+
+
+# ── the ledger ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class LedgerError(BackfillError):
+    """The ledger database cannot be used."""
+
+    reason = "ledger"
+
+
+class SchemaOutdated(LedgerError):
+    """The ledger was written by another version of backfill; upgrade the older of the two."""
+
+    exit_code = ExitCode.USAGE
+
+
+class LedgerUnusable(LedgerError):
+    """The ledger cannot be read or written: disk full, no permission, or damaged. Nothing was lost."""
+
+    exit_code = ExitCode.UNUSABLE_DISK
+
+
+class LedgerHeld(LedgerError):
+    """Another backfill command is writing to this ledger; wait for it to end."""
+
+    exit_code = ExitCode.HELD
+
+
+class ClaimLost(LedgerError):
+    """The item's claim was taken over by another run; this run's answer is late."""
+
+    disposition = Disposition.DROP
+
+
+# ── the mail server ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class MailError(BackfillError):
+    """The mail server did something that backfill cannot work with."""
+
+    reason = "mail"
+
+
+class CredentialsRefused(MailError):
+    """The mail server refused the credentials; check username, password (or app password) and auth."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class FolderUnknown(MailError):
+    """The mail server has no such folder; `backfill folders` lists those it has."""
+
+    exit_code = ExitCode.USAGE
+    reason = "folder_unknown"
+
+
+class ServerUnavailable(MailError):
+    """The mail server cannot be reached or asks for patience; nothing is lost, run again later."""
+
+    disposition = Disposition.RELEASE
+    exit_code = ExitCode.UNREACHABLE
+    reason = "server_unavailable"
+
+    def __init__(self, message: str | None = None, *, wait_s: float | None = None) -> None:
+        """`wait_s`: what the server asked for, in seconds; None when it named no time."""
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class MailboxChanged(MailError):
+    """The folder's UIDVALIDITY is another one: its UIDs name other mails now. It is planned anew."""
+
+    disposition = Disposition.REPLAN
+    reason = "uidvalidity_changed"
+
+
+class MessageGone(MailError):
+    """The mail is gone from the server."""
+
+    disposition = Disposition.VANISH
+    reason = "vanished"
+
+
+class MessageUnreadable(MailError):
+    """The server lists the mail but does not give it out, or it cannot be taken apart."""
+
+    disposition = Disposition.RETRY
+    reason = "unreadable"
+
+
+# ── the classifier ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class ClassifierError(BackfillError):
+    """The classifier gave no verdict."""
+
+    reason = "classifier"
+
+    #: HTTP status of the answer, None when there was none.
+    http_status: int | None = None
+    #: What the API says that the call cost all the same; None when it says nothing, which is not nothing.
+    usage: Usage | None = None
+
+
+class KeyRefused(ClassifierError):
+    """The API refused the key, or the account has no credit left; check the key and the account."""
+
+    exit_code = ExitCode.REFUSED
+    reason = "key_refused"
+
+
+class ModelUnknown(ClassifierError):
+    """The API does not know the model, or offers no endpoint for it under these privacy settings."""
+
+    exit_code = ExitCode.REFUSED
+    reason = "model_unknown"
+
+
+class RateLimited(ClassifierError):
+    """The API asks for patience (429); the wait is shared by all calls."""
+
+    disposition = Disposition.RELEASE
+    exit_code = ExitCode.STOPPED_EARLY
+    reason = "rate_limited"
+
+    def __init__(self, message: str | None = None, *, wait_s: float | None = None) -> None:
+        """`wait_s`: the provider's Retry-After in seconds; None when it named no time."""
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class ServiceUnavailable(ClassifierError):
+    """The API cannot be reached or is failing; nothing is lost, run again later."""
+
+    disposition = Disposition.RELEASE
+    exit_code = ExitCode.UNREACHABLE
+    reason = "service_unavailable"
+
+    def __init__(self, message: str | None = None, *, wait_s: float | None = None) -> None:
+        """`wait_s`: the provider's Retry-After in seconds; None when it named no time."""
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class AnswerUnusable(ClassifierError):
+    """The API answered, but not with a valid verdict."""
+
+    disposition = Disposition.RETRY
+    reason = "answer_unusable"
+
+
+class MessageRefused(ClassifierError):
+    """The API will not judge this mail."""
+
+    disposition = Disposition.FAIL
+    reason = "refused"
+
+
+class BudgetReached(BackfillError):
+    """The budget is spent; raise it, or run again when it is renewed."""
+
+    exit_code = ExitCode.BUDGET
+    reason = "budget"
+
+
+# ── the effects ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class EffectError(BackfillError):
+    """An output could not be written."""
+
+    reason = "effect"
+
+
+class EffectUnavailable(EffectError):
+    """An output cannot be written at all (disk full, no permission); verdicts are safe, run again."""
+
+    exit_code = ExitCode.UNUSABLE_DISK
+
+
+class EffectRefused(EffectError):
+    """An output refuses this one mail."""
+
+    disposition = Disposition.RETRY
+    reason = "effect_refused"

@@ -1,0 +1,126 @@
+"""The state machine, as data: what an item, a job, a run and an attempt can be, and what may follow what.
+
+Status says what has been *achieved*; who is busy with an item is the claim's matter, and who is alive is the
+held lock's. An edge that is not listed here is a bug: it raises `IllegalTransition`, which nobody catches.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Final
+
+
+class ItemStatus(StrEnum):
+    """What has been achieved for one message of a job."""
+
+    PENDING = "pending"  # planned, no verdict yet
+    CLASSIFIED = "classified"  # the verdict is committed, effects are outstanding
+    DONE = "done"  # every configured effect has a receipt
+    FAILED = "failed"  # refused for good, or failures exhausted; `retry` takes it up again
+    SKIPPED = "skipped"  # excluded by a rule, which is the reason
+    VANISHED = "vanished"  # a search in a fresh session proved that it is gone from the server
+
+
+OPEN: Final = frozenset({ItemStatus.PENDING, ItemStatus.CLASSIFIED})
+FINAL: Final = frozenset(ItemStatus) - OPEN
+
+Edge = tuple[ItemStatus | None, ItemStatus]
+
+#: Every allowed edge with the sentence that explains it. `None` is "not in the ledger yet".
+TRANSITIONS: Final[dict[Edge, str]] = {
+    (None, ItemStatus.PENDING): "planned",
+    (ItemStatus.PENDING, ItemStatus.CLASSIFIED): "verdict recorded: asked, or known already",
+    (ItemStatus.PENDING, ItemStatus.SKIPPED): "excluded by a rule, which is the reason",
+    (ItemStatus.PENDING, ItemStatus.VANISHED): "a search in a fresh session says it is gone",
+    (ItemStatus.PENDING, ItemStatus.FAILED): "refused for good, or failures exhausted",
+    (ItemStatus.CLASSIFIED, ItemStatus.DONE): "every configured effect has a receipt",
+    (ItemStatus.CLASSIFIED, ItemStatus.VANISHED): "expunged before its effects were applied",
+    (ItemStatus.CLASSIFIED, ItemStatus.FAILED): "an effect refuses this mail; the verdict is kept",
+    (ItemStatus.FAILED, ItemStatus.PENDING): "retry, without a verdict",
+    (ItemStatus.FAILED, ItemStatus.CLASSIFIED): "retry, with a verdict: no second call is made",
+    (ItemStatus.VANISHED, ItemStatus.PENDING): "found again by verify --repair or retry --reason vanished",
+    (
+        ItemStatus.DONE,
+        ItemStatus.CLASSIFIED,
+    ): "an effect was added, thresholds changed, or the job was undone",
+}
+
+
+class IllegalTransition(RuntimeError):
+    """An edge outside `TRANSITIONS` was asked for. This is a bug in backfill, never the mail's fault."""
+
+
+def check_transition(before: ItemStatus | None, after: ItemStatus) -> None:
+    """Raise `IllegalTransition` unless the edge is listed."""
+    if (before, after) not in TRANSITIONS:
+        raise IllegalTransition(f"{before or '(none)'} -> {after}")
+
+
+class Disposition(StrEnum):
+    """What an error means: for the item it befell, or for the run as a whole."""
+
+    RETRY = "retry"  # the mail is at fault: postponed, counted, failed when its failures are exhausted
+    RELEASE = "release"  # the world is at fault: given back, not counted
+    SKIP = "skip"  # a rule excludes the mail
+    VANISH = "vanish"  # the mail is proved to be gone
+    FAIL = "fail"  # refused for good
+    DROP = "drop"  # this run no longer holds the claim: nothing may be written
+    HALT = "halt"  # the run cannot go on; everything claimed is given back
+    REPLAN = "replan"  # the folder has a new UIDVALIDITY: close the epoch, plan the folder anew
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    PLANNING = "planning"  # some folder is not fully planned
+    OPEN = "open"  # planned, work left
+    PAUSED = "paused"  # waits for the operator, with the reason
+    DONE = "done"  # every item is final and every effect has its receipt
+    CANCELLED = "cancelled"  # given up by the operator; what was achieved stays
+    UNDONE = "undone"  # its effects were taken back
+
+
+UNFINISHED: Final = frozenset({JobState.PLANNING, JobState.OPEN, JobState.PAUSED})
+
+
+class RunOutcome(StrEnum):
+    """How one process's work on a job ended."""
+
+    FINISHED = "finished"  # nothing is left
+    CAPPED = "capped"  # --max-emails reached
+    INTERRUPTED = "interrupted"  # a signal, or everything left is due later
+    HALTED = "halted"  # an error stopped the run; the reason stands beside it
+    LOST = "lost"  # the process died; a successor found its lock free
+
+
+class AttemptOutcome(StrEnum):
+    """What became of one call to a metered classifier."""
+
+    OPEN = "open"  # intended; the answer is not known (yet)
+    OK = "ok"  # answered with a valid verdict
+    LATE = "late"  # a valid answer that came after another had won: only its cost counts
+    RATE_LIMITED = "rate_limited"  # 429: not the mail's fault
+    UNAVAILABLE = "unavailable"  # the service was down, or the line broke
+    UNUSABLE = "unusable"  # an answer that is no verdict
+    REFUSED = "refused"  # the service will not judge this mail
+    HALTED = "halted"  # refused for a reason that stops the run: key, credit, model
+    UNSENT = "unsent"  # a stop came before the request was sent: never a call
+    UNKNOWN = "unknown"  # its run died with the call in flight; it may have cost
+
+
+class ExitCode(IntEnum):
+    """The command line's exit codes (a contract)."""
+
+    OK = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    UNREACHABLE = 4
+    BUDGET = 5
+    HELD = 6
+    DIFFERENCE = 7
+    BUG = 70
+    UNUSABLE_DISK = 74
+    STOPPED_EARLY = 75
+    KILLED_INT = 130
+    KILLED_TERM = 143

@@ -1,0 +1,104 @@
+"""What a mail is to us: where it lies, what a classifier is shown of it, and the key of that content.
+
+`message_key` is the hash of what is shown, not of where the mail lies: the same mail under another label, in
+another folder or after a UIDVALIDITY change is the same question, and a forged Message-ID borrows nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MailboxKey:
+    """One epoch of a folder: the only scope in which a UID names a mail (RFC 9051 §2.3.1.1)."""
+
+    account: str
+    folder: str
+    uidvalidity: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MessageRef:
+    """A mail's address."""
+
+    mailbox: MailboxKey
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What is known of an attachment without fetching it."""
+
+    name: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class MisleadingLink:
+    """A link whose text names one host while it leads to another."""
+
+    shown_host: str
+    real_host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a classifier is shown of a mail. Everything here is hostile input: decoded, bounded, not trusted.
+
+    All strings are decoded to str, stripped of control and invisible characters, and on one line, but for
+    `body`, which keeps its line breaks and is cut to `max_body_chars` characters.
+    """
+
+    subject: str = ""
+    sender: str = ""  # "Display Name <address>", as the From header has it
+    to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
+    reply_to: str = ""
+    date: str = ""  # the Date header's calendar time, ISO 8601 with its own offset; "" when absent or broken
+    addressed_to_owner: bool | None = None  # is the account's address in To or Cc; None when it is not known
+    is_reply: bool = False  # In-Reply-To or References present
+    list_id: str = ""
+    has_unsubscribe: bool = False  # List-Unsubscribe present
+    precedence: str = ""  # bulk, list, junk, … in lower case
+    auto_submitted: str = ""  # RFC 3834; "" and "no" mean a person wrote it
+    authentication: tuple[tuple[str, str], ...] = ()  # (("dkim", "pass"), ("spf", "fail"), …), sorted
+    marked_spam: bool | None = None  # the receiving server's own X-Spam-Flag; None when it gave none
+    attachments: tuple[Attachment, ...] = ()
+    link_hosts: tuple[str, ...] = ()  # distinct, in order of appearance, bounded
+    misleading_links: tuple[MisleadingLink, ...] = ()
+    body: str = ""
+    truncated: bool = False  # the body was longer than what is shown
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One fetched mail."""
+
+    ref: MessageRef
+    content: Content
+    flags: frozenset[str]  # as the server listed them when it was fetched
+    received_at: datetime | None  # INTERNALDATE, UTC
+    sent_at: datetime | None  # Date header, UTC; None when absent or broken
+    size: int  # RFC822.SIZE in bytes
+    message_id: str = ""  # for people and notes; never used to identify a mail
+
+    @property
+    def key(self) -> str:
+        """The content's `message_key`."""
+        return message_key(self.content)
+
+
+def message_key(content: Content) -> str:
+    """SHA-256 (hex) over the canonical JSON of everything that a classifier is shown."""
+    canonical = json.dumps(
+        {name: getattr(content, name) for name in Content.__slots__},
+        default=lambda value: [getattr(value, name) for name in type(value).__slots__],
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=True,  # also keeps lone surrogates encodable
+    )
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()

@@ -1,0 +1,204 @@
+"""The sockets: everything that the spine needs from the world, on one page.
+
+Each is a Protocol with a contract test in `tests/contract/`; a fake may stand in for the real thing only when
+it passes the same suite. The ledger has no socket here: it is always the real one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Protocol
+
+from backfill.errors import BackfillError, MailError
+from backfill.message import MailboxKey, Message, MessageRef
+from backfill.selection import Selection
+from backfill.verdict import Answer, Label, Verdict
+
+# ── reading mail ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder as the server lists it. `name` is decoded (not modified UTF-7)."""
+
+    name: str
+    special_use: frozenset[str] = frozenset()  # RFC 6154, e.g. {"\\All"}
+    is_selectable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxState:
+    """What EXAMINE said."""
+
+    key: MailboxKey
+    exists: int
+    uid_next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """A mail that the selection names. `skip_rule` is None, or the rule by which it is not processed."""
+
+    uid: int
+    skip_rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unfetched:
+    """A mail that was asked for and did not come, with the error that says why and what to do."""
+
+    ref: MessageRef
+    error: MailError
+
+
+class MailSource(Protocol):
+    """Reads mail and changes nothing: EXAMINE, BODY.PEEK. One connection, used by one thread.
+
+    Every method may raise `ServerUnavailable`, `CredentialsRefused`; those that take a mailbox also
+    `MailboxChanged` and `FolderUnknown`. A broken connection is renewed by the next call.
+    """
+
+    def list_folders(self) -> list[Folder]: ...
+
+    def examine(self, folder: str) -> MailboxState: ...
+
+    def survey(self, mailbox: MailboxKey, low: int, high: int, selection: Selection) -> list[Surveyed]:
+        """The mails with low <= UID <= high that the selection names, by UID, each once."""
+        ...
+
+    def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
+        """Each of `uids` exactly once, in any order. What does not come is `Unfetched`, never left out."""
+        ...
+
+    def close(self) -> None: ...
+
+
+# ── marking mail ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class MailMarker(Protocol):
+    """Sets and removes keywords, on a connection of its own; compares UIDVALIDITY before every STORE."""
+
+    def permitted(self, mailbox: MailboxKey, keywords: Iterable[str]) -> frozenset[str]:
+        """Those of `keywords` that PERMANENTFLAGS allows to be kept (RFC 9051 §7.1)."""
+        ...
+
+    def add(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
+        """STORE +FLAGS.SILENT; the UIDs that a SEARCH afterwards proves to bear the keyword."""
+        ...
+
+    def remove(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
+        """STORE -FLAGS.SILENT; the UIDs that a SEARCH afterwards proves not to bear the keyword."""
+        ...
+
+    def close(self) -> None: ...
+
+
+# ── judging mail ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Everything that could change a verdict: model, prompt, schema, truncation, sampling. Never URL or key."""
+
+    parts: dict[str, Any] = field(hash=False)
+    prompt: str = ""  # whole, kept with the job; line endings normalised by `digest`
+
+    def canonical(self) -> str:
+        """JSON of `parts`, sorted keys: what the job row keeps and a near miss is explained with."""
+        return json.dumps(self.parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    def digest(self) -> str:
+        """SHA-256 (hex). Line endings, trailing blanks and the order of keys make no difference."""
+        prompt = "\n".join(line.rstrip() for line in self.prompt.splitlines()).strip()
+        return sha256(f"{self.canonical()}\n{prompt}".encode()).hexdigest()
+
+
+class Classifier(Protocol):
+    """Judges one mail. Thread-safe."""
+
+    @property
+    def fingerprint(self) -> Fingerprint: ...
+
+    @property
+    def is_metered(self) -> bool:
+        """Do its calls cost? Only then: throttle slots, attempt rows, budget, the payment question."""
+        ...
+
+    def classify(self, message: Message) -> Answer:
+        """Judge. A metered classifier makes exactly one request; retries are the executor's.
+
+        Raises a `ClassifierError`; its class says what happens next.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+# ── bringing verdicts into the world ─────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A mail with its committed verdict, as an effect gets it."""
+
+    ref: MessageRef
+    verdict: Verdict
+    labels: tuple[Label, ...]
+    flags_before: frozenset[str]
+    message: Message | None  # None unless the effect says `needs_message`
+
+
+class ReceiptState(StrEnum):
+    """What an effect's receipt says."""
+
+    APPLIED = "applied"
+    NOT_APPLICABLE = "not_applicable"  # the world does not offer it (no such PERMANENTFLAGS); the detail says why
+    FOREIGN = "foreign"  # a file with other bytes than ours stood there and was left alone
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that an effect was brought about, and what undoing it needs. `detail` is small JSON."""
+
+    ref: MessageRef
+    effect: str
+    state: ReceiptState
+    detail: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Unapplied:
+    """An effect that could not be brought about for one mail, with the error that says what to do."""
+
+    ref: MessageRef
+    effect: str
+    error: BackfillError
+
+
+class Effect(Protocol):
+    """One output. Applying it twice leaves the same keyword, the same file, the same bytes."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs_message(self) -> bool: ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many mails of one mailbox are worth waiting for; 1 means at once."""
+        ...
+
+    def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
+        """Bring the effect about; each of `mails` is answered exactly once. All lie in one mailbox.
+
+        Raises what concerns all of them: `EffectUnavailable`, `ServerUnavailable`, `MailboxChanged`.
+        """
+        ...
+
+    def close(self) -> None: ...

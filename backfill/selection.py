@@ -1,0 +1,84 @@
+"""Which mails a job is about, and the canonical form that makes two selections the same job.
+
+Folder names are literal here: patterns are resolved when the selection is made, against the folders that the
+server has at that moment, so that a stored job means tomorrow what it means today.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+from backfill.errors import ConfigError
+
+
+class DateField(StrEnum):
+    """Which date of a mail a date range means."""
+
+    SENT = "sent"  # the Date header's calendar day as written; falls back to received
+    RECEIVED = "received"  # INTERNALDATE's calendar day as the server writes it
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Folders, dates and search criteria of a job. Dates are calendar days and both ends are included."""
+
+    folders: tuple[str, ...] = ("INBOX",)
+    start_date: date | None = None
+    end_date: date | None = None
+    date_field: DateField = DateField.SENT
+    search: str | None = None  # raw IMAP criteria of the operator, ASCII, one line
+    force_reprocess: bool = True  # False: mail that bears the processed keyword is skipped
+
+    def __post_init__(self) -> None:
+        if not self.folders:
+            raise ConfigError("No folder is selected; name one with --folder.")
+        if self.start_date and self.end_date and self.start_date > self.end_date:
+            raise ConfigError(f"The start date {self.start_date} is after the end date {self.end_date}; swap them.")
+        if self.search is not None and not (self.search.isascii() and self.search.isprintable()):
+            raise ConfigError("--search takes IMAP criteria on one line in ASCII, e.g. 'FROM bob LARGER 1000'.")
+
+    def canonical(self) -> str:
+        """JSON with sorted keys: equal for equal selections, whatever the order in which folders were named."""
+        fields: dict[str, Any] = asdict(self)
+        fields["folders"] = sorted(set(self.folders))
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), default=str)
+
+    @classmethod
+    def from_canonical(cls, text: str) -> Selection:
+        """The selection that `canonical` wrote. Raises `ConfigError` for a key this version does not know."""
+        fields = json.loads(text)
+        try:
+            return cls(
+                folders=tuple(fields.pop("folders")),
+                start_date=_day(fields.pop("start_date")),
+                end_date=_day(fields.pop("end_date")),
+                date_field=DateField(fields.pop("date_field")),
+                search=fields.pop("search"),
+                force_reprocess=fields.pop("force_reprocess"),
+                **fields,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"The ledger holds a selection of another version of backfill: {error}") from error
+
+    def differences(self, other: Selection) -> list[str]:
+        """Field by field, for people: `end_date: 2024-12-31 -> None`."""
+        return [
+            f"{name}: {getattr(self, name)} -> {getattr(other, name)}"
+            for name in self.__slots__
+            if getattr(self, name) != getattr(other, name)
+        ]
+
+
+def job_key(account: str, selection: Selection, fingerprint: str, *, dry_run: bool, generation: int = 0) -> str:
+    """SHA-256 (hex) of what makes a job the same job. Cap, order, rate and effects are not in it."""
+    parts = (account, selection.canonical(), fingerprint, "dry" if dry_run else "real", str(generation))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _day(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)

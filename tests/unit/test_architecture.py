@@ -1,0 +1,344 @@
+"""The walls of the house, held by reading every module's imports: who may know whom, and which library lives where.
+
+A rule yields what breaks it. Each rule is tried on the whole code, and on a breach of its own that it must notice.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# ── the house ────────────────────────────────────────────────────────────────────────────────────────────
+
+VALUES = {"message", "selection", "verdict", "lifecycle", "errors", "clock", "ports"}
+ADAPTERS = {"mail", "classifiers", "effects"}
+STORY = {"identity", "planner", "throttle", "executor", "export", "report"}
+ROOF = {"settings", "scaffold", "progress", "logs", "engines", "wiring", "processor", "demo", "cli", "__init__", "__main__"}
+
+#: From the ground up: a module imports from its own floor and from those below.
+FLOORS = (VALUES, {"resources"}, {"ledger"} | ADAPTERS, STORY, ROOF)
+#: The only ones who know the adapters: the composition root, and the faces that put up and tear down what they show.
+KNOW_THE_ADAPTERS = {"wiring", "demo", "cli"}
+
+#: Libraries with one home; whoever else needs one asks the home's own names.
+HOMES = {
+    "sqlalchemy": {"ledger", "migrations"},
+    "alembic": {"ledger", "migrations"},
+    "sqlite3": {"ledger"},
+    "psycopg": {"ledger"},
+    "imapclient": {"mail"},
+    "imaplib": {"mail"},
+    "requests": {"classifiers", "effects"},
+    "urllib3": {"classifiers", "effects"},
+    "backoff": {"executor"},
+    "cyclopts": {"cli"},
+    "twisted": {"demo"},
+    "zope": {"demo"},
+    "pydantic": {"settings"},
+    "pydantic_settings": {"settings"},
+    "yaml": {"settings"},
+    "dotenv": {"settings"},
+}
+#: What opens, sends or starts something: not for values and rules.
+IO_MODULES = {"os", "io", "pathlib", "shutil", "tempfile", "socket", "ssl", "subprocess", "urllib", "http", "logging"}
+
+#: What only `clock.py` may ask.
+CLOCK = {
+    "time": {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep"},
+    "datetime": {"now", "utcnow", "today"},
+    "date": {"today"},
+}
+
+MAX_LINES = 350
+#: Modules that may be longer, each with the reason why it has no seam.
+LONGER: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name, e.g. `backfill.ledger.schema.item` or `time.sleep`."""
+
+    name: str
+    line: int
+    in_function: bool
+    comment: str
+
+    @property
+    def library(self) -> str:
+        return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Module:
+    """A source file, as the rules see it."""
+
+    path: str  # relative to the checkout, with /
+    source: str
+
+    @property
+    def house(self) -> str:
+        """The module or package directly below `backfill/`, or the folder for what lies outside."""
+        first, *rest = Path(self.path).with_suffix("").parts
+        return rest[0] if first == "backfill" else first
+
+    @property
+    def name(self) -> str:
+        return ".".join(Path(self.path).with_suffix("").parts).removesuffix(".__init__")
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.source, self.path)
+
+    @cached_property
+    def imports(self) -> list[Import]:
+        inside = {
+            id(child)
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for child in ast.walk(node)
+        }
+        lines = self.source.splitlines()
+        return [
+            Import(name, node.lineno, id(node) in inside, " ".join(lines[node.lineno - 1 : node.end_lineno]))
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in self._names(node)
+        ]
+
+    def _names(self, node: ast.Import | ast.ImportFrom) -> list[str]:
+        if isinstance(node, ast.Import):
+            return [alias.name for alias in node.names]
+        package = self.name.split(".") if self.path.endswith("__init__.py") else self.name.split(".")[:-1]
+        base = package[: len(package) - node.level + 1] if node.level else []
+        return [".".join([*base, *filter(None, [node.module]), alias.name]) for alias in node.names]
+
+    def houses_imported(self) -> Iterator[tuple[Import, str]]:
+        """Our own houses that are imported, other than the module's own."""
+        for imported in self.imports:
+            if imported.library == "backfill":
+                second = [*imported.name.split("."), "__init__"][1]
+                house = second if second in set().union(*FLOORS) else "__init__"
+                if house != self.house:
+                    yield imported, house
+
+
+Rule = Callable[[Module], Iterator[str]]
+
+
+# ── the walls ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def every_module_has_its_place(module: Module) -> Iterator[str]:
+    if module.path.startswith("backfill/") and floor(module.house) is None:
+        yield f"{module.house} stands on no floor; give it one in FLOORS"
+
+
+def imports_point_downwards(module: Module) -> Iterator[str]:
+    for imported, house in module.houses_imported():
+        mine, theirs = floor(module.house), floor(house)
+        if mine is not None and theirs is not None and theirs > mine:
+            yield f"line {imported.line}: {imported.name} lies above"
+
+
+def siblings_never_import_each_other(module: Module) -> Iterator[str]:
+    siblings = ADAPTERS | {"ledger"}
+    for imported, house in module.houses_imported():
+        if module.house in siblings and house in siblings:
+            yield f"line {imported.line}: {module.house} and {house} are siblings"
+
+
+def adapters_are_known_to_the_composition_root_only(module: Module) -> Iterator[str]:
+    for imported, house in module.houses_imported():
+        if house in ADAPTERS and module.house not in KNOW_THE_ADAPTERS:
+            yield f"line {imported.line}: {imported.name}; use its socket in ports"
+
+
+def values_and_rules_use_the_standard_library_without_input_or_output(module: Module) -> Iterator[str]:
+    for imported in module.imports if module.house in VALUES else ():
+        if imported.library != "backfill" and (
+            imported.library not in sys.stdlib_module_names or imported.library in IO_MODULES
+        ):
+            yield f"line {imported.line}: {imported.name}"
+
+
+def each_library_stays_in_its_home(module: Module) -> Iterator[str]:
+    for imported in module.imports:
+        if module.house not in HOMES.get(imported.library, {module.house}):
+            yield f"line {imported.line}: {imported.name} belongs to {' and '.join(sorted(HOMES[imported.library]))}"
+
+
+def only_the_clock_asks_the_time(module: Module) -> Iterator[str]:
+    if module.house == "clock":
+        return
+    for imported in module.imports:
+        if imported.library == "time" and imported.name.removeprefix("time.") in CLOCK["time"]:
+            yield f"line {imported.line}: {imported.name}"
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute):
+            owner = getattr(node.value, "attr", getattr(node.value, "id", ""))
+            if node.attr in CLOCK.get(owner, ()):
+                yield f"line {node.lineno}: {owner}.{node.attr}"
+
+
+def imports_stand_on_top_or_say_what_they_save(module: Module) -> Iterator[str]:
+    for imported in module.imports:
+        if imported.in_function and "# start-up:" not in imported.comment:
+            yield f"line {imported.line}: {imported.name} inside a function without `# start-up: why`"
+
+
+def bugs_are_caught_in_the_outermost_frame_only(module: Module) -> Iterator[str]:
+    broad = [
+        node.lineno
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ExceptHandler) and catches_everything(node) and not passes_on(node, module)
+    ]
+    allowed = 1 if module.house in {"cli", "__main__"} else 0
+    yield from (f"line {line}: catches everything" for line in broad[allowed:])
+
+
+def every_module_says_what_it_is_for(module: Module) -> Iterator[str]:
+    if module.source.strip() and not ast.get_docstring(module.tree):
+        yield "has no docstring"
+
+
+def no_module_outgrows_a_reader(module: Module) -> Iterator[str]:
+    lines = len(module.source.splitlines())
+    if lines > MAX_LINES and module.path not in LONGER:
+        yield f"has {lines} lines; look for the seam"
+
+
+def floor(house: str) -> int | None:
+    return next((level for level, houses in enumerate(FLOORS) if house in houses), None)
+
+
+def catches_everything(handler: ast.ExceptHandler) -> bool:
+    names = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else {None}
+    return bool(names & {None, "Exception", "BaseException"})
+
+
+def passes_on(handler: ast.ExceptHandler, module: Module) -> bool:
+    """Raised again here, or, as its line says, `carried to` another thread and raised there."""
+    last = handler.body[-1]
+    is_raised = isinstance(last, ast.Raise) and last.exc is None
+    return is_raised or "carried to" in module.source.splitlines()[handler.lineno - 1]
+
+
+# ── the tests ────────────────────────────────────────────────────────────────────────────────────────────
+
+MODULES = [
+    Module(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+    for folder in ("backfill", "migrations")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+
+#: Every rule, with breaches that it must notice.
+BREACHES: dict[Rule, list[tuple[str, str]]] = {
+    every_module_has_its_place: [("backfill/utils.py", "")],
+    imports_point_downwards: [
+        ("backfill/message.py", "from backfill.ledger.schema import item"),
+        ("backfill/mail/imap.py", "from backfill import settings"),
+        ("backfill/executor.py", "from backfill import BackfillProcessor"),
+        ("backfill/ledger/jobs.py", "from ..planner import plan"),
+    ],
+    siblings_never_import_each_other: [
+        ("backfill/effects/flags.py", "import backfill.mail.imap"),
+        ("backfill/classifiers/chat.py", "from backfill.ledger import schema"),
+        ("backfill/ledger/items.py", "def f():\n    from backfill import effects  # start-up: quick"),
+    ],
+    adapters_are_known_to_the_composition_root_only: [
+        ("backfill/planner.py", "from backfill.mail import imap"),
+        ("backfill/processor.py", "from backfill.classifiers.chat import Chat"),
+    ],
+    values_and_rules_use_the_standard_library_without_input_or_output: [
+        ("backfill/ports.py", "import pydantic"),
+        ("backfill/verdict.py", "from pathlib import Path"),
+    ],
+    each_library_stays_in_its_home: [
+        ("backfill/planner.py", "from sqlalchemy.exc import OperationalError"),
+        ("backfill/classifiers/chat.py", "import backoff"),
+        ("backfill/cli.py", "if TYPE_CHECKING:\n    import requests.adapters"),
+    ],
+    only_the_clock_asks_the_time: [
+        ("backfill/throttle.py", "import time\ntime.sleep(1)"),
+        ("backfill/throttle.py", "from time import monotonic"),
+        ("backfill/planner.py", "import datetime\ndatetime.datetime.now()"),
+        ("backfill/planner.py", "from datetime import date\nfield(default_factory=date.today)"),
+    ],
+    imports_stand_on_top_or_say_what_they_save: [("backfill/cli.py", "def report():\n    import jinja2")],
+    bugs_are_caught_in_the_outermost_frame_only: [
+        ("backfill/executor.py", "try:\n    x\nexcept Exception:\n    pass"),
+        ("backfill/executor.py", "try:\n    x\nexcept (KeyError, BaseException) as error:\n    raise Y from error"),
+        ("backfill/cli.py", "try:\n    x\nexcept Exception:\n    pass\ntry:\n    y\nexcept:\n    pass"),
+    ],
+    every_module_says_what_it_is_for: [("backfill/cli.py", "import sys")],
+    no_module_outgrows_a_reader: [("backfill/cli.py", "\n" * (MAX_LINES + 1))],
+}
+
+
+def sentence(rule: Rule) -> str:
+    return rule.__name__.replace("_", " ")
+
+
+@pytest.mark.parametrize("rule", BREACHES, ids=sentence)
+def test_wall_stands(rule: Rule) -> None:
+    assert [f"{module.path}: {breach}" for module in MODULES for breach in rule(module)] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "source"),
+    [(rule, *breach) for rule, breaches in BREACHES.items() for breach in breaches],
+    ids=lambda value: sentence(value) if callable(value) else None,
+)
+def test_wall_notices_a_breach(rule: Rule, path: str, source: str) -> None:
+    assert list(rule(Module(path, source)))
+
+
+def test_imports_never_run_in_a_circle() -> None:
+    known = {module.name for module in MODULES}
+    graph = {
+        module.name: {
+            target
+            for imported in module.imports
+            if imported.name != "backfill.__version__"  # set before the package imports anything
+            and (target := nearest(imported.name, known)) is not None
+            and target != module.name
+        }
+        for module in MODULES
+    }
+
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"imports run in a circle: {' -> '.join(error.args[1])}")
+
+
+def nearest(name: str, known: set[str]) -> str | None:
+    """The module that `name` is, or is in; None for what is not ours."""
+    while name not in known:
+        name, dot, _ = name.rpartition(".")
+        if not dot:
+            return None
+    return name
+
+
+def test_every_exception_to_the_length_is_still_needed() -> None:
+    lengths = {module.path: len(module.source.splitlines()) for module in MODULES}
+
+    assert [path for path in LONGER if lengths.get(path, 0) <= MAX_LINES] == []
+
+
+def test_no_two_floors_share_a_house() -> None:
+    houses = [house for houses in FLOORS for house in houses]
+
+    assert len(houses) == len(set(houses))
+    assert all(re.fullmatch(r"[a-z_]+", house) for house in houses)
