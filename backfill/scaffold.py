@@ -1,0 +1,36 @@
+"""Writes a new project's files from the templates that come along; never over one that is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from backfill import resources
+from backfill.errors import EffectUnavailable
+
+#: Template → where it goes in a project, and its permissions. `.env` is for secrets.
+FILES: Final = (
+    ("config/config.yaml", "config/config.yaml", 0o644),
+    ("config/prompt.md", "config/prompt.md", 0o644),
+    ("config/note.md.j2", "config/note.md.j2", 0o644),
+    ("config/env.example", ".env", 0o600),
+)
+
+
+def scaffold(folder: Path) -> list[tuple[Path, bool]]:
+    """Every file of a project with whether it is new. Raises `EffectUnavailable`."""
+    made = []
+    for template, name, mode in FILES:
+        path = folder.absolute() / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+                file.write(resources.text(template))
+        except FileExistsError:
+            made.append((path, False))
+        except OSError as error:
+            raise EffectUnavailable(f"{path} cannot be written: {error.strerror}.") from error
+        else:
+            made.append((path, True))
+    return made

@@ -1,0 +1,202 @@
+"""The settings facade: YAML, `.env` and environment in, typed frozen settings out, or one clear error.
+
+The environment wins over `.env`, which wins over the YAML file, which wins over the defaults. Every error is one
+line that names the key and where it stands, and never repeats a value, since a secret may stand in a wrong place.
+Secrets are not settings: a setting names the variable, `Settings.secret` looks it up when it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource
+
+from backfill.errors import ConfigError
+from backfill.settings.model import (
+    KEYS,
+    PREFIX,
+    SECTIONS,
+    Imap,
+    Llm,
+    Paths,
+    Processing,
+    Settings,
+    is_loopback,
+    project_dir,
+)
+
+__all__ = [
+    "KEYS",
+    "Imap",
+    "Llm",
+    "Paths",
+    "Processing",
+    "Settings",
+    "get",
+    "initialize",
+    "is_loopback",
+    "load",
+]
+
+_current: Settings | None = None
+
+
+def initialize(config_path: str | Path, env_path: str | Path | None = ".env") -> Settings:
+    """Load the settings that `get` returns from now on. Raises as `load` does; then the old ones stay."""
+    global _current
+    _current = load(config_path, env_path)
+    return _current
+
+
+def get() -> Settings:
+    """The settings of this process. Raises `ConfigError` before `initialize`."""
+    if _current is None:
+        raise ConfigError("There are no settings yet; call settings.initialize('config/config.yaml') first.")
+    return _current
+
+
+def load(
+    config_path: str | Path, env_path: str | Path | None = ".env", environment: Mapping[str, str] = os.environ
+) -> Settings:
+    """Read, check and return settings; `get` goes on returning what it did.
+
+    A relative `env_path` is relative to the project folder, so that a cron job finds it; the file may be absent.
+    Raises `ConfigError`: no such file, broken YAML, unknown or missing key, bad value.
+    """
+    path = Path(config_path).expanduser().absolute()
+    env_file = None if env_path is None else project_dir(path) / Path(env_path).expanduser()
+    values, dotenv = _read_yaml(path), _read_dotenv(env_file)
+    layers = (  # the first that has a key wins
+        _Layer("the environment", _settings_in(environment)),
+        _Layer(str(env_file), _settings_in(dotenv)),
+        _Layer(str(path), {key: key for key in _dotted(values)}),
+    )
+    for layer in layers:
+        layer.refuse_unknown()
+    try:
+        settings = Settings(**_merge(values, _nested({**dotenv, **environment})))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, layers)) from error
+    settings = _with_absolute_paths(settings, project_dir(path))
+    settings._path, settings._env_path, settings._variables = path, env_file, (environment, dotenv)
+    return settings
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no configuration file {path}; `backfill init` writes one.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise ConfigError(f"{path}{line}: not valid YAML: {problem}.") from None  # the cause quotes the line
+    if not isinstance(values, dict | None):
+        raise ConfigError(f"{path}: should hold sections such as `imap:` with keys below them.")
+    # A section whose keys are all commented out is None in YAML; it means the defaults.
+    return {str(key): {} if value is None and key in SECTIONS else value for key, value in (values or {}).items()}
+
+
+def _read_dotenv(path: Path | None) -> dict[str, str]:
+    if path is None or not path.is_file():
+        return {}
+    try:
+        pairs = dotenv_values(path, interpolate=False)  # a password may contain ${
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from error
+    return {name: value for name, value in pairs.items() if value is not None}
+
+
+def _dotted(values: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _settings_in(variables: Mapping[str, str]) -> dict[str, str]:
+    """{"imap.server": "BACKFILL_IMAP__SERVER"}: the variables with our prefix, by the key that they set."""
+    return {
+        name[len(PREFIX) :].lower().replace("__", "."): name
+        for name in variables
+        if name.upper().startswith(PREFIX) and name != "BACKFILL_CONFIG" and not name.startswith("BACKFILL_TEST_")
+    }
+
+
+def _nested(variables: Mapping[str, str]) -> dict[str, Any]:
+    """{"imap": {"server": …}} from BACKFILL_IMAP__SERVER; the word null is None."""
+    source = EnvSettingsSource(Settings)
+    source.env_vars = {name.lower(): None if value == "null" else value for name, value in variables.items()}
+    return source()
+
+
+def _merge(values: dict[str, Any], winning: dict[str, Any]) -> dict[str, Any]:
+    sections = {key: {**values.get(key, {}), **winning.get(key, {})} for key in SECTIONS.keys() & (values | winning)}
+    return values | winning | sections
+
+
+def _with_absolute_paths(settings: Settings, root: Path) -> Settings:
+    def absolute(value: Any) -> Any:
+        return Path(os.path.normpath(root / value.expanduser())) if isinstance(value, Path) else value
+
+    paths = {name: absolute(value) for name, value in settings.paths}
+    scheme, separator, rest = settings.paths.ledger_url.partition(":///")
+    if scheme.startswith("sqlite"):
+        file, question_mark, query = rest.partition("?")
+        paths["ledger_url"] = f"{scheme}{separator}{absolute(Path(file))}{question_mark}{query}"
+    return settings.model_copy(
+        update={
+            "imap": settings.imap.model_copy(update={"ca_file": absolute(settings.imap.ca_file)}),
+            "paths": Paths.model_construct(**paths),
+        }
+    )
+
+
+# ── explaining ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One place that settings come from: the keys that it sets, each with the name it has there."""
+
+    place: str
+    names: Mapping[str, str]
+
+    def refuse_unknown(self) -> None:
+        for key, name in self.names.items():
+            if key not in KEYS:
+                known = get_close_matches(key, KEYS, n=1, cutoff=0)[0]
+                nearest = known if name == key else PREFIX + known.upper().replace(".", "__")
+                what = "a section, not a key" if key in SECTIONS else "not a known key"
+                raise ConfigError(f"{name} in {self.place} is {what}; the nearest key is {nearest}.")
+
+
+def _explain(error: ValidationError, layers: Sequence[_Layer]) -> str:
+    """One line for all that is wrong. pydantic's messages say what is allowed, not what was given."""
+    problems = []
+    for detail in error.errors(include_url=False, include_input=False, include_context=False):
+        key = ".".join(str(part) for part in detail["loc"] if isinstance(part, str))  # an int is a list's index
+        problem = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        origin = next((f"{layer.names[key]} in {layer.place}" for layer in layers if key in layer.names), None)
+        if detail["type"] == "missing":
+            problems.append(f"{key} is missing in {layers[-1].place}")
+        elif not key:
+            problems.append(f"{problem} ({layers[-1].place})")
+        else:
+            problems.append(f"{origin or key} {problem}")
+    return "; ".join(problems) + "."

@@ -1,0 +1,276 @@
+"""Every key of `config.yaml`, with its type, its default and what it may be.
+
+Everything is frozen. A value that would send a password or mail in clear beyond this machine is refused here, so
+that no adapter has to ask. Messages say what is allowed and never repeat what was given.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from backfill.errors import ConfigError
+
+PREFIX: Final = "BACKFILL_"
+
+# ── what a value may be ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _must(pattern: str, requirement: str) -> AfterValidator:
+    """A validator: the whole string matches `pattern`, or the message is `requirement`."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(requirement)
+        return value
+
+    return AfterValidator(check)
+
+
+def _split_by(split: Callable[[str], list[str]]) -> BeforeValidator:
+    """A validator: one string, as a variable holds it, becomes a list."""
+    return BeforeValidator(lambda value: split(value) if isinstance(value, str) else value)
+
+
+def _must_stay(only: object, word: str) -> AfterValidator:
+    """A validator for a key that this version does not act on: a limit that is not kept is worse than none."""
+
+    def check(value: object) -> object:
+        if value != only:
+            raise ValueError(f"should stay {word}: this version of backfill does not act on it")
+        return value
+
+    return AfterValidator(check)
+
+
+Text = Annotated[str, _must(r"(?s).*\S.*", "should not be empty")]
+HostName = Annotated[str, _must(r"[^\s/@]+", "should be a bare host name, without imaps:// and without user")]
+Keyword = Annotated[  # a part of RFC 9051's atom that needs no quoting anywhere
+    str, _must(r"[A-Za-z0-9_.$-]{1,50}", "should be 1 to 50 of the characters A-Z a-z 0-9 _ . $ -")
+]
+VariableName = Annotated[
+    str, _must(r"[A-Za-z_][A-Za-z0-9_]*", "should be the name of an environment variable, never the secret itself")
+]
+Criteria = Annotated[str, _must(r"[\x20-\x7e]+", "should be IMAP search criteria on one line in ASCII")]
+LedgerUrl = Annotated[
+    str,
+    _must(
+        r"sqlite(\+\w+)?:///[^:?\s][^?]*(\?\S*)?|postgresql(\+\w+)?://\S+",
+        "should be sqlite:///FILE or postgresql://USER@HOST/DATABASE",
+    ),
+]
+Argv = Annotated[tuple[Text, ...], _split_by(shlex.split), Field(min_length=1)]
+EffectNames = Annotated[tuple[Literal["flags", "notes"], ...], _split_by(lambda text: re.findall(r"[^,\s]+", text))]
+Count = Annotated[int, Field(ge=1)]
+Score = Annotated[int, Field(ge=0, le=10)]
+Money = Annotated[Decimal, Field(gt=0)]
+
+
+def is_loopback(host: str) -> bool:
+    """Does a connection to `host` stay on this machine? True for localhost, 127.0.0.0/8 and ::1; asks no DNS."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+# ── the keys ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, coerce_numbers_to_str=True)
+
+
+class Imap(Section):
+    """The account, and the words it is marked with. `password_command` wins over `password_env`."""
+
+    server: HostName
+    port: Annotated[int, Field(ge=1, le=65535)] = 993
+    security: Literal["tls", "starttls", "none"] = "tls"
+    ca_file: Path | None = None
+    username: Text
+    auth: Literal["password", "xoauth2", "oauthbearer"] = "password"
+    password_env: VariableName = "IMAP_PASSWORD"  # noqa: S105 - a name, not a password
+    password_command: Argv | None = None
+    query: Criteria | None = None
+    processed_tag: Keyword = "AIProcessed"
+    important_tag: Keyword = "Important"
+    spam_tag: Annotated[Keyword, Field(validate_default=True)] = "Spam"
+    gmail_labels: Annotated[bool, _must_stay(False, "false")] = False
+    max_bytes_per_day: Annotated[Count | None, _must_stay(None, "null")] = None
+
+    @field_validator("security")
+    @classmethod
+    def _plain_stays_here(cls, value: str, info: ValidationInfo) -> str:
+        if value == "none" and not is_loopback(info.data.get("server", "localhost")):
+            raise ValueError("should be tls or starttls: none sends the password in clear, so it is for loopback only")
+        return value
+
+    @field_validator("spam_tag")
+    @classmethod
+    def _tags_differ(cls, value: str, info: ValidationInfo) -> str:
+        tags = [str(info.data.get(name)).lower() for name in ("processed_tag", "important_tag")] + [value.lower()]
+        if len(set(tags)) < len(tags):
+            raise ValueError("should differ from the other tags, and they from each other, in more than case")
+        return value
+
+
+class Llm(Section):
+    """The OpenAI-compatible service that `chat` asks. `api_key_env` None: it wants no key."""
+
+    api_url: Text = "https://openrouter.ai/api/v1"
+    api_key_env: VariableName | None = "OPENROUTER_API_KEY"
+    model: Text | None = None  # no default: which model reads the mail is the operator's choice
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.2  # None: not sent
+    response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
+    max_output_tokens: Annotated[int, Field(ge=1, le=100_000)] = 200
+    retry_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    retry_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    data_collection: Literal["deny", "allow"] = "deny"
+    zdr: bool = True
+
+    @field_validator("api_url")
+    @classmethod
+    def _is_safe(cls, value: str) -> str:
+        try:
+            url = urlsplit(value)
+        except ValueError:
+            raise ValueError("should be a URL") from None
+        if url.scheme not in ("http", "https") or not url.hostname or url.username is not None:
+            raise ValueError("should be a URL like https://HOST/v1, without user and password")
+        if url.scheme == "http" and not is_loopback(url.hostname):
+            raise ValueError("should begin with https: http sends mail and key in clear, so it is for loopback only")
+        return value
+
+
+class Processing(Section):
+    """Thresholds, and the limits of a run."""
+
+    importance_threshold: Score = 8
+    spam_threshold: Score = 5
+    max_body_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 4000
+    max_emails_per_run: Count | None = None
+    calls_per_minute: Annotated[float, Field(gt=0, le=100_000)] = 60.0
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    max_cost_usd: Annotated[Money | None, _must_stay(None, "null")] = None
+    max_cost_usd_per_day: Annotated[Money | None, _must_stay(None, "null")] = None
+
+
+class Paths(Section):
+    """Where things lie; absolute in what `load` returns. `ledger_url` may hold a password: it is not in repr."""
+
+    ledger_url: LedgerUrl = Field(default="sqlite:///var/ledger.db", repr=False)
+    log_file: Path = Path("var/agent.log")
+    analytics_file: Path | None = Path("var/analytics.jsonl")
+    notes_dir: Path = Path("var/notes")
+    reports_dir: Path = Path("var/reports")
+    prompt_file: Path = Path("config/prompt.md")
+    note_template: Path = Path("config/note.md.j2")
+
+
+class Settings(BaseSettings):
+    """All settings. Made of what is passed and nothing else; `load` is what reads files and environment."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,  # a list in a variable is words, not JSON
+    )
+
+    imap: Imap
+    classifier: Literal["chat", "heuristic"] = "chat"
+    llm: Llm = Llm()
+    processing: Processing = Processing()
+    effects: EffectNames = ("flags", "notes")
+    paths: Paths = Paths()
+
+    _path: Path = PrivateAttr(default=Path())
+    _env_path: Path | None = PrivateAttr(default=None)
+    _variables: tuple[Mapping[str, str], ...] = PrivateAttr(default_factory=lambda: (os.environ,))
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @field_validator("effects")
+    @classmethod
+    def _each_effect_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("should name each effect once")
+        return value
+
+    @model_validator(mode="after")
+    def _chat_has_a_model(self) -> Settings:
+        if self.classifier != "heuristic" and self.llm.model is None:
+            raise ValueError(f"llm.model is missing: the classifier {self.classifier} asks a model")
+        return self
+
+    @property
+    def config_path(self) -> Path:
+        """The file that was loaded, absolute."""
+        return self._path
+
+    @property
+    def project_dir(self) -> Path:
+        """The folder that relative paths are relative to."""
+        return project_dir(self._path)
+
+    def secret(self, name: str) -> str:
+        """The value of the variable `name`, from the environment or else from `.env`.
+
+        Raises `ConfigError` when both lack it or have it empty.
+        """
+        for variables in self._variables:
+            if value := variables.get(name):
+                return value
+        place = f"{self._env_path} or the environment" if self._env_path else "the environment"
+        raise ConfigError(f"The secret {name} is not set; put {name}=… into {place}.")
+
+    def known_secrets(self) -> tuple[str, ...]:
+        """The secrets that are set, for redaction: password, key, and the password within the ledger's URL."""
+        names = (self.imap.password_env, self.llm.api_key_env)
+        found = (variables.get(name) for name in names if name for variables in self._variables)
+        return tuple(value for value in (*found, urlsplit(self.paths.ledger_url).password) if value)
+
+
+SECTIONS: Final[dict[str, type[Section]]] = {"imap": Imap, "llm": Llm, "processing": Processing, "paths": Paths}
+
+
+def project_dir(config_path: Path) -> Path:
+    """The parent of `config/` when the file lies in a folder of that name, else the file's own folder."""
+    folder = config_path.parent
+    return folder.parent if folder.name == "config" else folder
+
+
+#: Every key that may be set, dotted: "imap.server", …, "effects".
+KEYS: Final = tuple(
+    f"{name}.{key}" if key else name
+    for name in Settings.model_fields
+    for key in (SECTIONS[name].model_fields if name in SECTIONS else [""])
+)
