@@ -1,0 +1,289 @@
+"""An OpenAI-compatible API on loopback: a real HTTP server that remembers what it was asked.
+
+It answers every mail with valid scores that depend on the mail alone, or with what a test scripted. Also a
+program, for benches and kill tests: `python -m tests.support.api_server --port 0 --latency-ms 5` prints its URL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import signal
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+MODEL = "test/model-1"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request. `body` is its JSON, None when it had none; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+    raw: bytes
+
+    @property
+    def text(self) -> str:
+        """Everything that was said in the request's messages."""
+        return "\n".join(message["content"] for message in (self.body or {}).get("messages", ()))
+
+    @property
+    def mail(self) -> str:
+        """The mail as it was shown, without the delimiter around it."""
+        messages = (self.body or {}).get("messages") or [{"content": ""}]
+        return re.sub(r"\A<mail-\w+>\n|\n</mail-\w+>\Z", "", messages[-1]["content"])
+
+    @property
+    def subject(self) -> str:
+        """The mail's subject, "" when none was shown."""
+        found = re.search(r"^Subject: (.*)$", self.mail, re.MULTILINE)
+        return found[1] if found else ""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the server says. `body` is JSON when it is a dict. The rest is for odd servers."""
+
+    status: int = 200
+    body: Any = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    drip_s: float = 0.0  # pause before each byte of the body
+    is_cut: bool = False  # hang up half-way through the body
+
+    @property
+    def payload(self) -> bytes:
+        if isinstance(self.body, bytes):
+            return self.body
+        return (self.body if isinstance(self.body, str) else json.dumps(self.body)).encode()
+
+
+def scores_for(mail: str) -> tuple[int, int]:
+    """Importance and spam that the server gives by default: they depend on the text shown and nothing else."""
+    digest = sha256(mail.encode("utf-8", "replace")).digest()
+    return digest[0] % 11, digest[1] % 11
+
+
+def completion(content: object, *, finish_reason: str = "stop", cost: float | None = 0.000123, **more: Any) -> Response:
+    """A chat completion with `content` as the model's words, in OpenRouter's shape."""
+    usage: dict[str, Any] = {
+        "prompt_tokens": 345,
+        "completion_tokens": 17,
+        "prompt_tokens_details": {"cached_tokens": 128},
+    }
+    body = {
+        "id": "gen-1",
+        "object": "chat.completion",
+        "model": MODEL,
+        "choices": [
+            {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": content}},
+        ],
+        "usage": usage if cost is None else usage | {"cost": cost},
+    }
+    return Response(body=body | more)
+
+
+def verdict(importance: int, spam: int) -> Response:
+    """A chat completion with these scores."""
+    return completion(json.dumps({"importance_score": importance, "spam_score": spam}))
+
+
+def _judge(call: Call) -> Response:
+    return verdict(*scores_for(call.mail))
+
+
+class ApiServer:
+    """The server, as a context manager. Everything but the constructor may be used from any thread.
+
+    `remember`: how many of the latest calls are kept whole; counting never ends.
+    """
+
+    def __init__(self, *, port: int = 0, latency_s: float = 0.0, remember: int = 10_000) -> None:
+        self.latency_s = latency_s
+        self.call_count = 0
+        self.concurrency_peak = 0
+        self.connection_count = 0
+        self.is_closing = threading.Event()  # ends every pause that the server makes
+        self._calls: deque[Call] = deque(maxlen=remember)
+        self._subjects: deque[str] = deque(maxlen=100_000)
+        self._script: deque[Response] = deque()
+        self._answer: Callable[[Call], Response] = _judge
+        self._in_flight = 0
+        self._lock = threading.Lock()
+        self._http = _Server(port, self)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        """What belongs into `llm.api_url`."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+
+    @property
+    def calls(self) -> list[Call]:
+        """The POST requests, in order of their arrival."""
+        with self._lock:
+            return list(self._calls)
+
+    def reply_with(
+        self,
+        *,
+        status: int = 200,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        times: int = 1,
+    ) -> None:
+        """Answer the next `times` calls so; after that the server judges again."""
+        self.reply(*[Response(status, {} if body is None else body, headers or {})] * times)
+
+    def reply(self, *responses: Response) -> None:
+        """Answer the next calls with these, in order."""
+        with self._lock:
+            self._script.extend(responses)
+
+    def answer_with(self, answer: Callable[[Call], Response]) -> None:
+        """From now on ask `answer` for every reply that is not scripted."""
+        with self._lock:
+            self._answer = answer
+
+    def stats(self) -> dict[str, Any]:
+        """What `GET /stats` says."""
+        with self._lock:
+            peak, subjects = self.concurrency_peak, list(self._subjects)
+            return {"calls": self.call_count, "concurrency_peak": peak, "subjects": subjects}
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port and every connection."""
+        self.is_closing.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._http.hang_up()
+        self._thread.join()
+
+    def __enter__(self) -> ApiServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def take(self, call: Call) -> Response:
+        """Record a call and find its answer. For the server's own use."""
+        with self._lock:
+            self.call_count += 1
+            self._in_flight += 1
+            self.concurrency_peak = max(self.concurrency_peak, self._in_flight)
+            self._calls.append(call)
+            self._subjects.append(call.subject)
+            scripted = self._script.popleft() if self._script else None
+            answer = self._answer
+        try:
+            if self.latency_s:
+                self.is_closing.wait(self.latency_s)
+            return scripted or answer(call)
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+
+    def __init__(self, port: int, api: ApiServer) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.api = api
+        self._open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.api.connection_count += 1
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """End the connections that clients keep alive; their threads then close them."""
+        for connection in list(self._open):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # the client was quicker
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: _Server
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        try:
+            body = json.loads(raw)
+        except ValueError:
+            body = None
+        response = self.server.api.take(Call(self.command, self.path, headers, body, raw))
+        self._send(response)
+
+    def do_GET(self) -> None:
+        known = self.path in ("/stats", "/v1/stats")
+        self._send(Response(body=self.server.api.stats()) if known else Response(404, {"error": {"code": 404}}))
+
+    def _send(self, response: Response) -> None:
+        payload = response.payload
+        head = {"Content-Type": "application/json", "Content-Length": str(len(payload))} | dict(response.headers)
+        self.send_response_only(response.status)
+        for name, value in head.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if response.drip_s:
+            for position in range(len(payload)):
+                self.wfile.flush()
+                if self.server.api.is_closing.wait(response.drip_s):
+                    break
+                self.wfile.write(payload[position : position + 1])
+        else:
+            self.wfile.write(payload[: len(payload) // 2] if response.is_cut else payload)
+        self.wfile.flush()
+        if response.is_cut:
+            self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet: tests read `calls`."""
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--port", type=int, default=0)
+    options.add_argument("--latency-ms", type=float, default=0.0)
+    chosen = options.parse_args()
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    with ApiServer(port=chosen.port, latency_s=chosen.latency_ms / 1000, remember=100) as server:
+        print(server.url, flush=True)
+        ended.wait()
+
+
+if __name__ == "__main__":
+    main()
