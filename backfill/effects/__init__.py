@@ -1,0 +1,1 @@
+"""Verdicts brought into the world: one output a file."""

@@ -1,0 +1,107 @@
+"""The verdict as IMAP keywords on the mail itself.
+
+A keyword counts as set only when the server, asked again, lists it. What the server does not keep is named in
+the receipt. Labels are written before the processed keyword, so that mail which bears the latter is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from backfill.errors import EffectRefused
+from backfill.message import MailboxKey
+from backfill.ports import Judged, MailMarker, Receipt, ReceiptState, Unapplied
+from backfill.verdict import Label
+
+NOT_KEPT = "the server keeps none of these keywords in this folder (PERMANENTFLAGS, RFC 9051 §7.1)"
+
+
+class FlagsEffect:
+    """Sets the processed keyword and one per label; takes back a label's keyword that no longer holds.
+
+    The latter only where the mail did not bear it before it was first processed: what the owner, or another
+    program, had set is never removed. Keywords are compared without regard to case, as IMAP does
+    (RFC 9051 §2.3.2). Owns `marker` and closes it. Used by one thread.
+    """
+
+    name = "flags"
+    needs_message = False
+
+    def __init__(
+        self, marker: MailMarker, *, processed_tag: str, important_tag: str, spam_tag: str, batch_size: int = 100
+    ) -> None:
+        self.batch_size = batch_size
+        self._marker = marker
+        self._processed_tag = processed_tag
+        self._label_tags = {Label.IMPORTANT: important_tag, Label.SPAM: spam_tag}
+        self._keywords = _distinct((*self._label_tags.values(), processed_tag))
+        self._kept: dict[MailboxKey, frozenset[str]] = {}  # folded; one question to the server per epoch and run
+
+    def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
+        """Two commands for each keyword that any of `mails` needs, whatever their number."""
+        if not mails:
+            return
+        mailbox = mails[0].ref.mailbox
+        kept = self._kept_keywords(mailbox)
+        wanted = [self._wanted(mail) for mail in mails]
+        unproved: dict[int, str] = {}
+
+        for keyword in self._keywords:
+            if keyword.casefold() not in kept:
+                continue
+            missing = [mail.ref.uid for mail, keywords in zip(mails, wanted, strict=True) if keyword in keywords]
+            stale = [
+                mail.ref.uid
+                for mail, keywords in zip(mails, wanted, strict=True)
+                if keyword not in keywords and not _bears(mail.flags_before, keyword)
+            ]
+            proved: set[int] = set()
+            if missing:
+                proved |= self._marker.add(mailbox, keyword, missing)
+            if stale:
+                proved |= self._marker.remove(mailbox, keyword, stale)
+            for uid in {*missing, *stale} - proved:
+                unproved.setdefault(uid, keyword)
+
+        for mail, keywords in zip(mails, wanted, strict=True):
+            if mail.ref.uid in unproved:
+                refusal = f"The server took the keyword {unproved[mail.ref.uid]} and does not show it as asked."
+                yield Unapplied(mail.ref, self.name, EffectRefused(refusal))
+            else:
+                yield self._receipt(mail, keywords, kept)
+
+    def close(self) -> None:
+        self._marker.close()
+
+    def _kept_keywords(self, mailbox: MailboxKey) -> frozenset[str]:
+        if mailbox not in self._kept:
+            permitted = self._marker.permitted(mailbox, self._keywords)
+            self._kept[mailbox] = frozenset(keyword.casefold() for keyword in permitted)
+        return self._kept[mailbox]
+
+    def _wanted(self, mail: Judged) -> tuple[str, ...]:
+        """The keywords this mail shall bear, spelt as in `_keywords`, in that order."""
+        tags = [*(self._label_tags[label] for label in mail.labels), self._processed_tag]
+        return tuple(keyword for keyword in self._keywords if _bears(tags, keyword))
+
+    def _receipt(self, mail: Judged, keywords: tuple[str, ...], kept: frozenset[str]) -> Receipt:
+        added = [keyword for keyword in keywords if keyword.casefold() in kept]
+        refused = [keyword for keyword in keywords if keyword.casefold() not in kept]
+        if added:
+            detail = {"keywords": added, "refused": refused}
+            return Receipt(mail.ref, self.name, ReceiptState.APPLIED, detail)
+        detail_of_none = {"keywords": added, "refused": refused, "reason": NOT_KEPT}
+        return Receipt(mail.ref, self.name, ReceiptState.NOT_APPLICABLE, detail_of_none)
+
+
+def _bears(keywords: Iterable[str], keyword: str) -> bool:
+    return keyword.casefold() in {other.casefold() for other in keywords}
+
+
+def _distinct(keywords: Iterable[str]) -> tuple[str, ...]:
+    """Each keyword once, in order, in its last spelling, at the place of its last mention."""
+    latest: dict[str, str] = {}
+    for keyword in keywords:
+        latest.pop(keyword.casefold(), None)
+        latest[keyword.casefold()] = keyword
+    return tuple(latest.values())

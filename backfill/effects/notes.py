@@ -1,0 +1,248 @@
+"""One Markdown note per mail, written once and never over anything else.
+
+A note appears whole or not at all. The same mail and verdict give the same bytes under the same name, so that
+writing it again after a crash changes nothing; a file with other bytes is left alone. Everything in a mail is
+hostile: it cannot leave its quotes, its code block or the notes folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from backfill.errors import ConfigError, EffectUnavailable
+from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.ports import Judged, Receipt, ReceiptState
+from backfill.verdict import Scores, Verdict
+
+MAX_SLUG_BYTES = 100  # with date, suffix and extension 127: also below eCryptfs's limit of 143
+
+
+class NotesEffect:
+    """Writes notes below `notes_dir`, by year and month. Raises `ConfigError` for a template that does not work.
+
+    The template sees the names of `_facts` and the filters `quoted` (a YAML string or list), `escaped` (Markdown
+    text on one line) and `fenced` (a code block). It runs in a sandbox.
+    """
+
+    name = "notes"
+    needs_message = True
+    batch_size = 1
+
+    def __init__(self, notes_dir: Path, template_text: str) -> None:
+        # Nothing is escaped as HTML: notes are Markdown, whose dangers the filters below know.
+        environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+        environment.filters.update(quoted=_quoted, escaped=_escaped, fenced=_fenced)
+        self._notes_dir = notes_dir
+        try:
+            self._template = environment.from_string(template_text)
+        except TemplateError as error:
+            raise _template_error(error) from error
+        self._render(_SPECIMEN)  # a template that does not work is found before the first mail is paid for
+
+    def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
+        """Write each mail's note; APPLIED when it stands there with our bytes, FOREIGN when other bytes do."""
+        for mail in mails:
+            note = self._render(mail)
+            path = note_path(_message_of(mail))
+            try:
+                is_ours = write_once(self._notes_dir / path, note)
+            except OSError as error:
+                raise EffectUnavailable(
+                    f"Notes cannot be written below {self._notes_dir}: {error.strerror or error}. "
+                    "Verdicts are safe; make room or give permission, and run again."
+                ) from error
+            detail = {"path": str(path), "sha256": hashlib.sha256(note).hexdigest()}
+            yield Receipt(mail.ref, self.name, ReceiptState.APPLIED if is_ours else ReceiptState.FOREIGN, detail)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _render(self, mail: Judged) -> bytes:
+        try:
+            return self._template.render(_facts(mail)).encode()
+        except TemplateError as error:
+            raise _template_error(error) from error
+
+
+def note_path(message: Message) -> PurePosixPath:
+    """Where a mail's note lies below the notes folder: `2024/05/2024-05-03-Your-invoice-0123456789ab.md`.
+
+    The suffix comes from the mail's address, so equal subjects of one day never meet. The name is legal on
+    Windows (begins with the date, so it is never a device such as CON) and links from Obsidian.
+    """
+    moment = message.sent_at or message.received_at
+    day = moment.date().isoformat() if moment else "undated"
+    mailbox = message.ref.mailbox
+    address = json.dumps([mailbox.account, mailbox.folder, mailbox.uidvalidity, message.ref.uid])
+    suffix = hashlib.sha256(address.encode()).hexdigest()[:12]  # 48 bits: a million alike meet once in 500 mailboxes
+    name = "-".join(part for part in (day, _slug(message.content.subject), suffix) if part)
+    return PurePosixPath(*day.split("-")[:2], f"{name}.md")
+
+
+def write_once(path: Path, content: bytes) -> bool:
+    """Create `path` with `content`, whole and durable, or find it there; False when it holds something else.
+
+    Never replaces a byte: the name is taken exclusively before the finished file moves there. A crash in between
+    leaves an empty file, which is filled when the same mail comes again. Raises OSError.
+    """
+    _make_folder(path.parent)
+    is_taken_by_us = path.is_file() and path.stat().st_size == 0
+    if path.exists() and not is_taken_by_us:
+        return _holds(path, content)
+    temporary = path.with_name(f".{path.stem[-12:]}.tmp")  # one name per mail: a crash's leftover is swept up here
+    temporary.unlink(missing_ok=True)
+    try:
+        with open(temporary, "xb", opener=_private) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if not is_taken_by_us:
+            path.touch(mode=0o600, exist_ok=False)
+        temporary.replace(path)
+    except FileExistsError:
+        return _holds(path, content)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+    return True
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _make_folder(folder: Path) -> None:
+    """`mkdir(parents=True)` would give the parents the umask's mode."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A name is durable only when its folder has been synced; Windows cannot open folders and does it itself."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _slug(subject: str) -> str:
+    """The subject's words as part of a file name: "-" between them, at most `MAX_SLUG_BYTES` of UTF-8.
+
+    Only letters, marks and digits of any script, "_" and "." are kept: the rest is what Windows forbids, what
+    Obsidian does not link to, or what nobody misses.
+    """
+    composed = unicodedata.normalize("NFC", subject)
+    words = "".join(
+        char if unicodedata.category(char)[0] in "LMN" or char in "_." else " " for char in composed
+    ).split()
+    return "-".join(words).strip("-.").encode()[:MAX_SLUG_BYTES].decode(errors="ignore").rstrip("-.")
+
+
+# ── what the template sees ───────────────────────────────────────────────────────────────────────────────
+
+
+def _facts(mail: Judged) -> dict[str, Any]:
+    """Everything a template can name. No clock: the same mail and verdict give the same bytes."""
+    message, content, verdict = _message_of(mail), _message_of(mail).content, mail.verdict
+    facts: dict[str, Any] = {
+        "subject": content.subject,
+        "sender": content.sender,
+        "to": list(content.to),
+        "cc": list(content.cc),
+        "date": content.date,
+        "sent_at": _iso(message.sent_at),
+        "received_at": _iso(message.received_at),
+        "account": mail.ref.mailbox.account,
+        "folder": mail.ref.mailbox.folder,
+        "uidvalidity": mail.ref.mailbox.uidvalidity,
+        "uid": mail.ref.uid,
+        "message_id": message.message_id,
+        "list_id": content.list_id,
+        "attachments": [attachment.name for attachment in content.attachments],
+        "size": message.size,
+        "importance_score": verdict.scores.importance,
+        "spam_score": verdict.scores.spam,
+        "labels": [label.value for label in mail.labels],
+        "source": verdict.source,
+        "model": verdict.model or "",
+        "explanation": verdict.explanation,
+        "body": content.body,
+        "truncated": content.truncated,
+    }
+    return {name: _encodable(value) for name, value in facts.items()}
+
+
+def _message_of(mail: Judged) -> Message:
+    assert mail.message is not None, "the notes effect needs the message"
+    return mail.message
+
+
+def _iso(moment: datetime | None) -> str:
+    return moment.isoformat() if moment else ""
+
+
+def _encodable(value: Any) -> Any:
+    """Lone surrogates have no bytes in UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return [_encodable(part) for part in value] if isinstance(value, list) else value
+
+
+_UNSAFE_QUOTED = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]|<(?=%)")
+
+
+def _quoted(value: str | list[str]) -> str:
+    """JSON, which is YAML, without characters that YAML forbids, that reorder text or that end a line."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _UNSAFE_QUOTED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _escaped(text: str) -> str:
+    """Markdown that shows `text` on one line: no link, image, HTML, tag or formula (CommonMark §2.4)."""
+    return re.sub(r"([\\`*_{}\[\]<>#!|~$=%^&])", r"\\\1", " ".join(_printable(text).split()))
+
+
+def _fenced(text: str) -> str:
+    """A code block that `text` cannot end: its fence is longer than any run of backticks within (CommonMark §4.5)."""
+    lines = "\n".join(_printable(line) for line in text.splitlines())
+    harmless = lines.replace("<%", "< %")  # Obsidian's Templater runs <% … %> in new notes, code block or not
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", harmless)), default=0))
+    return f"{fence}text\n{harmless}\n{fence}"
+
+
+def _printable(text: str) -> str:
+    """Without control characters, but for tabs, and without those that reorder what is read."""
+    return re.sub("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]", " ", text)
+
+
+def _template_error(error: TemplateError) -> ConfigError:
+    where = f" (line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
+    return ConfigError(f"The note template does not work: {error.message}{where}; see paths.note_template.")
+
+
+_SPECIMEN = Judged(
+    ref=MessageRef(MailboxKey("account", "INBOX", 1), 1),
+    verdict=Verdict(0, "", Scores(0, 0), "specimen", None, "", False),
+    labels=(),
+    flags_before=frozenset(),
+    message=Message(MessageRef(MailboxKey("account", "INBOX", 1), 1), Content(), frozenset(), None, None, 0),
+)

@@ -1,0 +1,1 @@
+"""What a job has come to, for people and machines: one summary, rendered as text, Markdown, HTML and JSON."""

@@ -1,0 +1,77 @@
+"""The summary as one HTML page that can be kept, mailed and printed: no script, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from backfill.report import wording
+from backfill.report.summary import Summary
+
+FIRST_MAILS = 100  # per reason
+LONGEST_BAR = 240.0  # in the chart's own units, of which it is 340 wide: the rest is for the figures
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One row of a histogram; `length` in the chart's units, visible when there is any mail."""
+
+    score: int
+    count: int
+    length: float
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One stretch of the bar that stands for all mails; `start` and `width` in thousandths of them."""
+
+    name: str
+    count: int
+    start: float
+    width: float
+
+
+def render_html(summary: Summary) -> str:
+    """A whole document. Every text in it is escaped; control characters are shown, not sent."""
+    charts = (("Importance", summary.scores.importance), ("Spam", summary.scores.spam))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True)
+    environment.filters["number"] = wording.number
+    source = resources.files("backfill.report").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        job=summary.job,
+        headline=wording.headline(summary),
+        figures=wording.figures(summary),
+        warnings=wording.warnings(summary),
+        shares=_shares(summary),
+        charts=[(title, _bars(counts)) for title, counts in charts if any(counts)],
+        folders=summary.folders,
+        failures=[
+            (failure.reason, failure.count, wording.first_mails(failure, FIRST_MAILS)) for failure in summary.failures
+        ],
+    )
+
+
+def _finalize(value: object) -> object:
+    return wording.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _shares(summary: Summary) -> list[Share]:
+    counts, start, shares = summary.counts, 0.0, []
+    for name in ("done", "failed", "skipped", "vanished", "pending"):
+        count = getattr(counts, name)
+        if count:
+            width = round(1000 * count / max(counts.found, 1), 1)
+            shares.append(Share(name, count, round(start, 1), width))
+            start += width
+    return shares
+
+
+def _bars(counts: tuple[int, ...]) -> list[Bar]:
+    most = max(counts)
+    return [
+        Bar(score, count, max(2.0, round(LONGEST_BAR * count / most, 1)) if count else 0.0)
+        for score, count in enumerate(counts)
+    ]

@@ -1,0 +1,55 @@
+"""The summary as a Markdown page, for issues, wikis and mail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from backfill.report import wording
+from backfill.report.summary import Summary
+
+FIRST_MAILS = 20  # per reason
+
+
+def render_markdown(summary: Summary) -> str:
+    """GitHub-flavoured Markdown. Folder names and reasons are shown, never interpreted."""
+    lines = [
+        f"# {wording.headline(summary)}",
+        "",
+        f"Job {summary.job.id}, account {_escaped(summary.job.account)}",
+        "",
+        *_table(("", ""), [(label, _escaped(value)) for label, value in wording.figures(summary)]),
+    ]
+    if notes := wording.warnings(summary):
+        lines += ["", *(f"> {_escaped(note)}  " for note in notes)]
+    if summary.folders:
+        rows = [
+            (_escaped(folder.name), *map(wording.number, (folder.found, folder.done, folder.failed, folder.pending)))
+            for folder in summary.folders
+        ]
+        lines += ["", "## Folders", "", *_table(("Folder", "Found", "Done", "Failed", "Pending"), rows)]
+    scores = list(zip(summary.scores.importance, summary.scores.spam, strict=True))
+    if any(important or spam for important, spam in scores):
+        counts = [(str(score), *map(wording.number, pair)) for score, pair in enumerate(scores)]
+        lines += ["", "## Scores", "", *_table(("Score", "Importance", "Spam"), counts)]
+    if summary.failures:
+        failed = [
+            (
+                _escaped(failure.reason),
+                wording.number(failure.count),
+                _escaped(wording.first_mails(failure, FIRST_MAILS)),
+            )
+            for failure in summary.failures
+        ]
+        lines += ["", "## Failures", "", *_table(("Reason", "Mails", "First of them"), failed)]
+    return "\n".join([*lines, ""])
+
+
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (heads, ("---",) * len(heads), *rows)]
+
+
+def _escaped(text: str) -> str:
+    """CommonMark §2.4; a URL is broken too, which GitHub would link."""
+    shown = re.sub(r"([\\`*_{}\[\]<>#!|~$^&@])", r"\\\1", wording.printable(text))
+    return shown.replace("://", ":\\//")

@@ -1,0 +1,43 @@
+"""The forms of a report by name, and writing one to a file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from backfill.errors import EffectUnavailable
+from backfill.report.html import render_html
+from backfill.report.markdown import render_markdown
+from backfill.report.summary import Summary
+from backfill.report.text import render_text
+
+FORMATS: Final[dict[str, Callable[[Summary], str]]] = {
+    "text": render_text,
+    "json": Summary.to_json,
+    "markdown": render_markdown,
+    "html": render_html,
+}
+
+
+def render(summary: Summary, form: str) -> str:
+    """The report in one of `FORMATS`."""
+    return FORMATS[form](summary)
+
+
+def write_report(path: Path, text: str) -> None:
+    """Write a report, whole or not at all, readable by its owner only. Raises `EffectUnavailable`."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:  # 0600
+            try:
+                file.write(text)
+                file.flush()
+                os.replace(file.name, path)
+            except OSError:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise EffectUnavailable(f"The report {path} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,239 @@
+"""What has become of a job: the one set of figures that every report is a rendering of.
+
+Pure values: the ledger's queries fill them, nothing here asks anybody. `to_json` is a contract; keys are only
+ever added.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from backfill.lifecycle import JobState, RunOutcome
+from backfill.selection import Selection
+from backfill.verdict import HIGHEST, LOWEST, Label
+
+MAX_FAILED_MAILS = 100  # named per reason; the rest is only counted
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """Which job is reported on."""
+
+    id: int
+    state: JobState
+    dry_run: bool
+    account: str
+    fingerprint: str
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Mails by what has been achieved. `pending` includes the classified whose effects are outstanding."""
+
+    found: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    vanished: int = 0
+    pending: int = 0
+
+    @property
+    def is_conserved(self) -> bool:
+        """Has every mail that was found exactly one fate?"""
+        return self.found == self.done + self.failed + self.skipped + self.vanished + self.pending
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Calls to the classifier by outcome; `reused` counts mails whose verdict was known already."""
+
+    made: int = 0
+    succeeded: int = 0
+    rate_limited: int = 0
+    failed: int = 0
+    unknown_outcome: int = 0
+    reused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens over all calls, as the service counted them; `cached` is a part of `prompt`."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EffectCounts:
+    """Mails with a receipt per output. `foreign`: notes not written, since another file stood in their place."""
+
+    flags: int = 0
+    notes: int = 0
+    not_applicable: int = 0
+    foreign: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpan:
+    """From the first run's start to the last run's end (UTC; None: not begun, or still running).
+
+    `running_seconds` is the time runs were at work, without the days between them.
+    """
+
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    running_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FailedMail:
+    folder: str
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Failed mails that have a reason in common; at most `MAX_FAILED_MAILS` of them are named."""
+
+    reason: str
+    count: int
+    mails: tuple[FailedMail, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCounts:
+    name: str
+    found: int = 0
+    done: int = 0
+    failed: int = 0
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCounts:
+    """How many mails have each score: index is the score, from 0 to 10. Anything else raises ValueError."""
+
+    importance: tuple[int, ...] = (0,) * (HIGHEST - LOWEST + 1)
+    spam: tuple[int, ...] = (0,) * (HIGHEST - LOWEST + 1)
+
+    def __post_init__(self) -> None:
+        if {len(self.importance), len(self.spam)} != {HIGHEST - LOWEST + 1}:
+            raise ValueError(f"a count is needed for each score from {LOWEST} to {HIGHEST}")
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """How the latest run ended. `outcome` None: it is still at work. `reason` is for people, "" when all is well."""
+
+    outcome: RunOutcome | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A job's figures, over all its runs. `cost_usd` None: unknown, or nothing that costs was asked."""
+
+    job: JobFacts
+    counts: Counts
+    calls: Calls = field(default_factory=Calls)
+    tokens: Tokens = field(default_factory=Tokens)
+    cost_usd: Decimal | None = None
+    effects: EffectCounts = field(default_factory=EffectCounts)
+    time: TimeSpan = field(default_factory=TimeSpan)
+    failures: tuple[Failure, ...] = ()
+    folders: tuple[FolderCounts, ...] = ()
+    scores: ScoreCounts = field(default_factory=ScoreCounts)
+    labels: tuple[tuple[Label, int], ...] = ()
+    last_run: LastRun | None = None  # None: no run yet
+
+    @property
+    def is_conserved(self) -> bool:
+        return self.counts.is_conserved
+
+    @property
+    def total_emails(self) -> int:
+        """Mails found, not mails fetched."""
+        return self.counts.found
+
+    @property
+    def processed(self) -> int:
+        return self.counts.done
+
+    @property
+    def failed(self) -> int:
+        return self.counts.failed
+
+    @property
+    def skipped(self) -> int:
+        return self.counts.skipped
+
+    @property
+    def tried(self) -> int:
+        """Mails that were worked on and came to an end: done or failed."""
+        return self.counts.done + self.counts.failed
+
+    @property
+    def success_rate(self) -> float:
+        """Percent (0 to 100) of the mails tried that are done; 0.0 when none was tried."""
+        return 100 * self.counts.done / self.tried if self.tried else 0.0
+
+    @property
+    def total_time(self) -> float:
+        """Seconds that runs were at work."""
+        return self.time.running_seconds
+
+    @property
+    def average_time(self) -> float:
+        """Running seconds per mail tried, not the latency of one: calls overlap. 0.0 when none was tried."""
+        return self.time.running_seconds / self.tried if self.tried else 0.0
+
+    @property
+    def start_time(self) -> datetime | None:
+        return self.time.started_at
+
+    @property
+    def end_time(self) -> datetime | None:
+        return self.time.ended_at
+
+    def to_json(self) -> str:
+        """The stable form. ASCII, so that no folder name can steer a terminal; times in ISO 8601, cost a number."""
+        return json.dumps(self._as_dict(), indent=2)
+
+    def _as_dict(self) -> dict[str, Any]:
+        selection = json.loads(self.job.selection.canonical())
+        return {
+            "job": asdict(self.job) | {"selection": selection},
+            "counts": asdict(self.counts),
+            "conserved": self.is_conserved,
+            "calls": asdict(self.calls),
+            "tokens": asdict(self.tokens),
+            "cost_usd": None if self.cost_usd is None else float(self.cost_usd),
+            "effects": asdict(self.effects),
+            "time": {
+                "started_at": _iso(self.time.started_at),
+                "ended_at": _iso(self.time.ended_at),
+                "running_seconds": self.time.running_seconds,
+                "average_seconds_per_email": self.average_time,
+            },
+            "failures": [
+                {"reason": failure.reason, "count": failure.count, "uids": _named(failure)} for failure in self.failures
+            ],
+            "folders": [asdict(folder) for folder in self.folders],
+            "scores": {"importance": list(self.scores.importance), "spam": list(self.scores.spam)},
+            "labels": {label.value: count for label, count in self.labels},
+            "last_run": None if self.last_run is None else asdict(self.last_run),
+        }
+
+
+def _named(failure: Failure) -> list[dict[str, Any]]:
+    return [asdict(mail) for mail in failure.mails[:MAX_FAILED_MAILS]]
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

@@ -1,0 +1,50 @@
+"""The summary for a terminal and the log, in the wording people know."""
+
+from __future__ import annotations
+
+from backfill.report import wording
+from backfill.report.summary import Summary
+
+WIDTH = 64
+FIRST_MAILS = 10  # per reason; the JSON form names up to a hundred
+
+
+def render_text(summary: Summary) -> str:
+    """Plain lines, without colour, ending in a newline. Nothing in it can steer a terminal."""
+    rows = wording.figures(summary)
+    column = max(len(label) for label, _ in rows) + 2
+    lines = [
+        "=" * WIDTH,
+        wording.headline(summary),
+        "=" * WIDTH,
+        f"Job {summary.job.id}, account {wording.printable(summary.job.account)}",
+        "",
+        *(f"{label + ':':<{column}}{value}" for label, value in rows),
+    ]
+    if len(summary.folders) > 1:
+        lines += ["", "Folders", *_folders(summary)]
+    if summary.failures:
+        lines += ["", "Failed, by reason", *_failures(summary)]
+    if notes := wording.warnings(summary):
+        lines += ["", *notes]
+    return "\n".join([*lines, "=" * WIDTH, ""])
+
+
+def _folders(summary: Summary) -> list[str]:
+    return [
+        f"  {wording.printable(folder.name)}: {wording.number(folder.done)} of {wording.number(folder.found)} done"
+        f"{_if_any(folder.failed, 'failed')}{_if_any(folder.pending, 'pending')}"
+        for folder in summary.folders
+    ]
+
+
+def _failures(summary: Summary) -> list[str]:
+    return [
+        f"  {wording.printable(failure.reason)}: {wording.number(failure.count)}"
+        f"{' · ' if failure.mails else ''}{wording.first_mails(failure, FIRST_MAILS)}"
+        for failure in summary.failures
+    ]
+
+
+def _if_any(count: int, word: str) -> str:
+    return f", {wording.number(count)} {word}" if count else ""

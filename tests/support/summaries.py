@@ -1,0 +1,60 @@
+"""Summaries for tests of reports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+from backfill.lifecycle import JobState, RunOutcome
+from backfill.report.summary import (
+    Calls,
+    Counts,
+    EffectCounts,
+    FailedMail,
+    Failure,
+    FolderCounts,
+    JobFacts,
+    LastRun,
+    ScoreCounts,
+    Summary,
+    TimeSpan,
+    Tokens,
+)
+from backfill.selection import Selection
+from backfill.verdict import Label
+
+JOB = JobFacts(3, JobState.DONE, False, "owner@example.org", "f" * 64, Selection(("INBOX",), date(2024, 1, 1)))
+
+COMPLETE = Summary(
+    job=JOB,
+    counts=Counts(found=100, done=90, failed=2, skipped=5, vanished=3),
+    calls=Calls(made=95, succeeded=84, rate_limited=3, failed=8, reused=6),
+    tokens=Tokens(prompt=52_000, completion=1_200, cached=9_000),
+    cost_usd=Decimal("0.0123"),
+    effects=EffectCounts(flags=90, notes=89, foreign=1),
+    time=TimeSpan(
+        datetime(2026, 11, 20, 8, 0, tzinfo=UTC), datetime(2026, 11, 20, 9, 0, tzinfo=UTC), running_seconds=46.0
+    ),
+    failures=(Failure("refused", 2, (FailedMail("INBOX", 17), FailedMail("INBOX", 4))),),
+    folders=(FolderCounts("INBOX", 100, 90, 2, 0),),
+    scores=ScoreCounts((10, 20, 30, 0, 0, 0, 0, 0, 10, 15, 5), (80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10)),
+    labels=((Label.IMPORTANT, 30), (Label.SPAM, 10)),
+    last_run=LastRun(RunOutcome.FINISHED),
+)
+INTERRUPTED = replace(
+    COMPLETE,
+    job=replace(JOB, state=JobState.OPEN),
+    counts=Counts(found=100, done=50, failed=2, pending=48),
+    last_run=LastRun(RunOutcome.INTERRUPTED, "SIGINT"),
+)
+UNTOUCHED = Summary(job=replace(JOB, state=JobState.OPEN), counts=Counts(found=100, pending=100))
+
+HOSTILE = "\x1b[2J\u202e<script>alert(1)</script>|`*\n# x"
+WITH_HOSTILE_NAMES = replace(
+    INTERRUPTED,
+    job=replace(INTERRUPTED.job, account=HOSTILE, selection=Selection((HOSTILE,))),
+    failures=(Failure(HOSTILE, 1, (FailedMail(HOSTILE, 1),)),),
+    folders=(FolderCounts(HOSTILE, 60, 30, 1, 29), FolderCounts("INBOX", 40, 20, 1, 19)),
+    last_run=LastRun(RunOutcome.HALTED, HOSTILE),
+)

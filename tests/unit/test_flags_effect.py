@@ -1,0 +1,134 @@
+"""Keywords are set where the verdict says so, proved, and never taken from their owner."""
+
+from __future__ import annotations
+
+import pytest
+
+from backfill.effects.flags import FlagsEffect
+from backfill.errors import EffectRefused, MailboxChanged
+from backfill.message import MailboxKey
+from backfill.ports import Receipt, ReceiptState, Unapplied
+from backfill.verdict import Label
+from tests.support.judged import INBOX, judged
+from tests.support.memory_marker import MemoryMarker
+
+
+def flags_on(marker: MemoryMarker, **tags: str) -> FlagsEffect:
+    names = {"processed_tag": "AIProcessed", "important_tag": "Important", "spam_tag": "Spam"} | tags
+    return FlagsEffect(marker, **names)
+
+
+def test_every_mail_gets_the_processed_keyword_and_those_of_its_labels():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1, 2, 3)
+
+    receipts = list(flags_on(marker).apply([judged(1), judged(2, Label.IMPORTANT), judged(3, Label.SPAM)]))
+
+    assert marker.mails == {1: {"AIProcessed"}, 2: {"AIProcessed", "Important"}, 3: {"AIProcessed", "Spam"}}
+    assert [receipt.detail for receipt in receipts] == [
+        {"keywords": ["AIProcessed"], "refused": []},
+        {"keywords": ["Important", "AIProcessed"], "refused": []},
+        {"keywords": ["Spam", "AIProcessed"], "refused": []},
+    ]
+
+
+def test_the_processed_keyword_is_written_last():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1)
+
+    list(flags_on(marker).apply([judged(1, Label.IMPORTANT, Label.SPAM)]))
+
+    assert [keyword for verb, keyword, _ in marker.commands if verb == "add"] == ["Important", "Spam", "AIProcessed"]
+
+
+def test_a_keyword_that_the_server_forgets_leaves_the_mail_unapplied():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1, 2)
+    marker.deaf.add(2)
+
+    first, second = flags_on(marker).apply([judged(1), judged(2)])
+
+    assert isinstance(first, Receipt)
+    assert isinstance(second, Unapplied)
+    assert isinstance(second.error, EffectRefused)
+    assert "AIProcessed" in str(second.error)
+
+
+def test_a_folder_that_keeps_no_keywords_makes_the_effect_not_applicable_with_the_reason():
+    marker = MemoryMarker(INBOX, permanent_flags=["\\Seen"])
+    marker.holds(1)
+
+    (receipt,) = flags_on(marker).apply([judged(1, Label.SPAM)])
+
+    assert receipt.state is ReceiptState.NOT_APPLICABLE
+    assert receipt.detail["refused"] == ["Spam", "AIProcessed"]
+    assert "PERMANENTFLAGS" in receipt.detail["reason"]
+    assert marker.mails == {1: set()}
+
+
+def test_a_folder_that_keeps_some_keywords_gets_those_and_the_receipt_names_the_rest():
+    marker = MemoryMarker(INBOX, permanent_flags=["aiprocessed"])
+    marker.holds(1)
+
+    (receipt,) = flags_on(marker).apply([judged(1, Label.SPAM)])
+
+    assert receipt.state is ReceiptState.APPLIED
+    assert receipt.detail == {"keywords": ["AIProcessed"], "refused": ["Spam"]}
+    assert marker.keywords_of(1) == {"AIProcessed"}
+
+
+def test_a_label_that_no_longer_holds_is_taken_back():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1)
+    effect = flags_on(marker)
+    list(effect.apply([judged(1, Label.IMPORTANT)]))
+
+    list(effect.apply([judged(1, Label.SPAM)]))
+
+    assert marker.keywords_of(1) == {"AIProcessed", "Spam"}
+
+
+@pytest.mark.parametrize("spelling", ["Important", "IMPORTANT", "important"])
+def test_a_keyword_that_the_owner_had_set_stays(spelling):
+    marker = MemoryMarker(INBOX)
+    marker.holds(1, keywords=[spelling])
+
+    list(flags_on(marker).apply([judged(1, flags_before=frozenset({spelling}))]))
+
+    assert spelling in marker.keywords_of(1)
+
+
+def test_one_keyword_for_two_labels_is_set_once_and_not_taken_back_by_the_other():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1)
+
+    (receipt,) = flags_on(marker, important_tag="Flagged", spam_tag="flagged").apply([judged(1, Label.IMPORTANT)])
+
+    assert marker.keywords_of(1) == {"flagged", "AIProcessed"}
+    assert receipt.detail == {"keywords": ["flagged", "AIProcessed"], "refused": []}
+
+
+def test_the_server_is_asked_once_for_the_keywords_it_keeps():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1, 2)
+    effect = flags_on(marker)
+
+    list(effect.apply([judged(1)]))
+    list(effect.apply([judged(2)]))
+
+    assert sum(verb == "permitted" for verb, _, _ in marker.commands) == 1
+
+
+def test_a_new_epoch_of_the_folder_is_everybodys_matter():
+    marker = MemoryMarker(INBOX)
+
+    with pytest.raises(MailboxChanged):
+        list(flags_on(marker).apply([judged(1, mailbox=MailboxKey(INBOX.account, "INBOX", 8))]))
+
+
+def test_the_connection_is_closed_with_the_effect():
+    marker = MemoryMarker(INBOX)
+
+    flags_on(marker).close()
+
+    assert marker.is_closed

@@ -1,0 +1,291 @@
+"""A note per mail, whole, alone under its name, and deaf to what the mail says."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import stat
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backfill.effects.notes import NotesEffect, note_path, write_once
+from backfill.errors import ConfigError, EffectUnavailable
+from backfill.message import MailboxKey
+from backfill.ports import ReceiptState
+from backfill.verdict import Label
+from tests.support.judged import judged
+
+TEMPLATE = (Path(__file__).parents[2] / "config" / "note.md.j2").read_text("utf-8")
+
+HOSTILE = [
+    'quote " and: colon\n---\nspam_score: 0',
+    "../../../etc/passwd",
+    "..",
+    "CON",
+    "NUL.txt",
+    "C:\\Windows\\system32",
+    'a/b\\c:d*e?f"g<h>i|j#k^l[m]n',
+    "\x00\x1b[31mred\r\nBcc: all",
+    "\u202egnp.exe",
+    "\ud800 lone surrogate",
+    "\x85\u2028\u2029\ufeff",
+    "[[link]] ![](http://tracker.example/x.png) <script>alert(1)</script>",
+    "<% tp.system.prompts() %> {{ 7*7 }} {% raw %}",
+    "x" * 5000,
+    "trailing dots ... ",
+    "",
+]
+
+
+@pytest.fixture
+def notes_dir(tmp_path) -> Path:
+    return tmp_path / "notes"
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+
+
+@contextmanager
+def no_file_longer_than(size: int):
+    """The kernel refuses further bytes (EFBIG), as it does when a quota or a disk is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def without_privileges():
+    """Root may write anywhere; be nobody for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def front_matter(note: str) -> dict:
+    assert note.startswith("---\n")
+    return yaml.safe_load(note.split("\n---\n")[0].removeprefix("---\n"))
+
+
+def test_two_hundred_mails_of_one_subject_and_second_make_two_hundred_notes(notes_dir):
+    effect = NotesEffect(notes_dir, TEMPLATE)
+
+    receipts = list(effect.apply([judged(uid) for uid in range(1, 201)]))
+
+    assert len(files_in(notes_dir)) == 200
+    assert {receipt.state for receipt in receipts} == {ReceiptState.APPLIED}
+    assert {notes_dir / receipt.detail["path"] for receipt in receipts} == set(files_in(notes_dir))
+
+
+def test_a_note_tells_the_verdict_the_address_and_the_text(notes_dir):
+    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([judged(17, Label.IMPORTANT)])
+
+    note = (notes_dir / receipt.detail["path"]).read_text("utf-8")
+    told = front_matter(note)
+    assert receipt.detail["path"].startswith("2024/05/2024-05-03-Your-invoice-")
+    assert (told["importance_score"], told["spam_score"], told["labels"]) == (8, 1, ["important"])
+    assert (told["folder"], told["uidvalidity"], told["uid"]) == ("INBOX", 7, 17)
+    assert (told["source"], told["model"], told["message_id"]) == ("chat", "a-model", "<17@example.com>")
+    assert "Dear owner,\nplease pay." in note
+
+
+@pytest.mark.parametrize("subject", HOSTILE)
+def test_a_hostile_subject_neither_leaves_its_quotes_nor_the_folder(notes_dir, subject):
+    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([judged(1, subject=subject)])
+
+    (path,) = files_in(notes_dir)
+    note = path.read_text("utf-8")
+    assert path == notes_dir / receipt.detail["path"]
+    assert path.parent == notes_dir / "2024" / "05"
+    assert front_matter(note)["subject"] == subject.encode("utf-8", "replace").decode()
+    assert front_matter(note)["spam_score"] == 1
+    assert not re.search(r"(?<!\\)(<script|\[\[)", note.split("\n---\n", 1)[1])
+    assert "<%" not in note
+
+
+@given(subject=st.text(st.characters(codec=None), max_size=300))
+def test_any_subject_gives_a_name_that_every_system_takes(subject):
+    name = note_path(judged(1, subject=subject).message).name
+
+    assert not set(name) & set('/\\:*?"<>|#^[]')
+    assert name.isprintable()
+    assert name[0] not in ". "
+    assert not name.removesuffix(".md").endswith((".", " "))
+    assert len(name.encode()) <= 10 + 1 + 100 + 1 + 12 + 3
+
+
+@pytest.mark.parametrize(
+    ("subject", "words"),
+    [
+        ("Re: счёт №5 за май", "Re-счёт-5-за-май"),
+        ("会议纪要：明天", "会议纪要-明天"),
+        ("हिन्दी में", "हिन्दी-में"),
+        ("Cafe\u0301", "Café"),
+    ],
+)
+def test_subjects_of_all_scripts_keep_their_words(subject, words):
+    assert note_path(judged(1, subject=subject).message).name.startswith(f"2024-05-03-{words}-")
+
+
+def test_a_long_subject_in_another_script_is_cut_between_characters():
+    name = note_path(judged(1, subject="会" * 300).message).name
+
+    assert name.startswith("2024-05-03-" + "会" * 33 + "-")
+
+
+def test_mail_without_any_date_is_filed_as_undated():
+    path = note_path(judged(1, sent_at=None, received_at=None).message)
+
+    assert str(path).startswith("undated/undated-Your-invoice-")
+
+
+def test_the_same_uid_in_another_folder_or_epoch_has_another_note():
+    mailboxes = [MailboxKey("a", "INBOX", 1), MailboxKey("a", "INBOX", 2), MailboxKey("a", "Sent", 1)]
+    paths = {note_path(judged(1, mailbox=mailbox).message) for mailbox in mailboxes}
+
+    assert len(paths) == 3
+
+
+def test_a_body_cannot_end_its_code_block(notes_dir):
+    body = "```\n# Out\n``````\n![](http://tracker.example)\n~~~\n<% tp.x %>\n\x1b[31m"
+
+    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([judged(1, body=body)])
+
+    lines = (notes_dir / receipt.detail["path"]).read_text("utf-8").splitlines()
+    opening = lines.index("```````text")
+    assert lines[opening + 1 :] == [
+        *("```", "# Out", "``````", "![](http://tracker.example)", "~~~", "< % tp.x %>", " [31m"),
+        "```````",
+    ]
+
+
+def test_files_and_folders_are_their_owners_alone(notes_dir):
+    list(NotesEffect(notes_dir, TEMPLATE).apply([judged(1)]))
+
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in notes_dir.rglob("*") if path.is_dir()}
+    assert modes == {0o700}
+    assert stat.S_IMODE(notes_dir.stat().st_mode) == 0o700
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files_in(notes_dir)] == [0o600]
+
+
+def test_a_file_with_other_bytes_is_left_alone_and_the_receipt_says_so(notes_dir):
+    effect = NotesEffect(notes_dir, TEMPLATE)
+    (first,) = effect.apply([judged(1)])
+    path = notes_dir / first.detail["path"]
+    path.write_text("the owner's own words")
+
+    (second,) = effect.apply([judged(1)])
+
+    assert second.state is ReceiptState.FOREIGN
+    assert path.read_text() == "the owner's own words"
+    assert files_in(notes_dir) == [path]
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link"])
+def test_what_is_no_file_is_left_alone_too(notes_dir, kind):
+    path = notes_dir / note_path(judged(1).message)
+    path.parent.mkdir(parents=True)
+    path.mkdir() if kind == "folder" else path.symlink_to("nowhere")
+
+    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([judged(1)])
+
+    assert receipt.state is ReceiptState.FOREIGN
+    assert not (path.parent / "nowhere").exists()
+
+
+def test_a_crash_before_the_receipt_changes_nothing(notes_dir):
+    (before,) = NotesEffect(notes_dir, TEMPLATE).apply([judged(1)])
+    (path,) = files_in(notes_dir)
+    written = (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
+
+    (again,) = NotesEffect(notes_dir, TEMPLATE).apply([judged(1)])
+
+    assert again == before
+    assert again.detail == before.detail
+    assert (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns) == written
+
+
+def test_what_a_crash_left_half_written_is_swept_up_by_the_next_try(notes_dir):
+    path = notes_dir / note_path(judged(1).message)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (path.parent / f".{path.stem[-12:]}.tmp").write_text("half a no")
+
+    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([judged(1)])
+
+    assert receipt.state is ReceiptState.APPLIED
+    assert files_in(notes_dir) == [path]
+    assert path.read_text("utf-8").startswith("---\n")
+
+
+def test_a_full_disk_stops_the_effect_and_leaves_no_part_of_a_note(notes_dir):
+    effect = NotesEffect(notes_dir, TEMPLATE)
+
+    with no_file_longer_than(64), pytest.raises(EffectUnavailable, match="notes"):
+        list(effect.apply([judged(1)]))
+
+    assert files_in(notes_dir) == []
+    assert [receipt.state for receipt in effect.apply([judged(1)])] == [ReceiptState.APPLIED]
+
+
+def test_a_notes_folder_that_cannot_be_made_stops_the_effect(tmp_path):
+    (tmp_path / "notes").write_text("a file stands here")
+
+    with pytest.raises(EffectUnavailable, match="notes"):
+        list(NotesEffect(tmp_path / "notes", TEMPLATE).apply([judged(1)]))
+
+
+def test_a_folder_without_permission_stops_the_effect(notes_dir):
+    effect = NotesEffect(notes_dir, TEMPLATE)
+    notes_dir.mkdir(mode=0o500)
+
+    with without_privileges(), pytest.raises(EffectUnavailable, match="Permission denied"):
+        list(effect.apply([judged(1)]))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ subject",
+        "{{ no_such_name }}",
+        "{{ subject | no_such_filter }}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    ],
+)
+def test_a_template_that_does_not_work_is_told_before_the_first_mail(notes_dir, template):
+    with pytest.raises(ConfigError, match=r"paths\.note_template"):
+        NotesEffect(notes_dir, template)
+
+    assert not notes_dir.exists()
+
+
+def test_another_verdict_makes_other_bytes_and_is_not_written_over_the_first(notes_dir):
+    effect = NotesEffect(notes_dir, TEMPLATE)
+    list(effect.apply([judged(1)]))
+
+    (receipt,) = effect.apply([replace(judged(1), labels=(Label.SPAM,))])
+
+    assert receipt.state is ReceiptState.FOREIGN
+
+
+def test_a_file_is_written_once_and_then_found(tmp_path):
+    path = tmp_path / "a" / "note.md"
+
+    assert write_once(path, b"ours")
+    assert write_once(path, b"ours")
+    assert not write_once(path, b"theirs")
+    assert path.read_bytes() == b"ours"
