@@ -97,6 +97,10 @@ service imap-login {{
 }}
 service anvil {{
   chroot =
+  # refused logins would slow down the next ones
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service imap {{
   process_limit = 256

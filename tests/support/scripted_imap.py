@@ -21,6 +21,7 @@ Script = Callable[[str], list[bytes] | None]
 _USUAL = (
     ("CAPABILITY", [b"* CAPABILITY IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2", b"{tag} OK done"]),
     ("LOGIN ", [b"{tag} OK logged in"]),
+    ("AUTHENTICATE ", [b"{tag} OK logged in"]),
     ("LOGOUT", [b"* BYE", b"{tag} OK done", BYE]),
     ("UID STORE", [b"{tag} OK done"]),
     ("NOOP", [b"{tag} OK done"]),
@@ -97,6 +98,9 @@ class ScriptedImap:
                 while command := wire.readline():
                     tag, _, rest = command.decode("utf-8", "replace").strip().partition(" ")
                     self.commands.append(rest)
+                    if rest.startswith("AUTHENTICATE"):
+                        self._say(wire, [b"+ "], tag)
+                        self.commands.append(wire.readline().decode("ascii").strip())
                     if not self._say(wire, self.script(rest) or self._usual(rest), tag):
                         return
             except OSError:

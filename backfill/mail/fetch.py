@@ -1,0 +1,216 @@
+"""Fetch mails in batches, as little of each as is needed: headers and structure first, then the text parts alone.
+
+Nothing is marked read (BODY.PEEK in an EXAMINEd folder) and attachments stay on the server. What does not come is
+explained, never left out: a mail counts as gone only when a search in a fresh session says so. A batch that the
+server refuses is halved until the one mail at fault is alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from backfill.errors import MessageGone, MessageUnreadable, ServerUnavailable
+from backfill.mail import structure
+from backfill.mail.mime import FIELDS, Headers, Piece, Reading, Text, content, text_of, whole
+from backfill.mail.session import Row, Session
+from backfill.mail.structure import Part
+from backfill.mail.trouble import FOREIGN, CommandFailed
+from backfill.mail.uidset import uid_sets
+from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.ports import Unfetched
+
+BATCH = 50  # mails; larger FETCH batches time out on Dovecot with spinning disks
+MAX_REPLY = 4_000_000  # bytes of bodies asked for at once
+RAW_LIMIT = 65_536  # bytes read of a mail whose structure makes no sense
+
+#: Mails in a row for which the server blames itself, before it is taken at its word.
+_PATIENCE = 4
+
+_FACTS = ("RFC822.SIZE", "INTERNALDATE", "FLAGS")
+_OVERVIEW = (*_FACTS, "BODYSTRUCTURE", f"BODY.PEEK[HEADER.FIELDS ({' '.join(FIELDS)})]")
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A mail on its way: what is known of it so far."""
+
+    uid: int
+    row: Row
+    headers: Headers
+    root: Part | None  # None: the structure makes no sense, the mail is read as it comes
+    parts: tuple[Part, ...]
+    pieces: list[Piece] = field(default_factory=list)
+    raw: bytes = b""
+    text: Text = field(default_factory=Text)
+
+
+class Fetcher:
+    """Fetches on one session."""
+
+    def __init__(self, session: Session, reading: Reading) -> None:
+        self._session = session
+        self._reading = reading
+        self._refused_in_a_row = 0
+
+    def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
+        """Each of `uids` once, batch by batch; see `ports.MailSource.fetch`."""
+        wanted = list(dict.fromkeys(uids))
+        for place in range(0, len(wanted), BATCH):
+            yield from self._batch(mailbox, wanted[place : place + BATCH])
+
+    def _batch(self, mailbox: MailboxKey, uids: list[int]) -> list[Message | Unfetched]:
+        try:
+            fetched = self._read(mailbox, uids)
+        except CommandFailed as failure:
+            if len(uids) == 1:
+                return [self._alone(mailbox, uids[0], failure)]
+            middle = len(uids) // 2
+            return [*self._batch(mailbox, uids[:middle]), *self._batch(mailbox, uids[middle:])]
+        self._refused_in_a_row = 0
+        return fetched
+
+    def _alone(self, mailbox: MailboxKey, uid: int, failure: CommandFailed) -> Message | Unfetched:
+        """A mail that cannot be had in the usual way: its first bytes, or the reason why not."""
+        if failure.is_transient:
+            self._refused_in_a_row += 1
+            if self._refused_in_a_row >= _PATIENCE:
+                raise ServerUnavailable(str(failure)) from failure
+        draft = _Draft(uid, {}, Headers(b""), None, ())
+        try:
+            draft.row = self._session.fetch(mailbox, [uid], [*_FACTS, _item("", RAW_LIMIT)]).get(uid, {})
+        except CommandFailed as again:
+            failure = again
+        if (raw := _literal(draft.row, "")) is None:
+            return self._explained(mailbox, [uid], str(failure))[0]
+        draft.raw = raw[:RAW_LIMIT]
+        return self._message(mailbox, draft)
+
+    def _read(self, mailbox: MailboxKey, uids: list[int]) -> list[Message | Unfetched]:
+        rows = self._session.fetch(mailbox, uids, _OVERVIEW)
+        drafts = {uid: draft for uid in uids if (draft := _draft(uid, rows.get(uid, {})))}
+        missing = [uid for uid in uids if uid not in drafts]
+        for is_second in (False, True):
+            unread = [draft for draft in drafts.values() if not is_second or _needs_second_look(draft)]
+            missing += self._read_bodies(mailbox, unread, is_second=is_second)
+        read = [self._message(mailbox, draft) for draft in drafts.values() if draft.uid not in missing]
+        return [*read, *self._explained(mailbox, missing, "The mail server lists the mail but does not give it out.")]
+
+    def _read_bodies(self, mailbox: MailboxKey, drafts: list[_Draft], *, is_second: bool) -> list[int]:
+        """Fill in the text of `drafts`, those with the same sections together; the UIDs whose text did not come."""
+        groups: dict[tuple[str, ...], list[_Draft]] = defaultdict(list)
+        for draft in drafts:
+            if items := self._items(draft, is_second=is_second):
+                groups[items].append(draft)
+        missing: list[int] = []
+        for items, group in groups.items():
+            for together in _bounded(group, len(items) * 64_000):
+                rows = self._session.fetch(mailbox, [draft.uid for draft in together], items)
+                missing += [
+                    draft.uid
+                    for draft in together
+                    if not self._fill(draft, rows.get(draft.uid, {}), is_second=is_second)
+                ]
+        return missing
+
+    def _items(self, draft: _Draft, *, is_second: bool) -> tuple[str, ...]:
+        if draft.root is None:
+            return (_item("", RAW_LIMIT),)
+        return tuple(_item(part.section, self._reading.byte_limit(part, is_second=is_second)) for part in draft.parts)
+
+    def _fill(self, draft: _Draft, row: Row, *, is_second: bool) -> bool:
+        """False when a literal is missing: an OK without it means nothing (iCloud)."""
+        if draft.root is None:
+            raw = _literal(row, "")
+            draft.raw = (raw or b"")[:RAW_LIMIT]
+            return raw is not None
+        pieces = []
+        for part in draft.parts:
+            data = _literal(row, part.section)
+            if data is None:
+                return False
+            pieces.append(Piece.of(part, data, self._reading.byte_limit(part, is_second=is_second)))
+        draft.pieces = pieces
+        draft.text = text_of(pieces)
+        return True
+
+    def _message(self, mailbox: MailboxKey, draft: _Draft) -> Message:
+        size = draft.row.get(b"RFC822.SIZE")
+        size = size if isinstance(size, int) else 0
+        received = draft.row.get(b"INTERNALDATE")
+        headers = draft.headers
+        shown: Content
+        if draft.root is None:
+            headers = Headers(draft.raw)
+            shown = whole(draft.raw, size, self._reading)
+        else:
+            shown = content(headers, draft.text, structure.attachments(draft.root), self._reading)
+        sent = headers.sent()
+        return Message(
+            ref=MessageRef(mailbox, draft.uid),
+            content=shown,
+            flags=frozenset(_flag(flag) for flag in draft.row.get(b"FLAGS") or ()),
+            received_at=received.astimezone(UTC) if isinstance(received, datetime) and received.tzinfo else None,
+            sent_at=sent.astimezone(UTC) if sent else None,
+            size=size,
+            message_id=headers.text("message-id"),
+        )
+
+    def _explained(self, mailbox: MailboxKey, uids: list[int], why: str) -> list[Unfetched]:
+        """Gone, or there but unreadable: a search in a fresh session tells."""
+        if not uids:
+            return []
+        self._session.renew()
+        there: set[int] = set()
+        try:
+            for uid_set, _ in uid_sets(uids):
+                there |= self._session.search(mailbox, f"UID {uid_set}")
+        except CommandFailed as refusal:
+            raise ServerUnavailable(str(refusal)) from refusal
+        return [
+            Unfetched(MessageRef(mailbox, uid), MessageUnreadable(why) if uid in there else MessageGone())
+            for uid in uids
+        ]
+
+
+def _draft(uid: int, row: Row) -> _Draft | None:
+    """None when the server gave no headers."""
+    block = _literal(row, "HEADER.FIELDS", is_open=True)
+    if block is None:
+        return None
+    headers = Headers(block)
+    try:
+        root = structure.from_bodystructure(row[b"BODYSTRUCTURE"])
+        parts = structure.texts(root)
+    except FOREIGN:  # structures are as odd as the mails that they describe
+        return _Draft(uid, row, headers, None, ())
+    if root.is_multipart and not parts and not structure.attachments(root):  # a boundary that never comes
+        return _Draft(uid, row, headers, None, ())
+    return _Draft(uid, row, headers, root, parts)
+
+
+def _needs_second_look(draft: _Draft) -> bool:
+    return not draft.text.text and draft.text.is_cut
+
+
+def _bounded(drafts: list[_Draft], bytes_each: int) -> Iterator[list[_Draft]]:
+    step = max(1, MAX_REPLY // bytes_each)
+    for place in range(0, len(drafts), step):
+        yield drafts[place : place + step]
+
+
+def _item(section: str, limit: int) -> str:
+    return f"BODY.PEEK[{section}]<0.{limit}>"
+
+
+def _literal(row: Row, section: str, *, is_open: bool = False) -> bytes | None:
+    """What came for a section, whatever the rest of its name: servers answer `<0>`, `<0.100>` or neither."""
+    start = f"BODY[{section}".encode() + (b"" if is_open else b"]")
+    found = next((value for key, value in row.items() if key.startswith(start)), None)
+    return found if isinstance(found, bytes) else None
+
+
+def _flag(flag: object) -> str:
+    return flag.decode("ascii", "replace") if isinstance(flag, bytes) else str(flag)

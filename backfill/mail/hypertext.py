@@ -1,0 +1,140 @@
+"""HTML to the text that a person sees, and the links with what they show and where they lead.
+
+Hidden text is dropped: it is filler, or instructions that are meant for a machine. Where nothing else is there
+the hidden text comes back, then the pictures' texts: a mail in HTML never becomes an empty one. Styles are read
+where they stand on the element, not in style sheets. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.html import HTMLTree, NodeType
+
+from backfill.mail.text import clean, is_meaningful, one_line
+
+_HIDDEN = re.compile(
+    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|mso-hide\s*:\s*all"
+    r"|(?<![-\w])opacity\s*:\s*0(?:\.0*)?\s*(?:[;!]|$)",
+    re.IGNORECASE,
+)
+_SIZELESS = re.compile(r"font-size\s*:\s*0(?:\.0*)?(?:px|pt|em|rem|%)?\s*(?:[;!]|$)", re.IGNORECASE)
+_SIZED = re.compile(r"font(?:-size)?\s*:", re.IGNORECASE)
+_META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
+
+_TAG = re.compile(r"<[^<>]{0,2000}>")
+_URL = re.compile(r"https?://[^\s<>\"')\]}]+", re.IGNORECASE)
+_SHOWN_HOST = re.compile(
+    r"(https?://)?(?:[^\s/@]+@)?((?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24})(?:[:/?#]\S*)?", re.IGNORECASE
+)
+#: What looks like a host name in a link's text, but names a file.
+_FILE_ENDING = re.compile(
+    r"pdf|docx?|xlsx?|pptx?|od[ts]|txt|csv|rtf|zip|rar|exe|png|jpe?g|gif|svg|html?|xml|json|js|md"
+)
+
+MAX_LINKS = 200  # of one text; the rest is not looked at
+
+Link = tuple[str, str]  # the host shown, or ""; the host that it leads to
+
+
+def text_and_links(html: str) -> tuple[str, list[Link]]:
+    """The visible text, cleaned, and the links in order of appearance."""
+    html = html.encode("utf-8", "replace").decode("utf-8")  # the parser takes no lone surrogates
+    try:
+        tree = HTMLTree.parse(html)
+        links = list(_links(tree))
+        _drop_hidden(tree)
+        return _text(tree) or _text(html) or _stand_in(html), links
+    except ValueError:  # HTMLParserException is one
+        return clean(_TAG.sub(" ", html)), []
+
+
+def links_in_text(text: str) -> list[Link]:
+    """The links of plain text: what is shown is where it leads."""
+    return [("", host) for url in _URL.findall(text)[:MAX_LINKS] if (host := host_of(url))]
+
+
+def declared_charset(html: bytes) -> str:
+    """The charset that the HTML names for itself, for parts that come without one."""
+    found = _META_CHARSET.search(html[:2048])
+    return found[1].decode("ascii") if found else ""
+
+
+def host_of(url: str) -> str:
+    """The host of a web address, in lower case; "" for what is none."""
+    try:
+        parts = urlsplit(url.strip())
+        return one_line(parts.hostname or "", 253) if parts.scheme in ("http", "https") else ""
+    except ValueError:  # e.g. a broken IPv6 address
+        return ""
+
+
+def site(host: str) -> str:
+    """The part of a host name that one owner has, roughly: `www.bank.co.uk` → `bank.co.uk`."""
+    labels = host.lower().rstrip(".").split(".")
+    wide = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3  # co.uk, com.br
+    return ".".join(labels[-3 if wide else -2 :])
+
+
+def _text(html: Any, *, alt_texts: bool = False) -> str:
+    text = extract_plain_text(html, preserve_formatting=True, main_content=False, links=False, alt_texts=alt_texts)
+    text = clean(text)
+    return text if is_meaningful(text) else ""
+
+
+def _stand_in(html: str) -> str:
+    """For HTML without text: the pictures' texts, the title, or their number."""
+    tree = HTMLTree.parse(html)
+    pictures = len(_elements(tree, "img"))
+    return _text(tree, alt_texts=True) or clean(tree.title or "") or (f"[{pictures} pictures]" if pictures else "")
+
+
+def _links(tree: Any) -> Iterator[Link]:
+    for anchor in _elements(tree, "a")[:MAX_LINKS]:
+        if host := host_of(anchor.getattr("href") or ""):
+            yield _shown_host(one_line(anchor.text[:1000], 300)), host
+
+
+def _shown_host(text: str) -> str:
+    found = _SHOWN_HOST.fullmatch(text)
+    if not found:
+        return ""
+    host = found[2].lower()
+    return "" if not found[1] and _FILE_ENDING.fullmatch(host.rpartition(".")[2]) else host
+
+
+def _drop_hidden(tree: Any) -> None:
+    for element in reversed(_styled(tree)):  # from within, so that none is dropped twice
+        if element.hasattr("hidden") or _HIDDEN.search(element.getattr("style") or ""):
+            element.decompose()
+    for element in _styled(tree):
+        if _SIZELESS.search(element.getattr("style") or ""):
+            _drop_sizeless(element)
+
+
+def _drop_sizeless(element: Any) -> None:
+    """Text of size nothing, but not what is given a size again within: newsletters set 0 on every table cell."""
+    waiting = list(element.child_nodes)
+    while waiting:
+        node = waiting.pop()
+        if node.type == NodeType.TEXT:
+            node.decompose()
+        elif node.type == NodeType.ELEMENT and not _SIZED.search(node.getattr("style") or ""):
+            waiting.extend(node.child_nodes)
+
+
+def _styled(tree: Any) -> list[Any]:
+    return [node for node in _nodes(tree) if node.hasattr("style") or node.hasattr("hidden")]
+
+
+def _elements(tree: Any, tag: str) -> list[Any]:
+    return [node for node in _nodes(tree) if node.tag == tag]
+
+
+def _nodes(tree: Any) -> Iterator[Any]:
+    """All elements in document order, one by one: the parser's own collections take quadratic time on floods."""
+    return (node for node in tree.document if node.type == NodeType.ELEMENT)

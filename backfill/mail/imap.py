@@ -1,0 +1,93 @@
+"""Reading a mailbox over IMAP: `ports.MailSource`.
+
+Promises to change nothing: folders are opened by EXAMINE and bodies read by BODY.PEEK, so no mail becomes read.
+Waits for nothing but the server's replies, each within the account's `timeout_s`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from loguru import logger
+
+from backfill.errors import MailError, ServerUnavailable
+from backfill.mail.fetch import Fetcher
+from backfill.mail.login import ImapAccount
+from backfill.mail.mark import ImapMarker, checked_keyword
+from backfill.mail.mime import Reading
+from backfill.mail.session import Session
+from backfill.mail.survey import survey
+from backfill.mail.trouble import CommandFailed
+from backfill.message import MailboxKey, Message
+from backfill.ports import Folder, MailboxState, Surveyed, Unfetched
+from backfill.selection import Selection
+
+__all__ = ["ImapMarker", "ImapSource"]
+
+_SPECIAL_USES = frozenset({"\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Important", "\\Junk", "\\Sent", "\\Trash"})
+_UNSELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
+
+
+class ImapSource:
+    """One connection to one account, for reading; opened by the first call, renewed when it breaks.
+
+    `processed_keyword` marks mail that an earlier system has processed; `owner` is the account's address, by
+    default its user name where that is one. Raises `ConfigError` for a keyword that cannot be one.
+    """
+
+    def __init__(
+        self,
+        account: ImapAccount,
+        *,
+        processed_keyword: str = "AIProcessed",
+        max_body_chars: int = 4000,
+        owner: str | None = None,
+    ) -> None:
+        self._account = account
+        self._processed_keyword = checked_keyword(processed_keyword)
+        self._session = Session(account, readonly=True)
+        self._fetcher = Fetcher(self._session, Reading(account.username if owner is None else owner, max_body_chars))
+
+    def list_folders(self) -> list[Folder]:
+        """All folders, in the server's order."""
+        try:
+            listed = self._session.ask(lambda client: client.list_folders())
+        except CommandFailed as refusal:
+            raise ServerUnavailable(str(refusal)) from refusal
+        return [_folder(name, flags) for flags, _delimiter, name in listed]
+
+    def examine(self, folder: str) -> MailboxState:
+        """Open a folder for reading, whatever its epoch."""
+        answer = self._session.open(folder)
+        if b"UIDVALIDITY" not in answer:
+            raise MailError(f"The mail server gives {folder!r} no UIDVALIDITY; without it no mail can be told apart.")
+        key = MailboxKey(self._account.name, folder, answer[b"UIDVALIDITY"])
+        exists = answer.get(b"EXISTS", 0)
+        return MailboxState(key, exists, answer.get(b"UIDNEXT") or self._next_uid(key, exists))
+
+    def survey(self, mailbox: MailboxKey, low: int, high: int, selection: Selection) -> list[Surveyed]:
+        """The mails of a window of UIDs that the selection names; at most 20,000 UIDs wide, for the reply's sake."""
+        if low > high:
+            return []
+        return survey(self._session, mailbox, low, high, selection, self._processed_keyword)
+
+    def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
+        """Each of `uids` once; read in batches as the iterator moves on."""
+        return self._fetcher.fetch(mailbox, uids)
+
+    def close(self) -> None:
+        """Log out; a later call would log in again."""
+        self._session.close()
+
+    def _next_uid(self, mailbox: MailboxKey, exists: int) -> int:
+        """For servers that do not tell UIDNEXT, which RFC 3501 §6.3.2 allows."""
+        if not exists:
+            return 1
+        logger.debug("{} gives no UIDNEXT for {!r}", self._account.server, mailbox.folder)
+        return max(self._session.search(mailbox, "UID *"), default=0) + 1
+
+
+def _folder(name: str, flags: Sequence[bytes]) -> Folder:
+    attributes = {flag.decode("ascii", "replace") for flag in flags if isinstance(flag, bytes)}
+    special = frozenset(use for use in _SPECIAL_USES if use.lower() in {flag.lower() for flag in attributes})
+    return Folder(name, special, is_selectable=not _UNSELECTABLE & {flag.lower() for flag in attributes})

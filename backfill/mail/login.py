@@ -1,0 +1,217 @@
+"""A mail account and the way in: `connect` gives an imapclient that is logged in.
+
+The secret is fetched anew at every connect, which is how OAuth tokens stay fresh over days, and is kept nowhere.
+Refused credentials get one second try with a newly fetched secret, never a third: servers lock accounts.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import ssl
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+from imapclient import IMAPClient, SocketTimeout
+from imapclient.exceptions import CapabilityError, IMAPClientAbortError, IMAPClientError
+from loguru import logger
+
+from backfill.errors import ConfigError, CredentialsRefused, ServerUnavailable
+from backfill.mail.trouble import FOREIGN, CommandFailed, is_transient, one_line, throttling, translated
+
+PASSWORD_COMMAND_LIMIT_S = 60
+
+_ATOM = re.compile(r"[A-Za-z0-9@._+=/-]+")  # imaplib sends the user name of LOGIN unquoted
+
+
+def _from_environment(name: str) -> str:
+    secret = os.environ.get(name, "")
+    if not secret:
+        raise ConfigError(f"The environment variable {name} (imap.password_env) is not set.")
+    return secret
+
+
+@dataclass(frozen=True, slots=True)
+class ImapAccount:
+    """Where a mailbox is and how to log in. Holds no secret: only where it is to be had.
+
+    `password_command` (argv, no shell; the first line of its output) is preferred over `password_env`, the name
+    of an environment variable. With `security="none"` the server must be on this machine.
+    Raises `ConfigError` for what cannot work.
+    """
+
+    server: str
+    username: str
+    port: int = 993
+    security: Literal["tls", "starttls", "none"] = "tls"
+    ca_file: str | None = None  # PEM; replaces the system's authorities
+    auth: Literal["password", "xoauth2", "oauthbearer"] = "password"
+    password_env: str | None = "IMAP_PASSWORD"  # noqa: S105  a name, not a secret
+    password_command: tuple[str, ...] | None = None
+    timeout_s: float = 60.0  # of connecting, of the TLS handshake, and of each wait for the server
+    #: Looks a variable's value up; raises `ConfigError` where it is not set.
+    secret: Callable[[str], str] = field(default=_from_environment, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.security == "none" and not _is_loopback(self.server):
+            raise ConfigError(
+                f"imap.security: none would send the password to {self.server} in clear; use tls or starttls."
+            )
+        if not self.password_env and not self.password_command:
+            raise ConfigError("Set imap.password_env or imap.password_command: without either there is no password.")
+
+    @property
+    def name(self) -> str:
+        """The account in the ledger's words: the same for every port and way of logging in."""
+        return f"{self.username}@{self.server.lower()}"
+
+
+def connect(account: ImapAccount) -> IMAPClient:
+    """An imapclient, connected and logged in, with its capabilities as they are after login.
+
+    Raises `ConfigError` (no secret, untrusted certificate, no STARTTLS), `CredentialsRefused`, `ServerUnavailable`.
+    """
+    try:
+        return _connect_with(_secret(account), account)
+    except CredentialsRefused:
+        if account.password_command is None:
+            raise
+    return _connect_with(_secret(account), account)
+
+
+def hang_up(client: IMAPClient, *, politely: bool) -> None:
+    """End the connection, with LOGOUT where it is known to be sound."""
+    with suppress(*FOREIGN):
+        if politely:
+            client.logout()
+    with suppress(*FOREIGN):
+        client.shutdown()
+
+
+def _connect_with(secret: str, account: ImapAccount) -> IMAPClient:
+    tls = _tls(account) if account.security != "none" else None
+    try:
+        client = IMAPClient(
+            account.server,
+            account.port,
+            ssl=account.security == "tls",
+            ssl_context=tls,
+            timeout=SocketTimeout(account.timeout_s, account.timeout_s),
+        )
+    except FOREIGN as error:
+        raise _unavailable(error, account) from error
+    client._imap.debug = 0  # imapclient sets 5, for which imaplib makes a repr of every literal
+    client.normalise_times = False  # aware, as the server writes them, not this machine's local time
+    try:
+        if account.security == "starttls":
+            client.starttls(tls)
+        _authenticate(client, account, secret)
+        client._cached_capabilities = client._do_capabilites()  # proxies rewrite the early ones (iCloud)
+    except CapabilityError as error:
+        hang_up(client, politely=False)
+        raise ConfigError(
+            f"{account.server} offers no STARTTLS on port {account.port}, and backfill does not go on in clear; "
+            "try imap.security: tls with port 993."
+        ) from error
+    except FOREIGN as error:
+        hang_up(client, politely=False)
+        raise _unavailable(error, account) from error
+    except CredentialsRefused:
+        hang_up(client, politely=False)
+        raise
+    logger.debug("Logged in to {}", account.server)
+    return client
+
+
+def _authenticate(client: IMAPClient, account: ImapAccount, secret: str) -> None:
+    """Raises `CredentialsRefused`, and foreign errors where the server or the line is at fault."""
+    user = account.username
+    try:
+        if account.auth == "xoauth2":
+            _authenticate_by_token(client, "XOAUTH2", f"user={user}\1auth=Bearer {secret}\1\1", farewell="")
+        elif account.auth == "oauthbearer":
+            identity = user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801 §4
+            _authenticate_by_token(client, "OAUTHBEARER", f"n,a={identity},\1auth=Bearer {secret}\1\1", farewell="\1")
+        elif _ATOM.fullmatch(user) and secret.isascii():
+            client.login(user, secret)
+        else:
+            client.plain_login(user, secret)
+    except IMAPClientError as error:
+        # imapclient makes a LoginError of everything, a lost connection included
+        if isinstance(error, IMAPClientAbortError) or isinstance(error.__context__, IMAPClientAbortError):
+            raise IMAPClientAbortError(str(error)) from error
+        answer = one_line(str(error).replace(secret, "***"))
+        if throttling(answer) or is_transient(answer):
+            raise
+        raise CredentialsRefused(
+            f"{account.server} refused to log in {user} ({answer}); check username, password (or app password) "
+            f"and imap.auth, which is {account.auth}."
+        ) from None  # the original may quote what was sent
+
+
+def _authenticate_by_token(client: IMAPClient, mechanism: str, credentials: str, *, farewell: str) -> None:
+    """A refusal comes as a challenge, which has to be answered before the NO arrives (RFC 7628 §3.2.3)."""
+    replies = iter((credentials,))
+    client.sasl_login(mechanism, lambda _challenge: next(replies, farewell))
+
+
+def _unavailable(error: BaseException, account: ImapAccount) -> ConfigError | ServerUnavailable:
+    ours = translated(error, account.server, account.port)
+    if isinstance(ours, CommandFailed):  # before the login is done a refusal says nothing about any mail
+        return ServerUnavailable(str(ours))
+    assert isinstance(ours, ConfigError | ServerUnavailable)
+    return ours
+
+
+def _tls(account: ImapAccount) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=account.ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"imap.ca_file {account.ca_file} holds no readable PEM certificates ({error}).") from error
+
+
+def _secret(account: ImapAccount) -> str:
+    if account.password_command:
+        return _printed_by(account.password_command)
+    assert account.password_env is not None
+    return account.secret(account.password_env).strip("\r\n")
+
+
+def _printed_by(argv: tuple[str, ...]) -> str:
+    """The first line that the operator's command prints. What it writes to stderr may hold secrets: not kept."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=PASSWORD_COMMAND_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ServerUnavailable(
+            f"imap.password_command ({argv[0]}) did not end within {PASSWORD_COMMAND_LIMIT_S} s; run it by hand."
+        ) from None  # the original carries what was printed
+    except OSError as error:
+        raise ConfigError(f"imap.password_command cannot be started: {error}.") from error
+    if done.returncode:  # a token helper without network ends like this, so it is no reason to stop for good
+        raise ServerUnavailable(
+            f"imap.password_command ({argv[0]}) ended with status {done.returncode}; run it by hand to see why."
+        )
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    if not lines or not lines[0].strip():
+        raise ConfigError(f"imap.password_command ({argv[0]}) printed no secret on its first line.")
+    return lines[0].strip("\r\n")
+
+
+def _is_loopback(server: str) -> bool:
+    if server == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(server).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,259 @@
+"""Bytes of a mail to `Content`: what a classifier is shown. Survives anything, and is deterministic.
+
+Each header and each part is read for itself; where one is broken its raw text stands in. The same bytes give the
+same `Content`, hence the same `message_key`, whichever server they come from and whether the parts were fetched
+one by one or the mail as a whole. Pure.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from email import message_from_bytes
+from email.errors import MessageError
+from email.header import decode_header
+from email.policy import compat32
+from email.utils import getaddresses, parsedate_to_datetime
+from typing import Any
+
+from backfill.mail import structure
+from backfill.mail.hypertext import Link, declared_charset, links_in_text, site, text_and_links
+from backfill.mail.structure import Part
+from backfill.mail.text import clean, decoded, one_line, transfer_decoded
+from backfill.mail.trim import trimmed
+from backfill.message import Attachment, Content, MisleadingLink
+
+#: The header fields that `Headers` reads; nothing else is fetched.
+FIELDS = (
+    *("FROM", "TO", "CC", "REPLY-TO", "SUBJECT", "DATE", "MESSAGE-ID", "IN-REPLY-TO", "REFERENCES", "LIST-ID"),
+    *("LIST-UNSUBSCRIBE", "PRECEDENCE", "AUTO-SUBMITTED", "AUTHENTICATION-RESULTS", "X-SPAM-FLAG"),
+)
+MAX_ADDRESSES, MAX_HOSTS, MAX_MISLEADING = 50, 30, 10
+
+_ENCODED_WORDS = re.compile(r"=\?[^?\s]{1,80}\?[bBqQ]\?[^?]*\?=(?:\s*=\?[^?\s]{1,80}\?[bBqQ]\?[^?]*\?=)*")
+_COMMENT = re.compile(r"\([^()]*\)")
+_METHOD = re.compile(r"\s*([a-z][a-z0-9-]{0,30})\s*(?:/\s*\d+\s*)?=\s*([a-z]{1,20})", re.IGNORECASE)
+_BROKEN = (MessageError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
+#: Newer Pythons give up on a whole header where one address in it is odd (CVE-2023-27043); nothing here trusts them.
+_LENIENT: dict[str, Any] = {"strict": False} if hasattr(email.utils, "supports_strict_parsing") else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How mails are read: for whom, and how much of them."""
+
+    owner: str = ""  # the account's address; "" when it is not known
+    max_body_chars: int = 4000
+
+    def byte_limit(self, part: Part, *, is_second: bool = False) -> int:
+        """How many transferred bytes of a part are worth fetching.
+
+        4 per character: UTF-8 in base64, or Latin text in quoted-printable. 16 for HTML, most of which is markup.
+        A second look, for parts that begin with nothing readable (HTML with a long style sheet), goes four times
+        as far.
+        """
+        limit = max(8192, self.max_body_chars * (16 if part.content_type == "text/html" else 4))
+        return 4 * limit if is_second else limit
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A text part with its bytes as transferred, or the first of them."""
+
+    part: Part
+    data: bytes
+    is_cut: bool = False
+
+    @classmethod
+    def of(cls, part: Part, data: bytes, limit: int) -> Piece:
+        """`data` cut to `limit`. Servers are not believed about sizes where the bytes themselves tell."""
+        return cls(part, data[:limit], is_cut=len(data) > limit or (len(data) == limit < part.size))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The readable text of a mail's parts, whole and cleaned, before trimming and cutting."""
+
+    text: str = ""
+    links: tuple[Link, ...] = ()
+    is_cut: bool = False  # parts of it were not fetched
+
+
+class Headers:
+    """The fields of a header block, in their order, by lower-case name. Values are raw bytes, unfolded."""
+
+    def __init__(self, block: bytes) -> None:
+        self._fields: list[tuple[str, bytes]] = []
+        for line in re.split(rb"\r\n|\r|\n", block):
+            if not line:
+                break
+            if line[:1] in b" \t":
+                if self._fields:
+                    name, value = self._fields[-1]
+                    self._fields[-1] = name, value + b" " + line.strip()
+            else:
+                raw_name, colon, value = line.partition(b":")
+                if colon:
+                    self._fields.append((raw_name.strip().lower().decode("ascii", "replace"), value.strip()))
+
+    def __contains__(self, name: str) -> bool:
+        return any(own == name for own, _ in self._fields)
+
+    def raw(self, name: str) -> str:
+        """The topmost field of that name, its encoded words as they are; "" when there is none."""
+        return next((decoded(value) for own, value in self._fields if own == name), "")
+
+    def text(self, name: str) -> str:
+        """The topmost field of that name, readable, on one line."""
+        return one_line(words_decoded(self.raw(name)))
+
+    def addresses(self, name: str) -> list[tuple[str, str]]:
+        """(display name, address) of all fields of that name; what cannot be parsed stands in as a name."""
+        values = [decoded(value) for own, value in self._fields if own == name]
+        try:
+            found = getaddresses(values, **_LENIENT)
+        except _BROKEN:  # a group raises AttributeError, floods of parentheses RecursionError
+            found = []
+        known = [(one_line(words_decoded(shown), 200), one_line(address, 320)) for shown, address in found]
+        known = [pair for pair in known if any(pair)]
+        return known or [(text, "") for value in values if (text := one_line(words_decoded(value), 500))]
+
+    def sent(self) -> datetime | None:
+        """The Date header, with the offset as it is written there; None when absent or broken."""
+        try:
+            moment = parsedate_to_datetime(one_line(self.raw("date"), 100))
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # -0000 (RFC 5322 §3.3)
+            moment.astimezone(UTC)
+        except _BROKEN:
+            return None
+        return moment
+
+    def sent_day(self) -> date | None:
+        """The calendar day as the header writes it."""
+        moment = self.sent()
+        return moment.date() if moment else None
+
+
+def content(headers: Headers, text: Text, attached: Iterable[Part], reading: Reading) -> Content:
+    """Put together what a classifier is shown."""
+    body = trimmed(text.text)
+    sent = headers.sent()
+    senders = headers.addresses("from")
+    recipients, copied = headers.addresses("to"), headers.addresses("cc")
+    hosts, misleading = _links(text.links)
+    return Content(
+        subject=headers.text("subject"),
+        sender=_address(senders[0]) if senders else "",
+        to=tuple(map(_address, recipients[:MAX_ADDRESSES])),
+        cc=tuple(map(_address, copied[:MAX_ADDRESSES])),
+        reply_to=_address(next(iter(headers.addresses("reply-to")), ("", ""))),
+        date=sent.isoformat() if sent else "",
+        addressed_to_owner=_is_addressed(reading.owner, [*recipients, *copied]),
+        is_reply="in-reply-to" in headers or "references" in headers,
+        list_id=headers.text("list-id"),
+        has_unsubscribe="list-unsubscribe" in headers,
+        precedence=headers.text("precedence").lower(),
+        auto_submitted=headers.text("auto-submitted").partition(";")[0].strip().lower(),
+        authentication=_authentication(headers.raw("authentication-results")),
+        marked_spam={"yes": True, "no": False}.get(headers.text("x-spam-flag").lower()),
+        attachments=tuple(_attachment(part) for part in attached),
+        link_hosts=hosts,
+        misleading_links=misleading,
+        body=body[: reading.max_body_chars].rstrip(),
+        truncated=text.is_cut or len(body) > reading.max_body_chars,
+    )
+
+
+def text_of(pieces: Sequence[Piece]) -> Text:
+    """The text of all pieces, joined by an empty line."""
+    texts: list[str] = []
+    links: list[Link] = []
+    for piece in pieces:
+        data = transfer_decoded(piece.data, piece.part.encoding, is_cut=piece.is_cut)
+        if piece.part.content_type == "text/html":
+            charset = piece.part.charset or declared_charset(data)
+            text, found = text_and_links(decoded(data, charset, is_cut=piece.is_cut))
+        else:
+            text = clean(decoded(data, piece.part.charset, is_cut=piece.is_cut))
+            found = links_in_text(text)
+        links += found
+        if text and text not in texts:
+            texts.append(text)
+    return Text("\n\n".join(texts), tuple(links), any(piece.is_cut for piece in pieces))
+
+
+def whole(raw: bytes, size: int, reading: Reading) -> Content:
+    """`Content` of a mail of `size` bytes whose first bytes are `raw`."""
+    if b"\r\n" not in raw:
+        raw = raw.replace(b"\n", b"\r\n")  # as every IMAP server gives it
+        size = max(size, len(raw))
+    try:
+        root, payloads = structure.from_parsed(message_from_bytes(raw, policy=compat32))
+    except _BROKEN:
+        rest = raw.partition(b"\r\n\r\n")[2]
+        root, payloads = Part("1", "text/plain", size=len(rest)), {"1": rest}
+    parts = structure.texts(root)
+    text = Text()
+    for is_second in (False, True):
+        if not text.text:
+            text = text_of(
+                [
+                    Piece.of(part, payloads[part.section], reading.byte_limit(part, is_second=is_second))
+                    for part in parts
+                ]
+            )
+    text = replace(text, is_cut=text.is_cut or size > len(raw))
+    return content(Headers(raw), text, structure.attachments(root), reading)
+
+
+def words_decoded(value: str) -> str:
+    """A header value with its encoded words (RFC 2047) readable; broken ones stay as they are."""
+    return _ENCODED_WORDS.sub(lambda found: _words(found[0]), value)
+
+
+def _words(words: str) -> str:
+    try:
+        pieces = decode_header(words)
+    except _BROKEN:
+        return words
+    return "".join(piece if isinstance(piece, str) else decoded(piece, charset or "") for piece, charset in pieces)
+
+
+def _address(pair: tuple[str, str]) -> str:
+    name, address = pair
+    return f"{name} <{address}>" if name and address else name or address
+
+
+def _is_addressed(owner: str, recipients: Iterable[tuple[str, str]]) -> bool | None:
+    """None when the owner's address is not known. `me+shop@…` is me (RFC 5233)."""
+    if "@" not in owner:
+        return None
+    return any(_plain_address(address) == _plain_address(owner) for _, address in recipients)
+
+
+def _plain_address(address: str) -> str:
+    local, _, host = address.strip().lower().rpartition("@")
+    return f"{local.partition('+')[0]}@{host}"
+
+
+def _authentication(value: str) -> tuple[tuple[str, str], ...]:
+    """(method, result) pairs of an Authentication-Results header (RFC 8601), sorted; reasons and names are dropped."""
+    for _ in range(3):  # comments nest
+        value = _COMMENT.sub(" ", value[:4000])
+    found = {(m[1].lower(), m[2].lower()) for claim in value.split(";")[1:] if (m := _METHOD.match(claim))}
+    return tuple(sorted(found)[:20])
+
+
+def _attachment(part: Part) -> Attachment:
+    return Attachment(one_line(words_decoded(part.filename), 200), one_line(part.content_type, 100))
+
+
+def _links(links: Iterable[Link]) -> tuple[tuple[str, ...], tuple[MisleadingLink, ...]]:
+    hosts = dict.fromkeys(real for _, real in links)
+    misleading = dict.fromkeys(
+        MisleadingLink(shown, real) for shown, real in links if shown and site(shown) != site(real)
+    )
+    return tuple(hosts)[:MAX_HOSTS], tuple(misleading)[:MAX_MISLEADING]

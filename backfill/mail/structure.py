@@ -1,0 +1,256 @@
+"""What a mail is made of, and which of its parts are read: from BODYSTRUCTURE, or from the bytes themselves.
+
+Both ways give the same tree of `Part`s and so the same choice: the text that a person reads first, one of several
+alternatives, without attachments. Pure. Raises ValueError for a structure that makes no sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.message import Message as ParsedMail
+from email.utils import collapse_rfc2231_value, decode_params, unquote
+from typing import Any
+
+from imapclient.response_types import BodyData
+
+MAX_DEPTH = 40
+MAX_TEXTS = 6  # text parts read of one mail
+MAX_ATTACHMENTS = 50
+
+#: An alternative in plain text smaller than this, in bytes, beside HTML of ten times its size says no more than
+#: "your program cannot show HTML".
+_STUB = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A MIME part. `section` is its name in FETCH; a multipart's is that of what surrounds its children."""
+
+    section: str
+    content_type: str
+    charset: str = ""
+    encoding: str = ""
+    disposition: str = ""
+    filename: str = ""  # not yet free of encoded words
+    size: int = 0  # bytes, as transferred
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def is_multipart(self) -> bool:
+        return self.content_type.startswith("multipart/")
+
+    @property
+    def is_attachment(self) -> bool:
+        """Is it for saving rather than reading? A name alone makes an attachment, unless the mail says inline."""
+        return self.disposition == "attachment" or bool(self.filename and self.disposition != "inline")
+
+
+def texts(root: Part) -> tuple[Part, ...]:
+    """The text parts to read, in order; where there are none, any text that the mail carries; at most `MAX_TEXTS`."""
+    chosen = _readable(root) or [part for part in _leaves(root) if _is_text(part)]
+    return tuple(part for part in chosen if part.size)[:MAX_TEXTS]
+
+
+def attachments(root: Part) -> tuple[Part, ...]:
+    """What else hangs on the mail; neither its alternatives nor the pictures of its HTML; at most `MAX_ATTACHMENTS`."""
+    return tuple(_attached(root))[:MAX_ATTACHMENTS]
+
+
+def from_bodystructure(body: BodyData) -> Part:
+    """The tree that BODYSTRUCTURE describes (RFC 9051 §7.5.2)."""
+    return _from_body(body, "", 0)
+
+
+def from_parsed(mail: ParsedMail) -> tuple[Part, dict[str, bytes]]:
+    """The tree of a parsed mail, and each leaf's bytes as transferred, by section."""
+    payloads: dict[str, bytes] = {}
+    return _from_mail(mail, "", 0, payloads), payloads
+
+
+# ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _readable(part: Part) -> list[Part]:
+    if part.is_attachment:
+        return []
+    match part.content_type:
+        case "text/plain" | "text/html":
+            return [part]
+        case "multipart/alternative":
+            return _best([_readable(child) for child in part.parts])
+        case "multipart/related" | "multipart/signed":  # the first part is the mail, the others serve it
+            return next(filter(None, map(_readable, part.parts)), [])
+        case _ if part.is_multipart:
+            return [leaf for child in part.parts for leaf in _readable(child)]
+        case _:
+            return []
+
+
+def _best(alternatives: Sequence[list[Part]]) -> list[Part]:
+    """Plain text where it says something, else the last, which the sender holds for the best (RFC 2046 §5.1.4)."""
+    filled = [choice for choice in alternatives if sum(part.size for part in choice)]
+    if not filled:
+        return []
+    plain = next((choice for choice in filled if all(part.content_type == "text/plain" for part in choice)), None)
+    if plain is None:
+        return filled[-1]
+    size, richest = sum(part.size for part in plain), max(sum(part.size for part in choice) for choice in filled)
+    return filled[-1] if size < _STUB and richest >= 10 * size else plain
+
+
+def _attached(part: Part, *, is_related: bool = False) -> Iterator[Part]:
+    if part.is_multipart:
+        for child in part.parts:
+            yield from _attached(child, is_related=part.content_type == "multipart/related")
+        return
+    is_picture_of_html = is_related and part.content_type.startswith("image/") and part.disposition != "attachment"
+    is_read = part.content_type in ("text/plain", "text/html") and not part.is_attachment
+    if not is_read and not is_picture_of_html:
+        yield part
+
+
+def _leaves(part: Part) -> Iterator[Part]:
+    """All that can be read, attached mails included."""
+    for child in part.parts:
+        yield from _leaves(child)
+    if not part.parts:
+        yield part
+
+
+def _is_text(part: Part) -> bool:
+    return part.content_type.startswith("text/") and part.content_type != "text/calendar"
+
+
+# ── from the server ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _from_body(body: BodyData, section: str, depth: int) -> Part:
+    """`section` is where the part stands; a root has none, and its only leaf is called 1 (RFC 9051 §6.4.5.1)."""
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if body.is_multipart:
+        return Part(
+            section,
+            f"multipart/{_word(body[1])}",
+            parts=tuple(
+                _from_body(child, f"{section}.{number}" if section else str(number), depth + 1)
+                for number, child in enumerate(body[0], 1)
+            ),
+        )
+    section = section or "1"
+    kind, subtype, parameters, _id, _description, encoding, size = body[:7]
+    content_type = f"{_word(kind)}/{_word(subtype)}"
+    inner: tuple[Part, ...] = ()
+    extension = body[8:] if content_type.startswith("text/") else body[7:]  # a text has its lines first
+    if content_type == "message/rfc822" and len(body) > 9 and isinstance(body[8], tuple):
+        mail = BodyData.create(body[8])
+        inner = (_from_body(mail, section if mail.is_multipart else f"{section}.1", depth + 1),)
+        extension = body[10:]
+    typed = _pairs(parameters)
+    disposition, disposed = _disposition(extension[1] if len(extension) > 1 else None)
+    return Part(
+        section,
+        content_type,
+        charset=_parameter(typed, "charset"),
+        encoding=_word(encoding),
+        disposition=disposition,
+        filename=_parameter(disposed, "filename") or _parameter(typed, "name"),
+        size=size if isinstance(size, int) else 0,
+        parts=inner,
+    )
+
+
+def _disposition(value: Any) -> tuple[str, list[tuple[str, str]]]:
+    if isinstance(value, tuple) and value:
+        return _word(value[0]), _pairs(value[1] if len(value) > 1 else None)
+    return (_word(value), []) if isinstance(value, bytes) else ("", [])
+
+
+def _pairs(value: Any) -> list[tuple[str, str]]:
+    if not isinstance(value, tuple):
+        return []
+    return [(_text(name).lower(), _text(held)) for name, held in zip(value[::2], value[1::2], strict=False)]
+
+
+def _parameter(pairs: list[tuple[str, str]], wanted: str) -> str:
+    """A parameter's value, put together from RFC 2231's pieces."""
+    try:
+        decoded: Mapping[str, Any] = dict(reversed(decode_params([("", ""), *pairs])[1:]))
+        return unquote(str(collapse_rfc2231_value(decoded.get(wanted, ""))))
+    except (ValueError, LookupError, TypeError):
+        return next((value for name, value in pairs if name.startswith(wanted)), "")
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+
+
+def _word(value: Any) -> str:
+    return _text(value).strip().lower()
+
+
+# ── from the bytes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _from_mail(mail: ParsedMail, section: str, depth: int, payloads: dict[str, bytes]) -> Part:
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    content_type = mail.get_content_type()
+    children = _children(mail)
+    if children and content_type.startswith("multipart/"):
+        return Part(
+            section,
+            content_type,
+            parts=tuple(
+                _from_mail(child, f"{section}.{number}" if section else str(number), depth + 1, payloads)
+                for number, child in enumerate(children, 1)
+            ),
+        )
+    section = section or "1"
+    encoding = _word(str(mail.get("content-transfer-encoding", "")))
+    inner: tuple[Part, ...] = ()
+    payload = b""
+    if children:
+        has_parts = children[0].get_content_maintype() == "multipart" and children[0].is_multipart()
+        inner_section = section if has_parts else f"{section}.1"
+        inner = (_from_mail(children[0], inner_section, depth + 1, payloads),)
+    else:
+        payload = payloads[section] = _transferred(mail)
+        if content_type.startswith("multipart/"):  # that has no parts: what is there is read as text
+            content_type = "text/plain"
+    typed, disposed = _header_pairs(mail, "content-type"), _header_pairs(mail, "content-disposition")
+    return Part(
+        section,
+        content_type,
+        charset=_parameter(typed[1:], "charset"),
+        encoding=encoding,
+        disposition=disposed[0][0] if disposed else "",
+        filename=_parameter(disposed[1:], "filename") or _parameter(typed[1:], "name"),
+        size=len(payload),
+        parts=inner,
+    )
+
+
+def _transferred(mail: ParsedMail) -> bytes:
+    """A leaf's bytes as they stand in the mail: decoding by a header that is not there leaves them alone."""
+    del mail["content-transfer-encoding"]
+    payload: Any = mail.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _children(mail: ParsedMail) -> list[ParsedMail]:
+    payload: Any = mail.get_payload()
+    return [child for child in payload if isinstance(child, ParsedMail)] if isinstance(payload, list) else []
+
+
+def _header_pairs(mail: ParsedMail, name: str) -> list[tuple[str, str]]:
+    """A header's value and then its parameters, as they stand there."""
+    pieces: list[str] = []
+    for piece in str(mail.get(name, "")).split(";"):
+        if pieces and pieces[-1].count('"') % 2:  # a semicolon between quotes
+            pieces[-1] += f";{piece}"
+        else:
+            pieces.append(piece)
+    split = [piece.partition("=") for piece in pieces]
+    return [(key.strip().lower(), value.strip().strip('"')) for key, _, value in split]
