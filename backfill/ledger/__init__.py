@@ -1,0 +1,74 @@
+"""The state store: the only memory there is, and the only house that SQL lives in.
+
+`Ledger` groups its verbs by what they write: `jobs` (plan), `runs` (who works), `items` (claim, postpone, release,
+skip, vanish, fail, retry), `verdicts` (record, finish), `attempts`, `throttle`, `outcomes`; `queries` only reads,
+and `audit` asks whether the tables agree.
+One public method is one short transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backfill.clock import Clock, SystemClock
+from backfill.ledger import migrate
+from backfill.ledger.attempts import Attempts
+from backfill.ledger.audit import Audit
+from backfill.ledger.database import Database
+from backfill.ledger.items import Items
+from backfill.ledger.jobs import Jobs
+from backfill.ledger.outcomes import Outcomes
+from backfill.ledger.pace import Throttles
+from backfill.ledger.queries import Queries
+from backfill.ledger.runs import Runs
+from backfill.ledger.secrets import Secrets
+from backfill.ledger.verdicts import Verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The ledger database, opened. Thread-safe."""
+
+    database: Database
+    jobs: Jobs
+    runs: Runs
+    items: Items
+    verdicts: Verdicts
+    attempts: Attempts
+    throttle: Throttles
+    outcomes: Outcomes
+    queries: Queries
+    audit: Audit
+    secrets: Secrets
+
+    @classmethod
+    def open(cls, url: str, clock: Clock | None = None) -> Ledger:
+        """Open the ledger, creating or upgrading its schema where needed.
+
+        Raises `ConfigError` for a URL that is none of ours, `SchemaOutdated` for a newer ledger,
+        `LedgerUnusable` when the database cannot be used.
+        """
+        clock = clock or SystemClock()
+        database = Database(url, clock)
+        try:
+            migrate.prepare(database, clock)
+        except BaseException:
+            database.close()
+            raise
+        return cls(
+            database=database,
+            jobs=Jobs(database, clock),
+            runs=Runs(database, clock),
+            items=Items(database, clock),
+            verdicts=Verdicts(database, clock),
+            attempts=Attempts(database, clock),
+            throttle=Throttles(database, clock),
+            outcomes=Outcomes(database),
+            queries=Queries(database),
+            audit=Audit(database),
+            secrets=Secrets(database),
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.close()

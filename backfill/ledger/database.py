@@ -1,0 +1,289 @@
+"""Connections to the ledger's database, and the one way to write to it.
+
+`write` runs a piece of work in a transaction and returns when it is durable. Whoever waits for the turn is served
+by the one who has it, all in one commit: writers from many threads share an fsync, and nobody waits for more to
+come. No connection leaves this folder and no transaction outlives the call. A PostgreSQL server that goes away for
+a while is waited for; a commit whose answer was lost with the connection is asked after, never guessed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from loguru import logger
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
+
+from backfill.clock import Clock, StopRequest, SystemClock
+from backfill.errors import ConfigError, LedgerUnusable
+from backfill.ledger.trouble import Undecided, is_passing, translated
+
+T = TypeVar("T")
+
+# Long enough for another process's planning window to be written on a slow disk.
+BUSY_TIMEOUT_MS = 30_000
+# A turn serves at most so many, so that the first of them is not kept from its answer for long.
+LARGEST_GROUP = 256
+# A server that restarts is back within seconds; one that recovers from a crash may need a minute.
+PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0)
+# A server that has gone without a word is noticed after a minute, not after TCP's two hours.
+KEEPALIVE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+
+TRANSACTION = text("SELECT CAST(pg_current_xact_id_if_assigned() AS TEXT)")
+TRANSACTION_STATUS = text("SELECT pg_xact_status(CAST(:number AS xid8))")
+
+
+class _Piece(Generic[T]):
+    """A piece of work with its result, or with what it raised."""
+
+    def __init__(self, work: Callable[[Connection], T]) -> None:
+        self.work = work
+        self.is_alone = False  # another piece of its commit failed, so that it gets a transaction of its own
+        self.is_served = False
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.wakes = threading.Lock()  # free when the piece is served, or when it is its thread's turn to serve
+        self.wakes.acquire()
+
+    def settle(self, result: T | None, error: BaseException | None = None) -> None:
+        """It is served; its thread goes on."""
+        self.result, self.error, self.is_served = result, error, True
+        self.wakes.release()
+
+
+class Database:
+    """A SQLite file or a PostgreSQL database by URL. Thread-safe."""
+
+    def __init__(self, url: str, clock: Clock | None = None) -> None:
+        """Opens nothing yet. Raises `ConfigError` for a URL that is neither `sqlite:///…` nor `postgresql://…`."""
+        self.url = _checked(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.path = Path(self.url.database or "") if self.is_sqlite else None
+        self._clock = clock or SystemClock()
+        self._waiting: deque[_Piece[Any]] = deque()
+        self._queueing = threading.Lock()
+        self._is_serving = False
+        self._turn = threading.Lock()
+        self._writing: Connection | None = None
+        self._was_reached = False
+        if self.is_sqlite:
+            self._writer = _sqlite_engine(self.url, "BEGIN IMMEDIATE", read_only=False)
+            self._reader = _sqlite_engine(self.url, "BEGIN", read_only=True)
+        else:
+            self._writer = _postgresql_engine(self.url)
+            self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    def __str__(self) -> str:
+        """Where the ledger is, for people: the absolute path, or the URL without its password."""
+        return str(self.path) if self.path else self.url.render_as_string(hide_password=True)
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction and return its result when it is committed.
+
+        `work` may run more than once (again alone, when another piece of the same commit fails; again when the
+        server was away), so it must do nothing but SQL. What it raises is raised here, with nothing of it written.
+        Raises `LedgerUnusable` when the database cannot be written.
+        """
+        piece = _Piece(work)
+        with self._queueing:
+            self._waiting.append(piece)
+            is_first, self._is_serving = not self._is_serving, True
+        if not is_first:
+            piece.wakes.acquire()  # on a lock of its own: one for all would wake the served one after the other
+        if not piece.is_served:
+            self._take_turn(piece)
+        if piece.error is not None:
+            raise piece.error
+        return piece.result  # type: ignore[return-value]  # None is T's own None once it is served
+
+    def _take_turn(self, piece: _Piece[Any]) -> None:
+        """Serve who is waiting until `piece` is served; then it is the next one's turn."""
+        try:
+            with self._turn:
+                while not piece.is_served:
+                    self._serve(self._next_group())
+        finally:
+            with self._queueing:
+                if not piece.is_served:
+                    self._waiting.remove(piece)
+                if self._waiting:
+                    self._waiting[0].wakes.release()
+                else:
+                    self._is_serving = False
+
+    def _next_group(self) -> list[_Piece[Any]]:
+        group = [self._waiting.popleft()]
+        while self._waiting and len(group) < LARGEST_GROUP and not (group[0].is_alone or self._waiting[0].is_alone):
+            group.append(self._waiting.popleft())
+        return group
+
+    def _serve(self, group: list[_Piece[Any]]) -> None:
+        try:
+            with translated(str(self)):
+                results = self._commit(group)
+        except LedgerUnusable as error:  # no single piece's fault
+            for piece in group:
+                piece.settle(None, error)
+        except Exception as error:  # noqa: BLE001 - carried to the thread that brought the piece, and raised there
+            if len(group) == 1:
+                group[0].settle(None, error)
+                return
+            for piece in group:
+                piece.is_alone = True
+            self._waiting.extendleft(reversed(group))
+        except BaseException:
+            self._waiting.extendleft(reversed(group))  # this thread is being ended; the others bring theirs again
+            raise
+        else:
+            for piece, result in zip(group, results, strict=True):
+                piece.settle(result)
+
+    def _commit(self, group: list[_Piece[Any]]) -> list[Any]:
+        committing: tuple[str | None, list[Any]] | None = None
+
+        def once() -> list[Any]:
+            nonlocal committing
+            if committing is not None and self._took_place(committing[0]):
+                return committing[1]
+            committing = None
+            connection = self._writing_connection()
+            with connection.begin():
+                results = [piece.work(connection) for piece in group]
+                if not self.is_sqlite:
+                    committing = connection.execute(TRANSACTION).scalar(), results
+            return results
+
+        return self._patiently(once)
+
+    def _took_place(self, number: str | None) -> bool:
+        """Was this transaction committed, whose answer did not come? Without a number it had written nothing."""
+        if number is None:
+            return False
+        with self._writing_connection().begin():
+            status = self._writing_connection().execute(TRANSACTION_STATUS, {"number": number}).scalar()
+        if status == "in progress":
+            raise Undecided
+        return status == "committed"
+
+    def _writing_connection(self) -> Connection:
+        if self._writing is not None and self._writing.invalidated:
+            self._writing.close()
+            self._writing = None
+        if self._writing is None:
+            self._writing = self._writer.connect()
+        return self._writing
+
+    def _patiently(self, once: Callable[[], T]) -> T:
+        """Try again while a server that was reached before is away. SQLite waits by itself, and no longer."""
+        for pause in PAUSES_S:
+            try:
+                result = once()
+            except (DBAPIError, Undecided) as error:
+                if not self._was_reached or (isinstance(error, DBAPIError) and not is_passing(error)):
+                    raise
+                logger.debug("the ledger's server did not answer, trying again in {:g} s", pause)
+                self._clock.sleep(pause, StopRequest())
+            else:
+                self._was_reached = True
+                return result
+        return once()
+
+    # ── reading, and what needs a connection of its own ──────────────────────────────────────────────────
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a read-only transaction: one snapshot, however many statements. Keep it short.
+
+        It may run more than once, and must not hand out the connection or an unread result.
+        """
+
+        def once() -> T:
+            with self._reader.connect() as connection, connection.begin():
+                return work(connection)
+
+        with translated(str(self)):
+            return self._patiently(once)
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """A writing connection with no transaction, for schema changes. No other thread is writing meanwhile."""
+        with self._turn, translated(str(self)):
+            self._close_writing()
+            with self._writer.connect() as connection:
+                yield connection
+
+    def session(self) -> Connection:
+        """A connection in autocommit mode, to be kept for a session's own matters, such as PostgreSQL's locks."""
+        with translated(str(self)):
+            return self._writer.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+    def insert(self, table: Any) -> Any:
+        """An INSERT that knows ON CONFLICT, in this database's dialect."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
+    def close(self) -> None:
+        """Close every connection. The database may be opened again by a later call."""
+        with self._turn:
+            self._close_writing()
+        self._writer.dispose()
+        self._reader.dispose()
+
+    def _close_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.close()
+            self._writing = None
+
+
+def _checked(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError("paths.ledger_url is no database URL; try sqlite:///var/ledger.db") from error
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return parsed.set(drivername="sqlite+pysqlite", database=os.path.abspath(parsed.database or ""))
+    raise ConfigError("paths.ledger_url must name a SQLite file (sqlite:///…) or PostgreSQL (postgresql://…).")
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    given = {name: value for name, value in KEEPALIVE.items() if name not in url.query}
+    try:
+        return create_engine(url, pool_pre_ping=True, connect_args={"application_name": "backfill", **given})
+    except ModuleNotFoundError as error:
+        raise ConfigError('A PostgreSQL ledger needs psycopg: pip install "backfill[postgres]".') from error
+
+
+def _sqlite_engine(url: URL, begin: str, *, read_only: bool) -> Engine:
+    # The writer keeps its one connection itself; readers open one a snapshot, which SQLite does in 50 µs.
+    engine = create_engine(url, poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # or sqlite3 would begin transactions of its own, deferred
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+            return
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+
+    @event.listens_for(engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        # IMMEDIATE for writers: a read that turns into a write fails at once, whatever the busy timeout says.
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,69 @@
+"""Where a SQLite ledger may lie: on a disk of this machine, in a file that nobody else can read.
+
+SQLite's locks and its shared memory do not work between machines (https://sqlite.org/wal.html), and a ledger that two
+machines write to is damaged sooner or later, so network file systems are refused rather than trusted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path, PurePath
+
+from backfill.errors import ConfigError, LedgerUnusable
+
+MOUNTS = Path("/proc/self/mountinfo")  # Linux; elsewhere nothing is known and nothing refused
+NETWORK = frozenset(
+    {"9p", "afs", "ceph", "cifs", "coda", "davfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
+)
+#: What a FUSE program's type is: `fuse.` and its name.
+NETWORK_FUSE = frozenset({"ceph", "curlftpfs", "davfs2", "gcsfuse", "glusterfs", "goofys", "rclone", "s3fs", "sshfs"})
+
+
+def prepare_file(path: Path) -> None:
+    """An empty 0600 file in a 0700 folder, before SQLite would create it with the umask's permissions.
+
+    Raises `ConfigError` when the place will not do, `LedgerUnusable` when the file cannot be created.
+    """
+    if MOUNTS.exists():
+        refuse_network(path, MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
+    if path.exists():
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except PermissionError as error:
+        raise LedgerUnusable(f"The ledger {path} cannot be created: no permission for its folder.") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"The ledger {path} cannot be created: its folder is a file.") from error
+    except OSError as error:
+        raise LedgerUnusable(f"The ledger {path} cannot be created: {error.strerror}.") from error
+
+
+def refuse_network(path: Path, mountinfo: str) -> None:
+    """Raises `ConfigError` when `path` lies on a network file system according to /proc/self/mountinfo."""
+    kind = network_kind(path.resolve(), mountinfo)
+    if kind is not None:
+        raise ConfigError(
+            f"The ledger {path} lies on a network file system ({kind}), where SQLite's locks cannot be trusted. Set "
+            "paths.ledger_url to a file on a disk of this machine, or to a PostgreSQL database."
+        )
+
+
+def network_kind(path: PurePath, mountinfo: str) -> str | None:
+    """The type of the network file system that `path` lies on; None when it is local or not known.
+
+    Fields as in proc_pid_mountinfo(5): the mount point is the fifth, the type follows the hyphen.
+    """
+    kind, depth = "", -1
+    for line in mountinfo.splitlines():
+        place, _, source = line.partition(" - ")
+        fields = place.split(" ")
+        if len(fields) < 5 or not source:
+            continue
+        point = PurePath(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
+        if path.is_relative_to(point) and len(point.parts) >= depth:  # a later mount hides an earlier one
+            kind, depth = source.split(" ")[0], len(point.parts)
+    if kind in NETWORK or (kind.startswith("fuse.") and kind.removeprefix("fuse.") in NETWORK_FUSE):
+        return kind
+    return None

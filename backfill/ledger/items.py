@@ -1,0 +1,205 @@
+"""Writes about items: claim, begin, postpone, release, skip, vanish, fail, retry.
+
+Each is one short transaction whose WHERE names the status and the claim that it relies on; the row count is the
+answer. What goes forward, `record` and `finish`, is in `verdicts`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select, text
+
+from backfill.clock import Clock, micros
+from backfill.errors import ClaimLost, LedgerHeld
+from backfill.ledger.database import Database
+from backfill.ledger.outcomes import write_outcome
+from backfill.ledger.rows import Item, Run
+from backfill.ledger.runs import LOSSES_BEFORE_ALONE, goes_on
+from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, mailbox, one_of
+from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
+from backfill.lifecycle import TRANSITIONS, ItemStatus
+from backfill.message import MailboxKey, MessageRef
+from backfill.verdict import Verdict
+
+CLAIM = f"""UPDATE item SET claimed_by = :run, claim_no = claim_no + 1, begun = FALSE
+     WHERE id IN (SELECT id FROM item
+                   WHERE job_id = :job AND {ITEM_CLAIMABLE} AND due_at <= :now AND losses {{losses}} {{scope}}
+                   ORDER BY due_at, rank LIMIT :limit)
+ RETURNING id, mailbox_id, uid, status, claim_no, failures, losses, verdict_id, flags_before, rank"""
+CLAIM_POSTGRESQL = f"""WITH due AS MATERIALIZED (
+        SELECT id FROM item
+         WHERE job_id = :job AND {ITEM_CLAIMABLE} AND due_at <= :now AND losses {{losses}} {{scope}}
+         ORDER BY due_at, rank LIMIT :limit FOR UPDATE SKIP LOCKED)
+    UPDATE item SET claimed_by = :run, claim_no = claim_no + 1, begun = FALSE
+      FROM due WHERE item.id = due.id
+ RETURNING item.id, mailbox_id, uid, status, claim_no, failures, losses, verdict_id, flags_before, rank"""
+
+BEGIN = text("UPDATE item SET begun = TRUE WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no")
+REST = text("UPDATE item SET begun = FALSE WHERE id IN :ids AND claimed_by = :run").bindparams(
+    bindparam("ids", expanding=True)
+)
+POSTPONE = text(
+    """UPDATE item SET claimed_by = NULL, begun = FALSE, failures = failures + 1, due_at = :until, reason = :reason
+        WHERE id = :item AND status IN ('pending', 'classified') AND claimed_by = :run AND claim_no = :claim_no"""
+)
+END = """UPDATE item SET status = :status, final_at = :now, claimed_by = NULL, begun = FALSE, reason = :reason,
+              failures = failures + :counted
+        WHERE id = :item AND {before} AND claimed_by = :run AND claim_no = :claim_no RETURNING verdict_id"""
+RELEASE = text(
+    """UPDATE item SET claimed_by = NULL, begun = FALSE, due_at = :until
+        WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no"""
+)
+RETRY = f"""UPDATE item SET status = CASE WHEN verdict_id IS NULL THEN 'pending' ELSE 'classified' END,
+              final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0, retried_by = :run
+        WHERE job_id = :job AND {ITEM_FAILED}"""
+REVIVE = """UPDATE item SET status = 'pending', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0,
+              verdict_id = NULL, retried_by = :run
+        WHERE job_id = :job AND status = 'vanished' AND reason <> 'uidvalidity_changed'"""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """The item, verdict, message, receipt and outcome tables."""
+
+    database: Database
+    clock: Clock
+
+    def claim(self, run: Run, limit: int, *, alone: bool = False, only_retried: bool = False) -> list[Item]:
+        """Take up to `limit` items that are due, in order.
+
+        Writes; one statement. An item is due when it is PENDING or CLASSIFIED, its `due_at` has passed and no run
+        holds it. Returns [] when nothing is due, which is not the same as nothing left. `alone`: only items that
+        runs have died with, which are left out otherwise. `only_retried`: only those that this run took up again.
+        Raises `LedgerHeld` when the run has ended, or another one has taken its place.
+        """
+        template = CLAIM if self.database.is_sqlite else CLAIM_POSTGRESQL
+        losses = f"{'>=' if alone else '<'} {LOSSES_BEFORE_ALONE}"
+        statement = text(template.format(losses=losses, scope="AND retried_by = :run" if only_retried else ""))
+        now = micros(self.clock.now())
+        parameters = {"run": run.id, "job": run.job_id, "now": now, "limit": limit}
+
+        def work(connection: Connection) -> list[Item]:
+            if not goes_on(self.database, connection, run, now):
+                raise LedgerHeld(f"This run has ended, or another one has taken its place on {self.database}.")
+            rows = sorted(connection.execute(statement, parameters).all(), key=lambda row: int(row.rank))
+            verdicts = verdicts_by_id(connection, [row.verdict_id for row in rows if row.verdict_id is not None])
+            keys = _mailboxes(connection, {row.mailbox_id for row in rows})
+            return [_item(row, keys[row.mailbox_id], verdicts.get(row.verdict_id)) for row in rows]
+
+        return self.database.write(work)
+
+    def begin(self, run: Run, items: Sequence[Item]) -> None:
+        """Note that parsing or asking begins: only from now on does a dying run count against these. Writes."""
+        rows = [{"item": held.id, "run": run.id, "claim_no": held.claim_no} for held in items]
+        if rows:
+            self.database.write(lambda connection: connection.execute(BEGIN, rows).rowcount)
+
+    def rest(self, run: Run, items: Sequence[Item]) -> None:
+        """Note that these were parsed and wait for their call: until it begins a dying run does not count. Writes."""
+        parameters = {"run": run.id, "ids": [item.id for item in items]}
+        self.database.write(lambda connection: connection.execute(REST, parameters).rowcount)
+
+    def postpone(self, run: Run, held: Item, until: datetime, reason: str) -> None:
+        """Count a failure and try again at `until`. Writes; raises `ClaimLost`."""
+        self._guarded(POSTPONE, run, held, until=micros(until), reason=reason)
+
+    def release(self, run: Run, items: Sequence[Item], until: datetime | None = None) -> None:
+        """Give items back uncounted, due at once or at `until`: the world was at fault. Writes."""
+        due = 0 if until is None else micros(until)
+        rows = [{"item": held.id, "run": run.id, "claim_no": held.claim_no, "until": due} for held in items]
+        if rows:
+            self.database.write(lambda connection: connection.execute(RELEASE, rows).rowcount)
+
+    def skip(self, run: Run, held: Item, rule: str) -> None:
+        """PENDING → SKIPPED with the rule. Writes; raises `ClaimLost`."""
+        self._end(run, held, ItemStatus.SKIPPED, rule)
+
+    def vanish(self, run: Run, held: Item) -> None:
+        """PENDING or CLASSIFIED → VANISHED: proved to be gone. Writes; raises `ClaimLost`."""
+        self._end(run, held, ItemStatus.VANISHED, "vanished")
+
+    def fail(self, run: Run, held: Item, reason: str) -> None:
+        """PENDING or CLASSIFIED → FAILED with the reason, and the outcome row. Writes; raises `ClaimLost`."""
+        self._end(run, held, ItemStatus.FAILED, reason)
+
+    def retry(self, run: Run, reasons: Sequence[str] = ()) -> int:
+        """FAILED → CLASSIFIED where a verdict is known, else → PENDING, for this run; how many. Writes.
+
+        `reasons`: only those that failed so; "vanished" among them takes up vanished mails as well.
+        """
+        statement = RETRY
+        parameters: dict[str, Any] = {"job": run.job_id, "run": run.id}
+        if reasons:
+            statement += " AND reason IN :reasons"
+            parameters["reasons"] = list(reasons)
+
+        def work(connection: Connection) -> int:
+            prepared = text(statement)
+            if reasons:
+                prepared = prepared.bindparams(bindparam("reasons", expanding=True))
+            taken: int = connection.execute(prepared, parameters).rowcount
+            if "vanished" in reasons:
+                taken += connection.execute(text(REVIVE), {"job": run.job_id, "run": run.id}).rowcount
+            return taken
+
+        return self.database.write(work)
+
+    # ── shared by the verbs ──────────────────────────────────────────────────────────────────────────────
+
+    def _guarded(self, statement: Any, run: Run, held: Item, **values: Any) -> None:
+        parameters = {"item": held.id, "run": run.id, "claim_no": held.claim_no, **values}
+        if self.database.write(lambda connection: connection.execute(statement, parameters).rowcount) != 1:
+            raise ClaimLost
+
+    def _end(self, run: Run, held: Item, status: ItemStatus, reason: str) -> None:
+        now = micros(self.clock.now())
+        failed = status is ItemStatus.FAILED
+        parameters = {
+            "item": held.id,
+            "run": run.id,
+            "claim_no": held.claim_no,
+            "status": status,
+            "reason": reason,
+            "counted": int(failed),
+            "now": now,
+        }
+
+        before = frozenset(before for before, after in TRANSITIONS if after is status and before is not None)
+        statement = text(END.format(before=one_of("status", before)))
+
+        def work(connection: Connection) -> bool:
+            row = connection.execute(statement, parameters).one_or_none()
+            if row is None:
+                refuse_illegal(connection, parameters, status)
+                return False
+            if failed:
+                write_outcome(connection, run, held.id, status, row.verdict_id, reason, (), now)
+            return True
+
+        if not self.database.write(work):
+            raise ClaimLost
+
+
+def _mailboxes(connection: Connection, ids: Iterable[int]) -> dict[int, MailboxKey]:
+    columns = (mailbox.c.id, mailbox.c.account, mailbox.c.folder, mailbox.c.uidvalidity)
+    rows = connection.execute(select(*columns).where(mailbox.c.id.in_(sorted(ids))))
+    return {row[0]: MailboxKey(*row[1:]) for row in rows}
+
+
+def _item(row: Row[Any], key: MailboxKey, known: Verdict | None) -> Item:
+    return Item(
+        id=row.id,
+        ref=MessageRef(key, row.uid),
+        mailbox_id=row.mailbox_id,
+        status=ItemStatus(row.status),
+        claim_no=row.claim_no,
+        failures=row.failures,
+        losses=row.losses,
+        verdict=known,
+        flags_before=frozenset(json.loads(row.flags_before or "[]")),
+    )

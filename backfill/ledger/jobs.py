@@ -1,0 +1,289 @@
+"""Writes about jobs and their plans: which mailboxes, which UIDs, how far.
+
+A window of UIDs is planned in the transaction that moves `next_uid` past it, so an interrupted planning goes on at
+the next window and a repeated one inserts nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, text, update
+
+from backfill.clock import Clock, micros
+from backfill.ledger.database import Database
+from backfill.ledger.rows import Job, PlanRange
+from backfill.ledger.schema import ITEM_OPEN, job, mailbox, plan_range
+from backfill.lifecycle import UNFINISHED, JobState
+from backfill.message import MailboxKey
+from backfill.ports import Fingerprint, Surveyed
+from backfill.selection import Selection, job_key
+
+# Rows of one mailbox stay together and in UID order, so that a claim is one fetch from one folder.
+RANK_BITS = 32
+
+CLOSE_EPOCH_ITEMS = text(
+    f"""UPDATE item SET status = 'vanished', reason = 'uidvalidity_changed', final_at = :now, claimed_by = NULL,
+              begun = FALSE
+         WHERE mailbox_id = :mailbox AND {ITEM_OPEN}"""
+)
+REOPEN_EPOCH_ITEMS = text(
+    """UPDATE item SET status = 'pending', reason = NULL, final_at = NULL, verdict_id = NULL, due_at = 0
+        WHERE mailbox_id = :mailbox AND status = 'vanished' AND reason = 'uidvalidity_changed'"""
+)
+REOPEN_EPOCH_JOBS = text(
+    f"""UPDATE job SET state = 'planning' WHERE state = 'done' AND EXISTS
+        (SELECT 1 FROM item WHERE item.job_id = job.id AND item.mailbox_id = :mailbox AND {ITEM_OPEN})"""
+)
+INSERT_SQLITE = """INSERT INTO item (job_id, mailbox_id, uid, rank, status, reason, final_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+INSERT_POSTGRESQL = text(
+    """INSERT INTO item (job_id, mailbox_id, uid, rank, status, reason, final_at)
+       SELECT :job, :mailbox, uid, CAST(:rank AS bigint) | uid, status, reason, final_at
+         FROM unnest(CAST(:uids AS bigint[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
+                     CAST(:finals AS bigint[])) AS mail (uid, status, reason, final_at)
+           ON CONFLICT DO NOTHING"""
+)
+SETTLE_PLANNED = text(
+    """UPDATE job SET state = 'open' WHERE id = :job AND state = 'planning'
+        AND EXISTS (SELECT 1 FROM plan_range WHERE job_id = :job)
+        AND NOT EXISTS (SELECT 1 FROM plan_range JOIN mailbox ON mailbox.id = plan_range.mailbox_id
+                         WHERE job_id = :job AND next_uid <= high_uid AND closed_at IS NULL)"""
+)
+SETTLE_DONE = text(
+    f"""UPDATE job SET state = 'done', done_at = :now WHERE id = :job AND state = 'open'
+        AND NOT EXISTS (SELECT 1 FROM item WHERE job_id = :job AND claimed_by IS NULL AND {ITEM_OPEN})
+        AND NOT EXISTS (SELECT 1 FROM item WHERE job_id = :job AND claimed_by IS NOT NULL AND {ITEM_OPEN})"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The job, mailbox and plan_range tables."""
+
+    database: Database
+    clock: Clock
+
+    # ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open(
+        self, account: str, selection: Selection, fingerprint: Fingerprint, *, dry_run: bool, generation: int = 0
+    ) -> Job:
+        """The job of this identity: the one there is, or a new one in state PLANNING. Writes."""
+        digest = fingerprint.digest()
+        key = job_key(account, selection, digest, dry_run=dry_run, generation=generation)
+        row = {
+            "key": key,
+            "account": account,
+            "selection": selection.canonical(),
+            "fingerprint": digest,
+            "fingerprint_parts": fingerprint.canonical(),
+            "prompt": fingerprint.prompt,
+            "dry_run": dry_run,
+            "generation": generation,
+            "state": JobState.PLANNING,
+            "created_at": micros(self.clock.now()),
+        }
+
+        def work(connection: Connection) -> Job:
+            connection.execute(self.database.insert(job).on_conflict_do_nothing(), [row])
+            return _job(connection.execute(select(job).where(job.c.key == key)).one())
+
+        return self.database.write(work)
+
+    def find(self, key: str) -> Job | None:
+        """The job of this key, or None."""
+        return self._job_where(job.c.key == key)
+
+    def get(self, job_id: int) -> Job | None:
+        """The job of this number, or None."""
+        return self._job_where(job.c.id == job_id)
+
+    def all(self) -> list[Job]:
+        """Every job, oldest first."""
+        everything = select(job).order_by(job.c.id)
+        return self.database.read(lambda connection: [_job(row) for row in connection.execute(everything)])
+
+    def unfinished(self, account: str) -> list[Job]:
+        """The jobs of an account that are planning, open or paused, oldest first."""
+        return [found for found in self.all() if found.account == account and found.state in UNFINISHED]
+
+    def consent(self, job_id: int) -> None:
+        """Remember that the question before the first metered call was answered with yes. Writes."""
+        self._update(job_id, consented_at=micros(self.clock.now()))
+
+    def pause(self, job_id: int, reason: str) -> None:
+        """OPEN or PLANNING → PAUSED with the reason. Writes."""
+        self._update(job_id, only=(JobState.OPEN, JobState.PLANNING), state=JobState.PAUSED, state_reason=reason)
+
+    def reopen(self, job_id: int) -> None:
+        """PAUSED or DONE → PLANNING: there may be something left to plan or do; `settle` says. Writes."""
+        self._update(job_id, only=(JobState.PAUSED, JobState.DONE), state=JobState.PLANNING, state_reason=None)
+
+    def settle(self, job_id: int) -> JobState:
+        """PLANNING → OPEN when every range is planned, OPEN → DONE when no item is open; the state. Writes."""
+        now = micros(self.clock.now())
+
+        def work(connection: Connection) -> JobState:
+            connection.execute(SETTLE_PLANNED, {"job": job_id})
+            connection.execute(SETTLE_DONE, {"job": job_id, "now": now})
+            return JobState(connection.execute(select(job.c.state).where(job.c.id == job_id)).scalar_one())
+
+        return self.database.write(work)
+
+    def _job_where(self, condition: ColumnElement[bool]) -> Job | None:
+        row = self.database.read(lambda connection: connection.execute(select(job).where(condition)).one_or_none())
+        return None if row is None else _job(row)
+
+    def _update(self, job_id: int, only: Sequence[JobState] = (), **values: Any) -> None:
+        statement = update(job).where(job.c.id == job_id).values(values)
+        if only:
+            statement = statement.where(job.c.state.in_(only))
+        self.database.write(lambda connection: connection.execute(statement).rowcount)
+
+    # ── mailboxes ────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_mailbox(self, key: MailboxKey) -> int:
+        """The number of this epoch; other epochs of the folder are closed and their open items vanish. Writes.
+
+        An epoch that comes back (a server restored from its backup) is taken up again where it was left.
+        """
+        now = micros(self.clock.now())
+        folder = (mailbox.c.account == key.account) & (mailbox.c.folder == key.folder)
+        this = folder & (mailbox.c.uidvalidity == key.uidvalidity)
+
+        def work(connection: Connection) -> int:
+            row = {"account": key.account, "folder": key.folder, "uidvalidity": key.uidvalidity}
+            connection.execute(self.database.insert(mailbox).on_conflict_do_nothing(), [row])
+            number: int = connection.execute(select(mailbox.c.id).where(this)).scalar_one()
+            reopened = connection.execute(
+                update(mailbox).where(this, mailbox.c.closed_at.is_not(None)).values(closed_at=None)
+            )
+            if reopened.rowcount:
+                connection.execute(REOPEN_EPOCH_ITEMS, {"mailbox": number})
+                connection.execute(REOPEN_EPOCH_JOBS, {"mailbox": number})
+            old = select(mailbox.c.id).where(folder, mailbox.c.id != number, mailbox.c.closed_at.is_(None))
+            for closed in connection.execute(old).scalars().all():
+                connection.execute(update(mailbox).where(mailbox.c.id == closed).values(closed_at=now))
+                connection.execute(CLOSE_EPOCH_ITEMS, {"mailbox": closed, "now": now})
+            return number
+
+        return self.database.write(work)
+
+    # ── plans ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def freeze(self, job_id: int, mailbox_id: int, high_uid: int) -> PlanRange:
+        """Start or extend the plan of a mailbox: UIDs up to `high_uid` belong to the job. Writes."""
+        this = (plan_range.c.job_id == job_id) & (plan_range.c.mailbox_id == mailbox_id)
+        row = {"job_id": job_id, "mailbox_id": mailbox_id, "high_uid": high_uid, "next_uid": 1}
+
+        def work(connection: Connection) -> PlanRange:
+            connection.execute(self.database.insert(plan_range).on_conflict_do_nothing(), [row])
+            connection.execute(
+                update(plan_range).where(this, plan_range.c.high_uid < high_uid).values(high_uid=high_uid)
+            )
+            return PlanRange(*connection.execute(select(plan_range).where(this)).one())
+
+        return self.database.write(work)
+
+    def plan_window(self, window: PlanRange, up_to: int, mails: Sequence[Surveyed]) -> int:
+        """Insert the mails with window.next_uid <= UID <= up_to and move `next_uid` past them; how many were new.
+
+        Writes; one transaction. 0 when another process has planned this window meanwhile, or the epoch is closed.
+        """
+        now = micros(self.clock.now())
+        this = (plan_range.c.job_id == window.job_id) & (plan_range.c.mailbox_id == window.mailbox_id)
+        is_open = select(mailbox.c.id).where(mailbox.c.id == window.mailbox_id, mailbox.c.closed_at.is_(None))
+        is_open = is_open.with_for_update(read=True)
+        move = update(plan_range).where(this, plan_range.c.next_uid == window.next_uid).values(next_uid=up_to + 1)
+        count = update(plan_range).where(this).values(planned=plan_range.c.planned + bindparam("inserted"))
+
+        def work(connection: Connection) -> int:
+            # The lock holds off who would close the epoch until the window's items are there to be closed with it.
+            if connection.execute(is_open).one_or_none() is None or connection.execute(move).rowcount == 0:
+                return 0
+            inserted = self._insert(connection, window, mails, now)
+            connection.execute(count, {"inserted": inserted})
+            return inserted
+
+        return self.database.write(work)
+
+    def _insert(self, connection: Connection, window: PlanRange, mails: Sequence[Surveyed], now: int) -> int:
+        """The rows of a window, past SQLAlchemy's handling of each: it takes longer than the database does."""
+        rank = window.mailbox_id << RANK_BITS
+        if not mails:
+            return 0
+        if self.database.is_sqlite:
+            rows = [
+                (window.job_id, window.mailbox_id, mail.uid, rank | mail.uid, *_state(mail.skip_rule, now))
+                for mail in mails
+            ]
+            return connection.exec_driver_sql(INSERT_SQLITE, rows).rowcount
+        columns = zip(*((mail.uid, *_state(mail.skip_rule, now)) for mail in mails), strict=True)
+        names = ("uids", "statuses", "reasons", "finals")
+        parameters: dict[str, Any] = dict(zip(names, map(list, columns), strict=True))
+        parameters |= {"job": window.job_id, "mailbox": window.mailbox_id, "rank": rank}
+        return connection.execute(INSERT_POSTGRESQL, parameters).rowcount
+
+    def ranges(self, job_id: int) -> list[PlanRange]:
+        """The job's plan ranges, in the order of their mailboxes."""
+        statement = select(plan_range).where(plan_range.c.job_id == job_id).order_by(plan_range.c.mailbox_id)
+        return self.database.read(lambda connection: [PlanRange(*row) for row in connection.execute(statement)])
+
+    def mailbox_keys(self, job_id: int) -> dict[int, MailboxKey]:
+        """Number → key of the mailboxes of a job's plan."""
+        statement = (
+            select(mailbox.c.id, mailbox.c.account, mailbox.c.folder, mailbox.c.uidvalidity)
+            .join(plan_range, plan_range.c.mailbox_id == mailbox.c.id)
+            .where(plan_range.c.job_id == job_id)
+        )
+        return self.database.read(
+            lambda connection: {row[0]: MailboxKey(*row[1:]) for row in connection.execute(statement)}
+        )
+
+    def next_generation(self, account: str, selection: Selection, digest: str) -> int:
+        """The generation that `--ask-again` means: the unfinished one, else one more than the highest."""
+        latest = (
+            select(job.c.generation, job.c.state)
+            .where(
+                job.c.account == account,
+                job.c.selection == selection.canonical(),
+                job.c.fingerprint == digest,
+                job.c.generation > 0,
+            )
+            .order_by(job.c.generation.desc())
+            .limit(1)
+        )
+
+        def work(connection: Connection) -> int:
+            row = connection.execute(latest).one_or_none()
+            if row is not None and row.state in UNFINISHED:
+                return int(row.generation)
+            newest = connection.execute(select(func.max(job.c.generation))).scalar()
+            return int(newest or 0) + 1
+
+        return self.database.read(work)
+
+
+def _state(skip_rule: str | None, now: int) -> tuple[str, str | None, int | None]:
+    """Status, reason and time of becoming final of a mail that is planned."""
+    return ("pending", None, None) if skip_rule is None else ("skipped", skip_rule, now)
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        key=row.key,
+        account=row.account,
+        selection=Selection.from_canonical(row.selection),
+        fingerprint=row.fingerprint,
+        fingerprint_parts=row.fingerprint_parts,
+        prompt=row.prompt,
+        dry_run=row.dry_run,
+        generation=row.generation,
+        state=JobState(row.state),
+        state_reason=row.state_reason,
+        has_consent=row.consented_at is not None,
+    )

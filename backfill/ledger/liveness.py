@@ -1,0 +1,121 @@
+"""Who is alive is a held lock: it is free the moment its holder is gone, however it went, and no clock is asked.
+
+Beside SQLite it is a lock on a file, and only one writing command works on a ledger at a time. On PostgreSQL each
+run holds an advisory lock of its own session, so that several share a job; a lost connection frees the lock of a
+living run, which has to take it again before its next claim.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from filelock import FileLock, Timeout
+from loguru import logger
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from backfill.errors import LedgerHeld, LedgerUnusable
+from backfill.ledger.database import Database
+
+TRY_LOCK = text("SELECT pg_try_advisory_lock(:number)")
+TRY_LOCK_FOR_NOW = text("SELECT pg_try_advisory_xact_lock(:number)")
+
+
+class RunLock(Protocol):
+    """What a living run holds."""
+
+    @property
+    def uuid(self) -> str:
+        """The identity of this start of the process; never host or pid, which come again."""
+        ...
+
+    def take(self) -> None:
+        """Take the lock. Raises `LedgerHeld` when another process has it."""
+        ...
+
+    def prove(self) -> bool:
+        """Is it still held? Takes it again where it was lost and is free."""
+        ...
+
+    def drop(self) -> None: ...
+
+
+def run_lock(database: Database) -> RunLock:
+    """A lock for a new run on this ledger, not taken yet."""
+    return _FileRunLock(database.path) if database.path is not None else _AdvisoryRunLock(database)
+
+
+class _FileRunLock:
+    """`ledger.db.lock`. Not for network file systems, on which nobody can be sure of a lock."""
+
+    def __init__(self, ledger: Path) -> None:
+        self.uuid = str(uuid4())
+        real = ledger.resolve()  # a ledger that is reached by two names has one lock
+        self._path = real.with_name(real.name + ".lock")
+        self._lock = FileLock(self._path, timeout=0, mode=0o600)
+
+    def take(self) -> None:
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise LedgerHeld from error
+        except OSError as error:
+            raise LedgerUnusable(f"The lock file {self._path} cannot be used: {error.strerror}.") from error
+
+    def prove(self) -> bool:
+        return self._lock.is_locked  # the system never takes a file lock from a living process
+
+    def drop(self) -> None:
+        self._lock.release()
+
+
+class _AdvisoryRunLock:
+    """An advisory lock on a connection that is kept open for nothing else."""
+
+    def __init__(self, database: Database) -> None:
+        self.uuid = str(uuid4())
+        self._database = database
+        self._session: Connection | None = None
+
+    def take(self) -> None:
+        if not self.prove():
+            raise LedgerHeld
+
+    def prove(self) -> bool:
+        try:
+            if self._session is not None:
+                # A session that answers still has what it had: the server frees locks when it ends.
+                self._session.execute(text("SELECT 1"))
+                return True
+        except DBAPIError:
+            self._end_session()
+        try:
+            session = self._database.session()
+            if session.execute(TRY_LOCK, {"number": advisory_number(self.uuid)}).scalar():
+                self._session = session
+                return True
+            session.close()
+        except (DBAPIError, LedgerUnusable):
+            logger.debug("the run's lock cannot be taken again yet")
+        return False
+
+    def drop(self) -> None:
+        self._end_session()
+
+    def _end_session(self) -> None:
+        if self._session is not None:
+            self._session.invalidate()
+            self._session.close()
+            self._session = None
+
+
+def is_free(connection: Connection, uuid: str) -> bool:
+    """Does nobody hold this run's advisory lock? Holds it until the transaction ends. PostgreSQL only."""
+    return bool(connection.execute(TRY_LOCK_FOR_NOW, {"number": advisory_number(uuid)}).scalar())
+
+
+def advisory_number(uuid: str) -> int:
+    """63 bits of the UUID, as PostgreSQL's advisory locks are numbered by a bigint."""
+    return UUID(uuid).int >> 65

@@ -1,0 +1,157 @@
+"""What became final, in order, and how far the append-only files have got with it.
+
+An outcome row is written in the transaction that makes the item final. A sink remembers the length of a file up to
+which every line stands for a committed outcome; the writer cuts the file to it, appends, and commits again, so a
+crash at any moment leaves neither a torn nor a doubled nor a missing line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, text, update
+
+from backfill.ledger.database import Database
+from backfill.ledger.rows import OutcomeRow, Run, moment
+from backfill.ledger.schema import sink
+from backfill.lifecycle import ItemStatus
+from backfill.message import MailboxKey, MessageRef
+from backfill.verdict import Label, Scores, Verdict
+
+# Attempts of the item up to the outcome: what this outcome cost. An earlier outcome of the item has said its own.
+AFTER = """SELECT o.id, o.status, o.reason, o.labels, o.supersedes, o.at, i.uid, i.message_key,
+           m.account, m.folder, m.uidvalidity, r.uuid AS run_uuid,
+           v.id AS verdict_id, v.message_key AS verdict_key, v.importance, v.spam, v.source, v.model,
+           v.explanation, v.truncated,
+           (SELECT SUM(COALESCE(a.tokens_in, 0) + COALESCE(a.tokens_out, 0)) FROM attempt a
+             WHERE a.item_id = o.item_id AND a.ended_at <= o.at AND a.tokens_in IS NOT NULL) AS tokens,
+           (SELECT SUM(a.cost_nano) FROM attempt a WHERE a.item_id = o.item_id AND a.ended_at <= o.at) AS cost_nano,
+           (SELECT SUM(a.ended_at - a.started_at) FROM attempt a
+             WHERE a.item_id = o.item_id AND a.ended_at <= o.at) AS latency_us
+      FROM outcome o
+      JOIN item i ON i.id = o.item_id
+      JOIN job j ON j.id = i.job_id
+      JOIN mailbox m ON m.id = i.mailbox_id
+      JOIN run r ON r.id = o.run_id
+      LEFT JOIN verdict v ON v.id = o.verdict_id
+     WHERE o.id > :after AND NOT j.dry_run {job}
+     ORDER BY o.id LIMIT :limit"""
+
+WRITE = text(
+    """INSERT INTO outcome (item_id, run_id, status, verdict_id, reason, labels, supersedes, at)
+       VALUES (:item, :run, :status, :verdict, :reason, :labels,
+               EXISTS (SELECT 1 FROM outcome WHERE item_id = :item), :now)"""
+)
+# On PostgreSQL a number is given out before its transaction commits: 11 may be there while 10 is still on its way, and
+# who goes on after 11 would never see 10. So who adds outcomes shares a lock until it commits, and who reads them in
+# order waits for all of those.
+OUTCOME_LOCK = 0x6F757463
+SHARE_WRITING = text(f"SELECT pg_advisory_xact_lock_shared({OUTCOME_LOCK})")
+WAIT_FOR_WRITERS = text(f"SELECT pg_advisory_xact_lock({OUTCOME_LOCK})")
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """An append-only file: the bytes that stand for committed outcomes, and the last of those."""
+
+    id: int
+    committed_bytes: int
+    last_outcome_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """The outcome and sink tables."""
+
+    database: Database
+
+    def after(self, outcome_id: int, limit: int, job_id: int | None = None) -> list[OutcomeRow]:
+        """The outcomes of real jobs that follow `outcome_id`, in order; of one job or of all."""
+        parameters = {"after": outcome_id, "limit": limit, "job": job_id}
+        statement = AFTER.format(job="" if job_id is None else "AND j.id = :job")
+        if job_id is None:
+            del parameters["job"]
+
+        def work(connection: Connection) -> list[OutcomeRow]:
+            if not self.database.is_sqlite:
+                connection.execute(WAIT_FOR_WRITERS)
+            return [_outcome(row) for row in connection.execute(text(statement), parameters)]
+
+        # A snapshot would be from before the wait; each statement of a writer sees what is committed by then.
+        return self.database.read(work) if self.database.is_sqlite else self.database.write(work)
+
+    def open_sink(self, host: str, path: str) -> Sink:
+        """The sink of this file, new with nothing committed. Writes."""
+        this = (sink.c.host == host) & (sink.c.path == path)
+
+        def work(connection: Connection) -> Sink:
+            connection.execute(self.database.insert(sink).on_conflict_do_nothing(), [{"host": host, "path": path}])
+            row = connection.execute(select(sink).where(this)).one()
+            return Sink(row.id, row.committed_bytes, row.last_outcome_id)
+
+        return self.database.write(work)
+
+    def advance(self, before: Sink, after: Sink) -> bool:
+        """Commit a longer file; False when the sink has moved meanwhile. Writes."""
+        statement = (
+            update(sink)
+            .where(sink.c.id == before.id, sink.c.last_outcome_id == before.last_outcome_id)
+            .values(committed_bytes=after.committed_bytes, last_outcome_id=after.last_outcome_id)
+        )
+        return self.database.write(lambda connection: connection.execute(statement).rowcount) == 1
+
+
+def write_outcome(
+    connection: Connection,
+    run: Run,
+    item_id: int,
+    status: ItemStatus,
+    verdict_id: int | None,
+    reason: str | None,
+    labels: Sequence[Label],
+    now: int,
+) -> None:
+    """Add the outcome row of an item that the same transaction makes final."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(SHARE_WRITING)
+    row = {
+        "item": item_id,
+        "run": run.id,
+        "status": status,
+        "verdict": verdict_id,
+        "reason": reason,
+        "labels": ",".join(labels),
+        "now": now,
+    }
+    connection.execute(WRITE, row)
+
+
+def _outcome(row: Row[Any]) -> OutcomeRow:
+    judged = row.verdict_id is not None
+    return OutcomeRow(
+        id=row.id,
+        ref=MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid),
+        message_key=row.message_key,
+        status=ItemStatus(row.status),
+        reason=row.reason,
+        verdict=Verdict(
+            id=row.verdict_id,
+            message_key=row.verdict_key,
+            scores=Scores(row.importance, row.spam),
+            source=row.source,
+            model=row.model,
+            explanation=row.explanation,
+            truncated=bool(row.truncated),
+        )
+        if judged
+        else None,
+        labels=tuple(row.labels.split(",")) if row.labels else (),
+        tokens=row.tokens,
+        cost_nano=row.cost_nano,
+        latency_us=row.latency_us,
+        run_uuid=row.run_uuid,
+        at=moment(row.at),
+        supersedes=bool(row.supersedes),
+    )

@@ -1,0 +1,214 @@
+"""Reads for people: counts, calls, costs, failures. Nothing here writes.
+
+A report is made in one snapshot, from the rows themselves; counters kept on the side could drift.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import Connection, text
+
+from backfill.ledger.attempts import usd
+from backfill.ledger.database import Database
+from backfill.ledger.rows import RunInfo, moment_or_none
+from backfill.ledger.runs import run_info
+from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED
+from backfill.lifecycle import AttemptOutcome, ItemStatus
+
+# So many UIDs of a failure's reason are listed; the rest are counted.
+UIDS_LISTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """The items that failed for one reason. `uids` holds (folder, UID), at most 100."""
+
+    reason: str
+    count: int
+    uids: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCounts:
+    """One folder's share of a job; epochs of a folder are added up."""
+
+    folder: str
+    planned: int
+    statuses: dict[ItemStatus, int]
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """Everything that a report says of a job, from one snapshot."""
+
+    planned: int  # what planning has inserted
+    statuses: dict[ItemStatus, int]
+    reused: int  # mails whose verdict was known already
+    gated: int  # mails with a verdict that the gate before the model gave, for free
+    attempts: dict[AttemptOutcome, int]
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
+    cost_usd: Decimal | None  # None where no attempt has a known cost
+    receipts: dict[tuple[str, str], int]  # (effect, receipt state) → mails
+    first_started_at: datetime | None
+    last_ended_at: datetime | None  # None while a run goes on
+    running_us: int
+    failures: tuple[FailureGroup, ...]
+    folders: tuple[FolderCounts, ...]
+    importance: tuple[int, ...]  # mails by importance score 0 … 10, of items with a verdict
+    spam: tuple[int, ...]
+    labels: dict[str, int]  # of the newest outcome of each DONE item
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Questions about a job."""
+
+    database: Database
+
+    def facts(self, job_id: int) -> JobFacts:
+        """The job's whole state, in one snapshot. Reads every item once through its indexes."""
+        job = {"job": job_id}
+
+        def work(connection: Connection) -> JobFacts:
+            folders = _folders(connection, job_id)
+            statuses: Counter[ItemStatus] = Counter()
+            for folder in folders:
+                statuses.update(folder.statuses)
+            tokens = connection.execute(text(TOKENS), job).one()
+            times = connection.execute(text(TIMES), job).one()
+            return JobFacts(
+                planned=sum(folder.planned for folder in folders),
+                statuses=dict(statuses),
+                reused=int(connection.execute(text(REUSED), job).scalar_one()),
+                gated=int(connection.execute(text(GATED), job).scalar_one()),
+                attempts={AttemptOutcome(row[0]): row[1] for row in connection.execute(text(ATTEMPTS), job)},
+                tokens_in=int(tokens.tokens_in or 0),
+                tokens_out=int(tokens.tokens_out or 0),
+                tokens_cached=int(tokens.tokens_cached or 0),
+                cost_usd=usd(None if tokens.cost_nano is None else int(tokens.cost_nano)),
+                receipts={(row[0], row[1]): row[2] for row in connection.execute(text(RECEIPTS), job)},
+                first_started_at=moment_or_none(times.started_at),
+                last_ended_at=None if times.living else moment_or_none(times.ended_at),
+                running_us=int(times.running_us or 0),
+                failures=_failures(connection, job_id),
+                folders=folders,
+                importance=_histogram(connection, "importance", job_id),
+                spam=_histogram(connection, "spam", job_id),
+                labels=_labels(connection, job_id),
+            )
+
+        return self.database.read(work)
+
+    def count_open(self, job_id: int, *, retried_by: int | None = None) -> int:
+        """Items that are not final, claimed or not; of all, or of those that a run took up again."""
+        return int(self._of_open(COUNT_OPEN, job_id, retried_by) or 0)
+
+    def next_due(self, job_id: int, *, retried_by: int | None = None) -> datetime | None:
+        """When the next unclaimed item is due; None when there is none. May lie in the past."""
+        return moment_or_none(self._of_open(NEXT_DUE, job_id, retried_by))
+
+    def _of_open(self, question: str, job_id: int, retried_by: int | None) -> int | None:
+        parameters = {"job": job_id}
+        if retried_by is not None:
+            parameters["run"] = retried_by
+        statement = text(question.format(scope="" if retried_by is None else "AND retried_by = :run"))
+        return self.database.read(lambda connection: connection.execute(statement, parameters).scalar())
+
+    def latest_attempt(self, job_id: int) -> int | None:
+        """The newest call of a job; None when none was made."""
+        newest = text(LATEST_ATTEMPT)
+        return self.database.read(lambda connection: connection.execute(newest, {"job": job_id}).scalar())
+
+    def latest_job(self, *, real_only: bool = False) -> int | None:
+        """The job of the latest run, or else the latest job; None in an empty ledger."""
+        where = "WHERE NOT j.dry_run" if real_only else ""
+        of_run = text(f"SELECT j.id FROM run r JOIN job j ON j.id = r.job_id {where} ORDER BY r.id DESC LIMIT 1")
+        of_all = text(f"SELECT j.id FROM job j {where} ORDER BY j.id DESC LIMIT 1")
+
+        def work(connection: Connection) -> int | None:
+            found: int | None = connection.execute(of_run).scalar()
+            return found if found is not None else connection.execute(of_all).scalar()
+
+        return self.database.read(work)
+
+    def latest_run(self, job_id: int) -> RunInfo | None:
+        """The newest run of a job."""
+        newest = text("SELECT * FROM run WHERE job_id = :job ORDER BY id DESC LIMIT 1")
+        row = self.database.read(lambda connection: connection.execute(newest, {"job": job_id}).one_or_none())
+        return None if row is None else run_info(row)
+
+
+FOLDERS = """SELECT m.folder, SUM(p.planned) AS planned FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
+     WHERE p.job_id = :job GROUP BY m.folder ORDER BY MIN(m.id)"""
+STATUSES = """SELECT m.folder, c.status, SUM(c.mails) FROM
+     (SELECT mailbox_id, status, COUNT(*) AS mails FROM item WHERE job_id = :job GROUP BY mailbox_id, status) c
+      JOIN mailbox m ON m.id = c.mailbox_id GROUP BY m.folder, c.status"""
+REUSED = "SELECT COUNT(*) FROM item WHERE job_id = :job AND reused"
+GATED = """SELECT COUNT(*) FROM item i JOIN verdict v ON v.id = i.verdict_id
+     WHERE i.job_id = :job AND v.source = 'gate'"""
+ATTEMPTS = """SELECT a.outcome, COUNT(*) FROM attempt a JOIN run r ON r.id = a.run_id
+     WHERE r.job_id = :job GROUP BY a.outcome"""
+TOKENS = """SELECT SUM(a.tokens_in) AS tokens_in, SUM(a.tokens_out) AS tokens_out,
+           SUM(a.tokens_cached) AS tokens_cached, SUM(a.cost_nano) AS cost_nano
+      FROM attempt a JOIN run r ON r.id = a.run_id WHERE r.job_id = :job"""
+TIMES = """SELECT MIN(started_at) AS started_at, MAX(ended_at) AS ended_at, SUM(running_us) AS running_us,
+           SUM(CASE WHEN ended_at IS NULL THEN 1 ELSE 0 END) AS living
+      FROM run WHERE job_id = :job"""
+RECEIPTS = """SELECT t.effect, t.state, COUNT(*) FROM receipt t
+      JOIN item i ON i.mailbox_id = t.mailbox_id AND i.uid = t.uid AND i.job_id = :job
+     WHERE t.undone_at IS NULL GROUP BY t.effect, t.state"""
+REASONS = """SELECT COALESCE(reason, 'unknown'), COUNT(*) FROM item
+     WHERE job_id = :job AND status = 'failed' GROUP BY COALESCE(reason, 'unknown') ORDER BY 2 DESC, 1"""
+FAILED_UIDS = """SELECT m.folder, i.uid FROM item i JOIN mailbox m ON m.id = i.mailbox_id
+     WHERE i.job_id = :job AND i.status = 'failed' AND COALESCE(i.reason, 'unknown') = :reason
+     ORDER BY m.id, i.uid LIMIT :limit"""
+HISTOGRAM = """SELECT v.{score}, COUNT(*) FROM item i JOIN verdict v ON v.id = i.verdict_id
+     WHERE i.job_id = :job GROUP BY v.{score}"""
+LABELS = """SELECT o.labels, COUNT(*) FROM outcome o JOIN item i ON i.id = o.item_id
+     WHERE i.job_id = :job AND i.status = 'done' AND o.status = 'done' AND o.labels <> ''
+       AND NOT EXISTS (SELECT 1 FROM outcome later WHERE later.item_id = o.item_id AND later.id > o.id)
+     GROUP BY o.labels"""
+LATEST_ATTEMPT = """SELECT a.id FROM attempt a JOIN run r ON r.id = a.run_id
+     WHERE r.job_id = :job ORDER BY a.id DESC LIMIT 1"""
+# Two counts, since no index serves both: what is final, which may be millions, is never looked at.
+COUNT_OPEN = f"""SELECT (SELECT COUNT(*) FROM item WHERE job_id = :job AND {ITEM_CLAIMABLE} {{scope}})
+     + (SELECT COUNT(*) FROM item WHERE job_id = :job AND {ITEM_CLAIMED} {{scope}})"""
+NEXT_DUE = f"SELECT MIN(due_at) FROM item WHERE job_id = :job AND {ITEM_CLAIMABLE} {{scope}}"
+
+
+def _folders(connection: Connection, job_id: int) -> tuple[FolderCounts, ...]:
+    job = {"job": job_id}
+    statuses: dict[str, dict[ItemStatus, int]] = {}
+    for folder, status, mails in connection.execute(text(STATUSES), job):
+        statuses.setdefault(folder, {})[ItemStatus(status)] = int(mails)
+    return tuple(
+        FolderCounts(folder, int(planned), statuses.get(folder, {}))
+        for folder, planned in connection.execute(text(FOLDERS), job)
+    )
+
+
+def _failures(connection: Connection, job_id: int) -> tuple[FailureGroup, ...]:
+    groups = []
+    for reason, count in connection.execute(text(REASONS), {"job": job_id}).all():
+        uids = connection.execute(text(FAILED_UIDS), {"job": job_id, "reason": reason, "limit": UIDS_LISTED}).all()
+        groups.append(FailureGroup(reason, count, tuple((row.folder, row.uid) for row in uids)))
+    return tuple(groups)
+
+
+def _histogram(connection: Connection, score: str, job_id: int) -> tuple[int, ...]:
+    rows = connection.execute(text(HISTOGRAM.format(score=score)), {"job": job_id})
+    counts: dict[int, int] = {row[0]: row[1] for row in rows}
+    return tuple(counts.get(value, 0) for value in range(11))
+
+
+def _labels(connection: Connection, job_id: int) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for labels, mails in connection.execute(text(LABELS), {"job": job_id}):
+        counts.update(dict.fromkeys(labels.split(","), mails))
+    return dict(counts)

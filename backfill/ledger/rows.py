@@ -1,0 +1,112 @@
+"""What the ledger hands out: jobs, runs, claimed items and plan windows as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from backfill.clock import EPOCH
+from backfill.lifecycle import ItemStatus, JobState
+from backfill.message import MessageRef
+from backfill.selection import Selection
+from backfill.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An account, a selection, a classifier fingerprint, dry or real."""
+
+    id: int
+    key: str
+    account: str
+    selection: Selection
+    fingerprint: str
+    fingerprint_parts: str  # canonical JSON
+    prompt: str
+    dry_run: bool
+    generation: int
+    state: JobState
+    state_reason: str | None
+    has_consent: bool  # the question before the first metered call was answered with yes
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One process working on a job."""
+
+    id: int
+    uuid: str
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run as people are shown it."""
+
+    uuid: str
+    command: str
+    host: str
+    pid: int
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    outcome_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A message of a job, as a run has claimed it. `claim_no` fences it: an older claim writes nothing."""
+
+    id: int
+    ref: MessageRef
+    mailbox_id: int
+    status: ItemStatus
+    claim_no: int
+    failures: int
+    losses: int
+    verdict: Verdict | None
+    flags_before: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRange:
+    """How far one mailbox of a job is planned. UIDs from `next_uid` to `high_uid` are left."""
+
+    job_id: int
+    mailbox_id: int
+    high_uid: int
+    next_uid: int
+    planned: int
+
+    @property
+    def is_planned(self) -> bool:
+        return self.next_uid > self.high_uid
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """One final outcome with everything that an analytics line says of it."""
+
+    id: int
+    ref: MessageRef
+    message_key: str | None
+    status: ItemStatus
+    reason: str | None
+    verdict: Verdict | None
+    labels: tuple[str, ...]
+    tokens: int | None
+    cost_nano: int | None
+    latency_us: int | None
+    run_uuid: str
+    at: datetime
+    supersedes: bool
+
+
+def moment(micros: int) -> datetime:
+    """The aware UTC time of a ledger's microseconds."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def moment_or_none(micros: int | None) -> datetime | None:
+    """As `moment`, for columns that may be NULL."""
+    return None if micros is None else moment(micros)

@@ -1,0 +1,221 @@
+"""Who is working: runs, their heartbeat, and how the claims of a dead one come back.
+
+A successor frees them in one transaction. Beside SQLite every other run is dead when the lock was to be had; on
+PostgreSQL a run counts as dead when its lock is free *and* its heartbeat is older than a minute. A run that was
+taken for dead and is not (a laptop that slept) is taken up again by its next claim; what it had claimed is lost to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, text, update
+
+from backfill.clock import Clock, micros
+from backfill.errors import LedgerHeld
+from backfill.ledger.database import Database
+from backfill.ledger.liveness import RunLock, is_free, run_lock
+from backfill.ledger.outcomes import write_outcome
+from backfill.ledger.rows import Run, RunInfo, moment, moment_or_none
+from backfill.ledger.schema import ITEM_CLAIMED, run
+from backfill.lifecycle import ItemStatus, RunOutcome
+
+# A mail that was begun when its run died this often is processed alone, so that it takes no other down with it.
+LOSSES_BEFORE_ALONE = 2
+# A lost connection frees a living run's advisory lock; so long it may take to notice and take it again. A heartbeat
+# that is as far ahead is no better: the clock it was made by has been set back since.
+HEARTBEAT_GRACE_US = 60_000_000
+
+OTHERS = "SELECT id, uuid FROM run WHERE ended_at IS NULL AND id <> :successor"
+OTHERS_POSTGRESQL = f"""{OTHERS}
+   AND heartbeat_at NOT BETWEEN :now - {HEARTBEAT_GRACE_US} AND :now + {HEARTBEAT_GRACE_US}
+   ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"""
+FREE_CLAIMS = text(
+    f"""UPDATE item SET claimed_by = NULL, losses = losses + CASE WHEN begun THEN 1 ELSE 0 END, begun = FALSE
+         WHERE {ITEM_CLAIMED} AND claimed_by IN :runs RETURNING id, losses"""
+).bindparams(bindparam("runs", expanding=True))
+FAIL_POISON = text(
+    """UPDATE item SET status = 'failed', reason = 'lost', final_at = :now
+        WHERE id = :item AND status IN ('pending', 'classified') AND claimed_by IS NULL RETURNING verdict_id"""
+)
+LOSE_ATTEMPTS = text(
+    "UPDATE attempt SET outcome = 'unknown', ended_at = :now WHERE outcome = 'open' AND run_id IN :runs"
+).bindparams(bindparam("runs", expanding=True))
+RELEASE_CLAIMS = text(f"UPDATE item SET claimed_by = NULL, begun = FALSE WHERE {ITEM_CLAIMED} AND claimed_by = :run")
+STATE = "SELECT ended_at, outcome FROM run WHERE id = :run"
+TAKE_UP_AGAIN = text(
+    "UPDATE run SET ended_at = NULL, outcome = NULL, heartbeat_at = :now WHERE id = :run AND outcome = 'lost'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The run table and the locks."""
+
+    database: Database
+    clock: Clock
+    _locks: dict[int, RunLock] = field(default_factory=dict, repr=False, compare=False)  # of this process's runs
+
+    def lock(self) -> RunLock:
+        """The lock that a writing command takes first and holds until it ends."""
+        return run_lock(self.database)
+
+    def take(self, lock: RunLock) -> None:
+        """Take a lock. Raises `LedgerHeld`, which says who has it."""
+        try:
+            lock.take()
+        except LedgerHeld as error:
+            raise LedgerHeld(self._holder()) from error
+
+    def _holder(self) -> str:
+        for info in self.unended():
+            if info.host != socket.gethostname() or _is_running(info.pid):
+                return (
+                    f"`backfill {info.command}` (process {info.pid} on {info.host}, since "
+                    f"{info.started_at:%Y-%m-%d %H:%M} UTC) is writing to {self.database}; "
+                    "wait for it to end, or stop it with Ctrl-C."
+                )
+        return f"Another backfill command is writing to {self.database}; wait for it to end."
+
+    def begin(self, lock: RunLock, job_id: int, command: str, version: str, parameters: dict[str, Any]) -> Run:
+        """Write down that this process starts working on a job, and free what dead runs left. Writes.
+
+        The caller holds `lock`; beside SQLite that proves every other unended run dead.
+        """
+        now = micros(self.clock.now())
+        row = {
+            "uuid": lock.uuid,
+            "job_id": job_id,
+            "command": command,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": version,
+            "parameters": json.dumps(parameters, sort_keys=True, default=str),
+            "started_at": now,
+            "heartbeat_at": now,
+        }
+
+        def work(connection: Connection) -> Run:
+            number = connection.execute(run.insert().returning(run.c.id), [row]).scalar_one()
+            return Run(number, lock.uuid, job_id)
+
+        begun = self.database.write(work)
+        self._locks[begun.id] = lock
+        self.free_dead(begun)
+        return begun
+
+    def free_dead(self, successor: Run) -> int:
+        """Give back what dead runs had claimed; how many runs were dead. Writes; one transaction.
+
+        An item that was begun counts a loss; one that was lost while it was alone fails with the reason "lost".
+        """
+        now = micros(self.clock.now())
+
+        def work(connection: Connection) -> int:
+            dead = self._dead(connection, successor, now)
+            if not dead:
+                return 0
+            for item_id, losses in connection.execute(FREE_CLAIMS, {"runs": dead}).all():
+                if losses > LOSSES_BEFORE_ALONE:
+                    known = connection.execute(FAIL_POISON, {"item": item_id, "now": now}).scalar_one()
+                    write_outcome(connection, successor, item_id, ItemStatus.FAILED, known, "lost", (), now)
+            connection.execute(LOSE_ATTEMPTS, {"runs": dead, "now": now})
+            ended = update(run).where(run.c.id.in_(dead), run.c.ended_at.is_(None))
+            return int(connection.execute(ended.values(ended_at=now, outcome=RunOutcome.LOST)).rowcount)
+
+        return self.database.write(work)
+
+    def _dead(self, connection: Connection, successor: Run, now: int) -> list[int]:
+        """Their rows, and on PostgreSQL their locks, are held until the transaction ends: none comes to life in it."""
+        if self.database.is_sqlite:
+            return [row.id for row in connection.execute(text(OTHERS), {"successor": successor.id})]
+        others = connection.execute(text(OTHERS_POSTGRESQL), {"successor": successor.id, "now": now}).all()
+        return [row.id for row in others if is_free(connection, row.uuid)]
+
+    def beat(self, living: Run, running_us: int) -> None:
+        """Heartbeat, with the time worked so far in microseconds. Writes.
+
+        On PostgreSQL it also takes the run's lock again where the connection was lost, and frees what runs that
+        died beside this one had claimed.
+        """
+        now = micros(self.clock.now())
+
+        def work(connection: Connection) -> None:
+            if goes_on(self.database, connection, living, now):
+                beat = update(run).where(run.c.id == living.id, run.c.ended_at.is_(None))
+                connection.execute(beat.values(heartbeat_at=now, running_us=running_us))
+
+        self.database.write(work)
+        if not self.database.is_sqlite:
+            if living.id in self._locks:
+                self._locks[living.id].prove()
+            self.free_dead(living)
+
+    def release_claims(self, living: Run) -> int:
+        """Give back everything that a run holds, uncounted; how many. Writes."""
+        return self.database.write(lambda connection: connection.execute(RELEASE_CLAIMS, {"run": living.id}).rowcount)
+
+    def end(self, ending: Run, outcome: RunOutcome, reason: str | None, running_us: int) -> None:
+        """Release every claim and write down how the run ended; calls still open have an unknown outcome. Writes."""
+        now = micros(self.clock.now())
+        values = {"ended_at": now, "heartbeat_at": now, "outcome": outcome, "outcome_reason": reason}
+
+        def work(connection: Connection) -> None:
+            goes_on(self.database, connection, ending, now)
+            statement = update(run).where(run.c.id == ending.id, run.c.ended_at.is_(None))
+            connection.execute(statement.values(running_us=running_us, **values))
+            connection.execute(RELEASE_CLAIMS, {"run": ending.id})
+            connection.execute(LOSE_ATTEMPTS, {"runs": [ending.id], "now": now})
+
+        self.database.write(work)
+        self._locks.pop(ending.id, None)
+
+    def unended(self) -> list[RunInfo]:
+        """The runs that have not written down their end: living or dead, newest first."""
+        statement = select(run).where(run.c.ended_at.is_(None)).order_by(run.c.id.desc())
+        return self.database.read(lambda connection: [run_info(row) for row in connection.execute(statement)])
+
+
+def goes_on(database: Database, connection: Connection, living: Run, now: int) -> bool:
+    """Has this run not ended? Its row is held until the transaction ends, so that nobody takes it for dead meanwhile.
+
+    On PostgreSQL one that was taken for dead is taken up again: who asks is alive. Beside SQLite its successor has
+    the only lock there is, so it does not go on.
+    """
+    row = connection.execute(
+        text(STATE if database.is_sqlite else f"{STATE} FOR NO KEY UPDATE"), {"run": living.id}
+    ).one()
+    if row.ended_at is None:
+        return True
+    if row.outcome != RunOutcome.LOST or database.is_sqlite:
+        return False
+    connection.execute(TAKE_UP_AGAIN, {"run": living.id, "now": now})
+    return True
+
+
+def run_info(row: Any) -> RunInfo:
+    """A run row for people."""
+    return RunInfo(
+        uuid=row.uuid,
+        command=row.command,
+        host=row.host,
+        pid=row.pid,
+        started_at=moment(row.started_at),
+        ended_at=moment_or_none(row.ended_at),
+        outcome=row.outcome,
+        outcome_reason=row.outcome_reason,
+    )
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True

@@ -1,0 +1,274 @@
+"""The ledger's tables: what has been planned, asked, judged and brought about.
+
+Status and claim are apart, times are integer microseconds UTC, money is integer nano-dollars (10^-9 USD: one
+token of a cheap model is 20 of them). A migrated database equals this metadata; a test holds them together.
+Partial indexes serve only statements in which the predicate stands as a literal: the constants below are those.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from backfill.lifecycle import FINAL, OPEN, AttemptOutcome, ItemStatus, JobState, RunOutcome
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by themselves only in a column declared INTEGER.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def one_of(column: str, values: type[StrEnum] | frozenset[ItemStatus]) -> str:
+    """`column IN ('a', 'b')` with the values as literals, in a fixed order."""
+    literals = ", ".join(f"'{value}'" for value in sorted(values))
+    return f"{column} IN ({literals})"
+
+
+#: The literal predicates of the partial indexes. A statement that wants the index must contain its text.
+ITEM_OPEN = one_of("status", OPEN)
+ITEM_CLAIMABLE = f"claimed_by IS NULL AND {ITEM_OPEN}"
+ITEM_CLAIMED = "claimed_by IS NOT NULL"
+ITEM_FAILED = "status = 'failed'"
+ATTEMPT_OPEN = "outcome = 'open'"
+
+
+def _id() -> Column[int]:
+    return Column("id", Id, primary_key=True)
+
+
+mailbox = Table(
+    "mailbox",
+    metadata,
+    _id(),
+    Column("account", String(320), nullable=False),
+    Column("folder", String(1000), nullable=False),
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("closed_at", BigInteger),  # when another UIDVALIDITY was seen
+    UniqueConstraint("account", "folder", "uidvalidity"),
+)
+
+job = Table(
+    "job",
+    metadata,
+    _id(),
+    Column("key", String(64), nullable=False, unique=True),
+    Column("account", String(320), nullable=False),
+    Column("selection", Text, nullable=False),  # canonical JSON
+    Column("fingerprint", String(64), nullable=False),
+    Column("fingerprint_parts", Text, nullable=False),  # canonical JSON, for explaining a near miss
+    Column("prompt", Text, nullable=False),  # whole
+    Column("dry_run", Boolean, nullable=False),
+    Column("generation", Integer, nullable=False, server_default="0"),  # > 0: --ask-again
+    Column("state", String(10), nullable=False),
+    Column("state_reason", Text),
+    Column("wish", String(20)),  # pause, cancel or pace, asked for by another terminal
+    Column("wish_value", Integer),
+    Column("consented_at", BigInteger),  # when the question before the first metered call was answered
+    Column("created_at", BigInteger, nullable=False),
+    Column("done_at", BigInteger),
+    CheckConstraint(one_of("state", JobState), name="state"),
+)
+
+plan_range = Table(
+    "plan_range",
+    metadata,
+    Column("job_id", ForeignKey("job.id"), primary_key=True),
+    Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("high_uid", BigInteger, nullable=False),  # frozen: what "all historical mail" means here
+    Column("next_uid", BigInteger, nullable=False),  # planned up to here, exclusive
+    Column("planned", BigInteger, nullable=False, server_default="0"),  # rows really inserted
+    CheckConstraint("next_uid <= high_uid + 1", name="window"),
+)
+
+run = Table(
+    "run",
+    metadata,
+    _id(),
+    Column("uuid", String(36), nullable=False, unique=True),
+    Column("job_id", ForeignKey("job.id"), nullable=False),
+    Column("command", String(20), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", String(40), nullable=False),
+    Column("parameters", Text, nullable=False),  # JSON: cap, rate, concurrency, …
+    Column("started_at", BigInteger, nullable=False),
+    Column("heartbeat_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("outcome", String(20)),
+    Column("outcome_reason", Text),
+    Column("running_us", BigInteger, nullable=False, server_default="0"),
+    CheckConstraint(f"outcome IS NULL OR {one_of('outcome', RunOutcome)}", name="outcome"),
+    CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="ended"),
+    Index("ix_run_job_id", "job_id"),
+    Index("ix_run_alive", "id", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")),
+)
+
+message = Table(
+    "message",
+    metadata,
+    Column("message_key", String(64), primary_key=True),
+    Column("sent_at", BigInteger),
+    Column("received_at", BigInteger),
+    Column("from_addr", String(320), nullable=False),
+    Column("list_id", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+
+verdict = Table(
+    "verdict",
+    metadata,
+    _id(),
+    Column("message_key", String(64), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("importance", Integer, nullable=False),
+    Column("spam", Integer, nullable=False),
+    Column("source", String(40), nullable=False),
+    Column("model", String(200)),
+    Column("explanation", Text, nullable=False),
+    Column("truncated", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("message_key", "fingerprint", "generation"),
+    CheckConstraint("importance BETWEEN 0 AND 10 AND spam BETWEEN 0 AND 10", name="scores"),
+)
+
+item = Table(
+    "item",
+    metadata,
+    _id(),
+    Column("job_id", ForeignKey("job.id"), nullable=False),
+    Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("due_at", BigInteger, nullable=False, server_default="0"),  # not before; one meaning only
+    Column("rank", BigInteger, nullable=False),  # order among what is due: folder by folder, by UID
+    Column("claimed_by", ForeignKey("run.id")),
+    Column("claim_no", Integer, nullable=False, server_default="0"),  # the fencing number
+    Column("begun", Boolean, nullable=False, server_default=text("FALSE")),  # parsing or call begun in this claim
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("losses", Integer, nullable=False, server_default="0"),  # times a run died with it begun
+    Column("message_key", String(64)),
+    Column("verdict_id", ForeignKey("verdict.id")),
+    Column("reused", Boolean, nullable=False, server_default=text("FALSE")),  # its verdict was known already
+    Column("flags_before", Text),  # JSON, as the server listed them before our first STORE
+    Column("reason", Text),
+    Column("retried_by", ForeignKey("run.id")),  # the run that took it up again, which works on such items only
+    Column("final_at", BigInteger),
+    UniqueConstraint("job_id", "mailbox_id", "uid"),
+    CheckConstraint(one_of("status", ItemStatus), name="status"),
+    CheckConstraint(f"({one_of('status', FINAL)}) = (final_at IS NOT NULL)", name="final"),
+    CheckConstraint("claimed_by IS NULL OR final_at IS NULL", name="claim"),
+    CheckConstraint("status NOT IN ('classified', 'done') OR verdict_id IS NOT NULL", name="judged"),
+    Index(
+        "ix_item_claimable",
+        "job_id",
+        "due_at",
+        "rank",
+        sqlite_where=text(ITEM_CLAIMABLE),
+        postgresql_where=text(ITEM_CLAIMABLE),
+    ),
+    Index("ix_item_claimed", "claimed_by", sqlite_where=text(ITEM_CLAIMED), postgresql_where=text(ITEM_CLAIMED)),
+    Index("ix_item_failed", "job_id", sqlite_where=text(ITEM_FAILED), postgresql_where=text(ITEM_FAILED)),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    _id(),
+    Column("item_id", ForeignKey("item.id"), nullable=False),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("outcome", String(20), nullable=False, server_default="open"),
+    Column("http_status", Integer),
+    Column("tokens_in", Integer),
+    Column("tokens_out", Integer),
+    Column("tokens_cached", Integer),
+    Column("cost_nano", BigInteger),  # NULL: unknown, which is not nothing
+    Column("request_id", String(200)),
+    CheckConstraint(one_of("outcome", AttemptOutcome), name="outcome"),
+    Index("ix_attempt_item_id", "item_id"),
+    Index("ix_attempt_open", "run_id", sqlite_where=text(ATTEMPT_OPEN), postgresql_where=text(ATTEMPT_OPEN)),
+)
+
+receipt = Table(
+    "receipt",
+    metadata,
+    _id(),
+    Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("effect", String(40), nullable=False),
+    Column("verdict_id", ForeignKey("verdict.id"), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("detail", Text, nullable=False),  # JSON: keywords; path and hash; the server's reason
+    Column("applied_at", BigInteger, nullable=False),
+    Column("undone_at", BigInteger),
+    UniqueConstraint("mailbox_id", "uid", "effect"),
+)
+
+#: What became final, in the order in which it did: append-only, and what `analytics.jsonl` is a projection of.
+outcome = Table(
+    "outcome",
+    metadata,
+    _id(),
+    Column("item_id", ForeignKey("item.id"), nullable=False),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("verdict_id", ForeignKey("verdict.id")),
+    Column("reason", Text),
+    Column("labels", String(100), nullable=False),  # by the thresholds of that moment, comma-separated
+    Column("supersedes", Boolean, nullable=False),  # the item had been final before
+    Column("at", BigInteger, nullable=False),
+    Index("ix_outcome_item_id", "item_id"),
+)
+
+sink = Table(
+    "sink",
+    metadata,
+    _id(),
+    Column("host", String(255), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("committed_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("last_outcome_id", BigInteger, nullable=False, server_default="0"),
+    UniqueConstraint("host", "path"),
+)
+
+throttle = Table(
+    "throttle",
+    metadata,
+    Column("name", String(400), primary_key=True),  # e.g. calls:https://openrouter.ai/api/v1
+    Column("arrival_us", BigInteger, nullable=False, server_default="0"),  # GCRA's theoretical arrival time
+    Column("reserved_at_us", BigInteger, nullable=False, server_default="0"),  # when, by the clock that moved it last
+    Column("interval_us", BigInteger, nullable=False),
+    Column("burst_us", BigInteger, nullable=False, server_default="0"),
+    Column("blocked_until_us", BigInteger, nullable=False, server_default="0"),
+    Column("blocked_at_us", BigInteger, nullable=False, server_default="0"),  # when, by the clock that set it
+    Column("reason", Text),
+    CheckConstraint("interval_us > 0", name="interval"),
+)
+
+#: Facts about this ledger itself, e.g. the secret under which prompt delimiters are made.
+fact = Table("fact", metadata, Column("name", String(40), primary_key=True), Column("value", Text, nullable=False))

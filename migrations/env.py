@@ -1,0 +1,14 @@
+"""Alembic's environment: migrations run on the connection they are given, inside its transaction."""
+
+from alembic import context
+
+from backfill.ledger.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,  # SQLite alters tables by rebuilding them
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

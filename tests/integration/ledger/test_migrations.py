@@ -1,0 +1,349 @@
+"""The schema comes about and changes in one piece: once, whole, with everything in it kept, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from backfill import resources
+from backfill.errors import ConfigError, LedgerHeld, LedgerUnusable, SchemaOutdated
+from backfill.ledger import Ledger, migrate
+from backfill.ledger.backup import backup
+from backfill.ledger.database import Database
+from backfill.ledger.migrate import Schema, prepare
+from backfill.ledger.schema import metadata
+from tests.support.barrier import at_once
+from tests.support.clocks import TurnedClock
+from tests.support.ledgers import Bench
+
+NEXT = '''"""A column more, which rebuilds the table on SQLite."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    recreate = "always" if op.get_bind().dialect.name == "sqlite" else "never"
+    with op.batch_alter_table("mailbox", recreate=recreate) as table:
+        table.add_column(sa.Column("note", sa.Text()))
+    {more}
+'''
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/fresh/ledger.db"
+    return request.getfixturevalue("postgres").empty_database()
+
+
+@pytest.fixture
+def newer(tmp_path):
+    """The schema of a version to come."""
+    return newer_schema(tmp_path / "newer")
+
+
+def newer_schema(folder: Path, more: str = "") -> Schema:
+    shutil.copytree(resources.folder("migrations"), folder)
+    (folder / "versions" / "0002_next.py").write_text(NEXT.format(more=more))
+    return Schema(head="0002", scripts=folder)
+
+
+@contextmanager
+def database(url: str) -> Iterator[Database]:
+    opened = Database(url)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def upgrade(url: str, clock: TurnedClock, schema: Schema) -> None:
+    with database(url) as opened:
+        prepare(opened, clock, schema)
+
+
+def columns(url: str, table: str) -> set[str]:
+    with database(url) as opened:
+        return opened.read(lambda connection: {column["name"] for column in sa.inspect(connection).get_columns(table)})
+
+
+# ── coming about ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_migrated_ledger_equals_the_metadata(ledger):
+    with ledger.database.alone() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": False})
+
+        differences = compare_metadata(context, metadata)
+
+    assert differences == []
+
+
+def test_the_constraints_of_a_migrated_ledger_are_those_of_the_metadata(ledger):
+    def named(inspector, table):
+        return {check["name"] for check in inspector.get_check_constraints(table)} | {
+            index["name"] for index in inspector.get_indexes(table) if not index.get("duplicates_constraint")
+        }
+
+    found = ledger.database.read(
+        lambda connection: {table: named(sa.inspect(connection), table) for table in metadata.tables}
+    )
+
+    for name, table in metadata.tables.items():
+        checks = {str(each.name) for each in table.constraints if isinstance(each, sa.CheckConstraint)}
+        assert found[name] == {f"ck_{name}_{check}".replace(f"ck_{name}_ck_", "ck_") for check in checks} | {
+            str(index.name) for index in table.indexes
+        }
+
+
+def test_the_newest_script_is_the_one_this_version_expects():
+    config = Config()
+    config.set_main_option("script_location", str(resources.folder("migrations")))
+    config.set_main_option("path_separator", "os")
+
+    assert ScriptDirectory.from_config(config).get_heads() == [migrate.HEAD]
+
+
+def test_an_up_to_date_ledger_is_opened_without_loading_alembic(ledger_url):
+    code = (
+        f"import sys; from backfill.ledger import Ledger as L; L.open({ledger_url!r}); print('alembic' in sys.modules)"
+    )
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert said.strip() == "False"
+
+
+def test_two_processes_that_create_a_ledger_at_once_create_one(empty_url):
+    opened = at_once(*[lambda: Ledger.open(empty_url)] * 4)
+
+    assert all(isinstance(ledger, Ledger) for ledger in opened)
+    versions = {
+        tuple(ledger.database.read(lambda c: c.exec_driver_sql("SELECT version_num FROM alembic_version").all()))
+        for ledger in opened
+    }
+    assert versions == {((migrate.HEAD,),)}
+    for ledger in opened:
+        ledger.close()
+
+
+KILLED = """
+import os, sys
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from pathlib import Path
+from backfill.ledger.database import Database
+from backfill.ledger.migrate import Schema, prepare
+left = int(sys.argv[2])
+@event.listens_for(Engine, "after_cursor_execute")
+def count(connection, cursor, statement, parameters, context, executemany):
+    global left
+    left -= not statement.startswith(("SELECT", "PRAGMA"))
+    if left == 0:
+        os._exit(137)
+schema = Schema(head=sys.argv[3], scripts=Path(sys.argv[4])) if len(sys.argv) > 3 else None
+prepare(Database(sys.argv[1]), schema=schema)
+"""
+
+
+def killed_at(step: int, url: str, *schema: str) -> int:
+    return subprocess.run([sys.executable, "-c", KILLED, url, str(step), *schema], check=False).returncode
+
+
+@pytest.mark.parametrize("step", [2, 6, 14, 20])
+def test_a_process_that_is_killed_while_it_creates_a_ledger_leaves_none(empty_url, step):
+    code = killed_at(step, empty_url)
+
+    with database(empty_url) as opened:
+        untouched = migrate.is_new(opened)
+    Ledger.open(empty_url).close()
+
+    assert (code, untouched) == (137, True)
+
+
+# ── changing ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def old(ledger_url, clock):
+    """A ledger of this version with work in it, closed."""
+    bench = Bench(Ledger.open(ledger_url, clock), clock)
+    bench.plan(11, 12)
+    run = bench.run()
+    (item,) = bench.claim(run, 1)
+    bench.finish(run, item, bench.record(run, item).verdict, "flags")
+    bench.end(run)
+    bench.close()
+    return ledger_url
+
+
+def test_an_upgrade_keeps_everything_that_is_there(old, newer, clock):
+    upgrade(old, clock, newer)
+
+    with database(old) as opened:
+        counts = opened.read(
+            lambda connection: [
+                connection.exec_driver_sql(f"SELECT COUNT(*) FROM {table}").scalar()
+                for table in ("mailbox", "item", "plan_range", "verdict", "receipt", "outcome")
+            ]
+        )
+    assert counts == [1, 2, 1, 1, 1, 1]
+    assert "note" in columns(old, "mailbox")
+
+
+def test_a_ledger_of_a_newer_version_is_refused(old, newer, clock):
+    upgrade(old, clock, newer)
+
+    with pytest.raises(SchemaOutdated, match=r"newer version of backfill \(revision 0002\)"):
+        Ledger.open(old, clock)
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_an_upgrade_that_is_killed_halfway_leaves_the_ledger_as_it_was(old, newer, clock, step):
+    code = killed_at(step, old, newer.head, str(newer.scripts))
+
+    ledger = Ledger.open(old, clock)
+    statuses = Bench(ledger, clock).statuses()
+    ledger.close()
+    upgrade(old, clock, newer)
+
+    assert code == 137
+    assert statuses == {11: "done", 12: "pending"}
+    assert "note" in columns(old, "mailbox")
+
+
+def test_an_upgrade_that_fails_leaves_the_ledger_as_it_was(old, tmp_path, clock):
+    broken = newer_schema(tmp_path / "broken", 'op.execute("INSERT INTO nowhere VALUES (1)")')
+
+    with pytest.raises(Exception, match="nowhere"):
+        upgrade(old, clock, broken)
+
+    assert "note" not in columns(old, "mailbox")
+
+
+def test_two_processes_that_upgrade_at_once_upgrade_once(old, newer, clock):
+    results = at_once(*[lambda: upgrade(old, clock, newer)] * 3)
+
+    # Beside SQLite one holds the lock; who comes while it does is told so, and finds it done the next time.
+    assert all(result is None or isinstance(result, LedgerHeld) for result in results)
+    assert None in results
+    upgrade(old, clock, newer)
+    assert "note" in columns(old, "mailbox")
+
+
+def test_beside_sqlite_nothing_is_upgraded_under_a_running_command(sqlite_url, newer, clock):
+    bench = Bench(Ledger.open(sqlite_url, clock), clock)
+    bench.run()
+
+    with pytest.raises(LedgerHeld):
+        upgrade(sqlite_url, clock, newer)
+
+    assert "note" not in columns(sqlite_url, "mailbox")
+    bench.close()
+
+
+def test_an_upgrade_that_would_leave_rows_pointing_nowhere_is_undone(sqlite_url, tmp_path, clock):
+    bench = Bench(Ledger.open(sqlite_url, clock), clock)
+    bench.plan(11)
+    bench.close()
+    careless = newer_schema(tmp_path / "careless", 'op.execute("DELETE FROM mailbox")')
+
+    with pytest.raises(LedgerUnusable, match="point nowhere"):
+        upgrade(sqlite_url, clock, careless)
+
+    assert "note" not in columns(sqlite_url, "mailbox")
+
+
+# ── copies ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_before_an_upgrade_a_sqlite_ledger_is_copied(sqlite_url, newer, clock, tmp_path):
+    bench = Bench(Ledger.open(sqlite_url, clock), clock)
+    bench.plan(11)
+    bench.close()
+
+    upgrade(sqlite_url, clock, newer)
+
+    copy = tmp_path / f"ledger.db.backup-0001-{clock.now():%Y%m%dT%H%M%SZ}"
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert "note" not in columns(f"sqlite:///{copy}", "mailbox")
+    opened = Ledger.open(f"sqlite:///{copy}", clock)
+    assert Bench(opened, clock).statuses() == {11: "pending"}
+    opened.close()
+
+
+def test_a_copy_is_whole_though_a_run_is_writing(sqlite_url, clock, tmp_path):
+    bench = Bench(Ledger.open(sqlite_url, clock), clock)
+    stop = threading.Event()
+
+    def write():
+        number = 0
+        while not stop.is_set():
+            bench.plan(*range(number * 100 + 1, number * 100 + 101))
+            number += 1
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    for number in range(5):
+        backup(bench.ledger.database, tmp_path / f"copy-{number}.db")
+    stop.set()
+    writing.join()
+    bench.close()
+
+    for number in range(5):
+        with closing(sqlite3.connect(tmp_path / f"copy-{number}.db")) as copy:
+            assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            (counted,) = copy.execute("SELECT COUNT(*) FROM item").fetchone()
+            (planned,) = copy.execute("SELECT SUM(planned) FROM plan_range").fetchone()
+            assert counted == (planned or 0)
+
+
+def test_a_copy_overwrites_nothing(sqlite_url, clock, tmp_path):
+    ledger = Ledger.open(sqlite_url, clock)
+    (tmp_path / "there.db").write_text("mine")
+
+    with pytest.raises(ConfigError, match="exists"):
+        backup(ledger.database, tmp_path / "there.db")
+
+    ledger.close()
+    assert (tmp_path / "there.db").read_text() == "mine"
+
+
+def test_a_copy_that_cannot_be_written_leaves_nothing_behind(sqlite_url, clock, tmp_path):
+    ledger = Ledger.open(sqlite_url, clock)
+
+    with pytest.raises(LedgerUnusable, match="unharmed"):
+        backup(ledger.database, tmp_path / "no" / "such" / "folder.db")
+
+    ledger.close()
+    assert not list(tmp_path.glob("*unfinished*"))
+
+
+def test_a_postgresql_ledger_is_copied_by_its_own_tools(postgres_url):
+    with database(postgres_url) as opened, pytest.raises(ConfigError, match="pg_dump"):
+        backup(opened, Path("copy"))
+
+
+def test_asking_whether_there_is_a_ledger_makes_none(tmp_path):
+    with database(f"sqlite:///{tmp_path}/ledger.db") as opened:
+        assert migrate.is_new(opened)
+
+    assert not list(tmp_path.iterdir())

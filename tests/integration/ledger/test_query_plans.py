@@ -1,0 +1,153 @@
+"""What is asked for every mail, or while people wait, is answered by an index on both databases."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from sqlalchemy import Connection, event, text
+
+from tests.support.ledgers import Bench
+
+MAILS = 2_000
+
+
+@pytest.fixture
+def full(bench):
+    """Most mails are done, as after weeks; statistics are up to date."""
+    bench.plan(*range(1, MAILS + 1))
+    bench.write(
+        "INSERT INTO verdict (message_key, fingerprint, generation, importance, spam, source, explanation, truncated,"
+        " created_at) VALUES ('key', 'print', 0, 1, 1, 'chat', '', FALSE, 1)"
+    )
+    bench.write(
+        "UPDATE item SET status = 'done', final_at = 1, verdict_id = (SELECT MIN(id) FROM verdict) WHERE uid <= :most",
+        most=MAILS - 100,
+    )
+    bench.write(
+        "INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at)"
+        " SELECT mailbox_id, uid, 'flags', verdict_id, 'applied', '{}', 1 FROM item WHERE status = 'done'"
+    )
+    return bench
+
+
+def plans(bench: Bench, question) -> str:
+    """The plans of every statement that `question` executes, as the database tells them."""
+    statements = []
+
+    def note(connection, cursor, statement, parameters, context, executemany):
+        statements.append((statement, parameters))
+
+    database = bench.ledger.database
+    engines = (database._writer, database._reader.engine)
+    for engine in {id(engine): engine for engine in engines}.values():
+        event.listen(engine, "before_cursor_execute", note)
+    question()
+    for engine in {id(engine): engine for engine in engines}.values():
+        event.remove(engine, "before_cursor_execute", note)
+    explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+
+    def ask(connection: Connection) -> str:
+        if not database.is_sqlite:
+            connection.execute(text("ANALYZE"))
+            connection.execute(text("SET LOCAL enable_seqscan = off"))  # a small table is quicker read whole
+        lines = [
+            str(tuple(row))
+            for statement, parameters in statements
+            if re.match(r"\s*(SELECT|UPDATE|WITH)\b.*\b(item|receipt|verdict|attempt)\b", statement, re.DOTALL)
+            and not isinstance(parameters, list)
+            for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)
+        ]
+        return "\n".join(lines)
+
+    plan: str = database.write(ask)
+    assert plan
+    return plan
+
+
+def assert_uses(plan: str, *indexes: str) -> None:
+    """One of these, and no table that grows is read whole."""
+    assert any(index in plan for index in indexes), plan
+    assert not re.search(r"SCAN (item|receipt|verdict)(?! USING)|Seq Scan on (item|receipt|verdict)", plan), plan
+
+
+@pytest.mark.parametrize("scope", [{}, {"alone": True}, {"only_retried": True}])
+def test_a_claim_looks_at_nothing_but_what_can_be_claimed(full, scope):
+    run = full.run()
+
+    plan = plans(full, lambda: full.claim(run, 50, **scope))
+
+    assert_uses(plan, "ix_item_claimable")
+    if full.ledger.database.is_sqlite:
+        assert "TEMP B-TREE" not in plan  # the order is the index's own
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        pytest.param(lambda bench: bench.ledger.queries.next_due(bench.job.id), id="next_due"),
+        pytest.param(lambda bench: bench.ledger.queries.count_open(bench.job.id), id="count_open"),
+        pytest.param(lambda bench: bench.ledger.jobs.settle(bench.job.id), id="settle"),
+    ],
+)
+def test_what_is_left_is_found_without_looking_at_what_is_done(full, question):
+    full.run()
+
+    plan = plans(full, lambda: question(full))
+
+    assert_uses(plan, "ix_item_claimable")
+
+
+def test_the_claims_of_a_dead_run_are_found_by_the_run(full):
+    run = full.run()
+    full.claim(run, 50)
+
+    plan = plans(full, lambda: full.ledger.runs.release_claims(run))
+
+    assert_uses(plan, "ix_item_claimed")
+
+
+def test_freeing_dead_runs_finds_their_claims_by_index(full):
+    dead = full.run()
+    full.claim(dead, 50)
+    for lock in full.locks:
+        lock.drop()
+    full.locks.clear()
+    full.clock.turn(120)
+
+    plan = plans(full, full.run)
+
+    assert_uses(plan, "ix_item_claimed")
+    assert full.value("SELECT COUNT(*) FROM item WHERE claimed_by IS NOT NULL") == 0
+
+
+def test_a_known_verdict_is_found_by_its_key(full):
+    plan = plans(full, lambda: full.ledger.verdicts.known("print", 0, ["key", "other"]))
+
+    assert_uses(plan, "sqlite_autoindex_verdict", "uq_verdict_message_key")
+
+
+def test_receipts_are_found_by_their_mail(full):
+    items = full.claim(full.run(), 2)
+
+    plan = plans(full, lambda: full.ledger.verdicts.receipts(items))
+
+    assert_uses(plan, "sqlite_autoindex_receipt", "uq_receipt_mailbox_id")
+
+
+def test_failed_mail_is_found_without_looking_at_the_rest(full):
+    run = full.run()
+
+    plan = plans(full, lambda: full.ledger.items.retry(run))
+
+    assert_uses(plan, "ix_item_failed")
+
+
+def test_the_latest_call_of_a_job_is_found_from_the_end(full):
+    run = full.run()
+    (item,) = full.claim(run, 1)
+    full.ledger.attempts.open(run, item)
+
+    plan = plans(full, lambda: full.ledger.queries.latest_attempt(full.job.id))
+
+    assert "MAX" not in plan

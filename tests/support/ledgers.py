@@ -1,0 +1,150 @@
+"""A ledger with a job on it, and short words for what is done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import text
+
+from backfill.ledger import Ledger
+from backfill.ledger.liveness import RunLock
+from backfill.ledger.rows import Item, Job, Run
+from backfill.ledger.verdicts import Finished, Judgement, Recorded
+from backfill.lifecycle import ItemStatus
+from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.ports import Fingerprint, Receipt, ReceiptState, Surveyed
+from backfill.selection import Selection
+from backfill.verdict import Answer, Label, Scores, Usage, Verdict
+from tests.support.clocks import TurnedClock
+
+ACCOUNT = "owner@example.org"
+FINGERPRINT = Fingerprint({"model": "a-model"}, "Judge.")
+
+
+def inbox(uidvalidity: int = 7, folder: str = "INBOX") -> MailboxKey:
+    return MailboxKey(ACCOUNT, folder, uidvalidity)
+
+
+def mail(item: Item, subject: str | None = None, **facts: Any) -> Message:
+    """The mail of an item. Mails with the same subject have the same content."""
+    content = Content(subject=subject or f"mail {item.ref.uid}", sender="jo@example.com", body="Hello.")
+    return Message(item.ref, content, facts.get("flags", frozenset()), None, None, 100)
+
+
+def answer(importance: int = 8, spam: int = 1, **usage: Any) -> Answer:
+    return Answer(Scores(importance, spam), "chat", "a-model", usage=Usage(**usage))
+
+
+@dataclass
+class Bench:
+    """A ledger, its turned clock, and a job about INBOX."""
+
+    ledger: Ledger
+    clock: TurnedClock
+    job: Job = field(init=False)
+    locks: list[RunLock] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.job = self.open_job()
+
+    def open_job(self, *, dry_run: bool = False, generation: int = 0, **selection: Any) -> Job:
+        return self.ledger.jobs.open(
+            ACCOUNT, Selection(**selection), FINGERPRINT, dry_run=dry_run, generation=generation
+        )
+
+    def plan(
+        self,
+        *uids: int,
+        job: Job | None = None,
+        mailbox: MailboxKey | None = None,
+        skipped: dict[int, str] | None = None,
+    ) -> int:
+        """Plan these UIDs in one window, after what is planned already; the mailbox's number."""
+        jobs, job = self.ledger.jobs, job or self.job
+        number = jobs.open_mailbox(mailbox or inbox())
+        rules = skipped or {}
+        high = max([*uids, *rules], default=0)
+        window = jobs.freeze(job.id, number, high)
+        mails = [Surveyed(uid, rules.get(uid)) for uid in sorted({*uids, *rules})]
+        jobs.plan_window(window, high, mails)
+        jobs.settle(job.id)
+        return number
+
+    def run(self, job: Job | None = None, command: str = "run") -> Run:
+        """A run of this process, its lock taken, as after a start. Beside SQLite the lock is shared by the runs."""
+        ledger = self.ledger
+        if not (self.locks and ledger.database.is_sqlite):
+            lock = ledger.runs.lock()
+            ledger.runs.take(lock)
+            self.locks.append(lock)
+        lock = ledger.runs.lock() if ledger.database.is_sqlite else self.locks[-1]
+        return ledger.runs.begin(lock, (job or self.job).id, command, "0", {})
+
+    def claim(self, run: Run, limit: int = 100, **scope: bool) -> list[Item]:
+        return self.ledger.items.claim(run, limit, **scope)
+
+    def record(self, run: Run, item: Item, subject: str | None = None, **judgement: Any) -> Recorded:
+        """The answer for a mail, or a verdict that is `known`."""
+        if "known" not in judgement:
+            judgement.setdefault("answer", answer())
+        return self.ledger.verdicts.record(run, [Judgement(item, mail(item, subject), **judgement)])[0]
+
+    def finish(self, run: Run, item: Item, verdict: Verdict, *effects: str, labels: Sequence[Label] = ()) -> bool:
+        receipts = tuple(receipt(item.ref, effect) for effect in effects)
+        return self.ledger.verdicts.finish(run, [Finished(item, verdict, tuple(labels), receipts)])[0]
+
+    def work_off(self, run: Run, *effects: str) -> None:
+        """Everything that is due becomes done."""
+        for item in self.claim(run):
+            verdict = item.verdict or self.record(run, item).verdict
+            assert self.finish(run, item, verdict, *effects)
+
+    def end(self, run: Run, outcome: str = "interrupted") -> None:
+        self.ledger.runs.end(run, outcome, None, 0)  # type: ignore[arg-type]  # a word will do
+
+    # ── what the tables say ──────────────────────────────────────────────────────────────────────────────
+
+    def rows(self, sql: str, **parameters: Any) -> list[Any]:
+        return self.ledger.database.read(lambda connection: list(connection.execute(text(sql), parameters)))
+
+    def value(self, sql: str, **parameters: Any) -> Any:
+        return self.rows(sql, **parameters)[0][0]
+
+    def write(self, sql: str, **parameters: Any) -> int:
+        """What no verb of the ledger would do."""
+        return self.ledger.database.write(lambda connection: connection.execute(text(sql), parameters).rowcount)
+
+    def item(self, uid: int, job: Job | None = None) -> Any:
+        """The newest row of this UID in the job."""
+        return self.rows(
+            "SELECT * FROM item WHERE uid = :uid AND job_id = :job ORDER BY id DESC LIMIT 1",
+            uid=uid,
+            job=(job or self.job).id,
+        )[0]
+
+    def status(self, uid: int, job: Job | None = None) -> ItemStatus:
+        return ItemStatus(self.item(uid, job).status)
+
+    def statuses(self, job: Job | None = None) -> dict[int, str]:
+        rows = self.rows("SELECT uid, status FROM item WHERE job_id = :job ORDER BY id", job=(job or self.job).id)
+        return {row.uid: row.status for row in rows}
+
+    def outcomes(self) -> list[tuple[int, str, bool]]:
+        """UID, status, supersedes, in order."""
+        return [
+            (row.uid, row.status, bool(row.supersedes))
+            for row in self.rows(
+                "SELECT i.uid, o.status, o.supersedes FROM outcome o JOIN item i ON i.id = o.item_id ORDER BY o.id"
+            )
+        ]
+
+    def close(self) -> None:
+        for lock in self.locks:
+            lock.drop()
+        self.ledger.close()
+
+
+def receipt(ref: MessageRef, effect: str, **detail: Any) -> Receipt:
+    return Receipt(ref, effect, ReceiptState.APPLIED, detail)
