@@ -1,10 +1,9 @@
-"""Judged mails and a clock to turn, for tests of what happens after the verdict."""
+"""Judged mails, for tests of what happens after the verdict."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from backfill.clock import StopRequest
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.ports import Judged
 from backfill.verdict import Label, Scores, Verdict
@@ -29,23 +28,3 @@ def judged(
     message = Message(ref, content, flags_before, received_at, sent_at, len(body), f"<{uid}@example.com>")
     verdict = Verdict(uid, message.key, Scores(8, 1), "chat", "a-model", "", False)
     return Judged(ref, verdict, labels, flags_before, message)
-
-
-class TurnedClock:
-    """A `Clock` that stands still until a test turns it."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def turn(self, seconds: float) -> None:
-        self.seconds += seconds
-
-    def now(self) -> datetime:
-        return RECEIVED + timedelta(seconds=self.seconds)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def sleep(self, seconds: float, stop: StopRequest) -> bool:
-        self.turn(seconds)
-        return stop.is_set()

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,16 +84,22 @@ class Project:
         input: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """`backfill ARGUMENTS`, to its end, without a terminal."""
-        return subprocess.run(
-            [COMMAND, *arguments],
-            cwd=cwd or self.folder,
-            env=_bare_environment() | dict(environment or {}),
-            input=input or "",
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
+        """`backfill ARGUMENTS`, to its end; without a terminal, unless `input` is what somebody types on one."""
+        keyboard, terminal = pty.openpty()
+        try:
+            os.write(keyboard, (input or "").encode())
+            return subprocess.run(
+                [COMMAND, *arguments],
+                cwd=cwd or self.folder,
+                env=_bare_environment() | dict(environment or {}),
+                stdin=subprocess.DEVNULL if input is None else terminal,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+            )
+        finally:
+            os.close(keyboard)
+            os.close(terminal)
 
     def succeed(self, *arguments: str, cwd: Path | None = None) -> str:
         """As `run`, which must end with 0; what it said on standard error."""
@@ -150,12 +158,19 @@ class Project:
         found = self.rows(f"SELECT COUNT(*) FROM {table_and_where}")
         return int(found[0][0]) if found else 0
 
-    def flags(self, folder: str = "INBOX") -> dict[int, set[bytes]]:
-        """UID → flags, as the server has them; \\Recent is no flag of ours."""
+    @contextmanager
+    def mail_program(self) -> Iterator[IMAPClient]:
+        """The owner's own mail program, logged in."""
         with IMAPClient(self.server.host, self.server.port, ssl=False) as client:
             client.login(self.user, PASSWORD)
+            yield client
+
+    def flags(self, folder: str = "INBOX") -> dict[int, set[bytes]]:
+        """UID → flags, as the server has them; \\Recent is no flag of ours."""
+        with self.mail_program() as client:
             client.select_folder(folder, readonly=True)
-            fetched = client.fetch(client.search(), ["FLAGS"]) if client.search() else {}
+            uids = client.search()
+            fetched = client.fetch(uids, ["FLAGS"]) if uids else {}
             return {uid: set(row[b"FLAGS"]) - {b"\\Recent"} for uid, row in fetched.items()}
 
 

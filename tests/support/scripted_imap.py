@@ -2,7 +2,7 @@
 
 It answers the commonest commands by itself, for an INBOX of the given mails, and asks the script first: a function
 from the command line (without its tag) to the lines to be said, or None for the usual answer. `{tag}` in a line
-stands for the command's tag. `BYE` hangs up, `STALL` says nothing more.
+stands for the command's tag. `BYE` hangs up, `STALL` says nothing more. Flags and Gmail's labels are kept.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ BYE, STALL = b"\0bye", b"\0stall"
 Script = Callable[[str], list[bytes] | None]
 
 _USUAL = (
-    ("CAPABILITY", [b"* CAPABILITY IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2", b"{tag} OK done"]),
     ("LOGIN ", [b"{tag} OK logged in"]),
     ("AUTHENTICATE ", [b"{tag} OK logged in"]),
     ("LOGOUT", [b"* BYE", b"{tag} OK done", BYE]),
-    ("UID STORE", [b"{tag} OK done"]),
     ("NOOP", [b"{tag} OK done"]),
 )
 
@@ -41,12 +39,19 @@ class ScriptedImap:
         uidvalidity: int = 7,
         permanent_flags: str | None = r"(\Seen \*)",
         greeting: bytes = b"* OK ready",
+        capabilities: str = "",
+        marks_read: bool = False,
     ) -> None:
+        """`marks_read`: bodies that are peeked at set \\Seen, as iCloud was seen to do."""
         self.mails = dict(mails or {})
         self.script = script
         self.uidvalidity = uidvalidity
         self.permanent_flags = permanent_flags
         self.greeting = greeting
+        self.capabilities = capabilities
+        self.marks_read = marks_read
+        self.flags: dict[int, set[str]] = {uid: set() for uid in self.mails}
+        self.labels: dict[int, set[str]] = {uid: set() for uid in self.mails}
         self.commands: list[str] = []
         self.connections = 0
         self._lines: list[socket.socket] = []
@@ -122,15 +127,39 @@ class ScriptedImap:
         for start, answer in _USUAL:
             if command.startswith(start):
                 return answer
+        if command == "CAPABILITY":
+            offered = f"* CAPABILITY IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 {self.capabilities}".rstrip()
+            return [offered.encode(), b"{tag} OK done"]
         if command.startswith(("EXAMINE", "SELECT")):
             return self._opened()
         if command.startswith("UID SEARCH"):
-            found = " ".join(str(uid) for uid in self.mails if _names(command, uid))
+            found = " ".join(str(uid) for uid in self.mails if _names(command, uid) and self._bears(command, uid))
             return [f"* SEARCH {found}".rstrip().encode(), b"{tag} OK done"]
+        if command.startswith("UID STORE"):
+            return self._stored(command)
         if command.startswith("UID FETCH"):
             answers = [self.fetched(command, uid) for uid in self.mails if _names(command, uid)]
             return [*answers, b"{tag} OK done"]
         return [b"{tag} BAD unknown command"]
+
+    def _bears(self, command: str, uid: int) -> bool:
+        """Does the mail answer to the flag or label of a SEARCH? Other search keys are taken for true."""
+        if command.endswith(" SEEN"):
+            return "\\Seen" in self.flags[uid]
+        if found := re.search(r"(UN|NOT )?(?:KEYWORD|X-GM-LABELS) (\S+)$", command):
+            borne = self.labels if "X-GM-LABELS" in command else self.flags
+            return (found[2] in borne[uid]) is not bool(found[1])
+        return True
+
+    def _stored(self, command: str) -> list[bytes]:
+        found = re.search(r"([+-])(FLAGS|X-GM-LABELS)\.SILENT \((.*)\)", command)
+        assert found, command
+        borne = self.flags if found[2] == "FLAGS" else self.labels
+        words = set(found[3].replace('"', "").split())
+        for uid in self.mails:
+            if _names(command, uid):
+                borne[uid] = borne[uid] | words if found[1] == "+" else borne[uid] - words
+        return [b"{tag} OK done"]
 
     def _opened(self) -> list[bytes]:
         kept = [f"* OK [PERMANENTFLAGS {self.permanent_flags}] kept".encode()] if self.permanent_flags else []
@@ -155,7 +184,11 @@ class ScriptedImap:
         if "INTERNALDATE" in command:
             items.append(b'INTERNALDATE "02-Jan-2024 10:00:00 +0000"')
         if "FLAGS" in command:
-            items.append(b"FLAGS ()")
+            items.append(f"FLAGS ({' '.join(sorted(self.flags[uid]))})".encode())
+        if "X-GM-MSGID" in command:
+            items.append(b"X-GM-MSGID %d" % (1278455344230334000 + uid))
+        if "X-GM-LABELS" in command:
+            items.append(f"X-GM-LABELS ({' '.join(sorted(self.labels[uid]))})".encode())
         if "BODYSTRUCTURE" in command:
             items.append(
                 b'BODYSTRUCTURE ("TEXT" "PLAIN" ("CHARSET" "utf-8") NIL NIL "8BIT" %d %d NIL NIL NIL NIL)'
@@ -168,12 +201,14 @@ class ScriptedImap:
             items.append(b"BODY[1]<0> {%d}\r\n%s" % (len(body), body))
         if "BODY.PEEK[]" in command:
             items.append(b"BODY[]<0> {%d}\r\n%s" % (len(raw), raw))
+        if self.marks_read and re.search(r"BODY\.PEEK\[\d*\]", command):
+            self.flags[uid].add("\\Seen")
         return b"* %d FETCH (%s)" % (sequence, b" ".join(items))
 
 
 def _names(command: str, uid: int) -> bool:
     """Is the mail in the UID set of the command? Other search keys are taken for true."""
-    found = re.search(r"UID (?:FETCH|SEARCH UID|SEARCH) ?([\d:,*]+)", command)
+    found = re.search(r"UID (?:FETCH|STORE|SEARCH UID|SEARCH) ?([\d:,*]+)", command)
     if not found:
         return True
     for piece in found[1].split(","):

@@ -22,7 +22,7 @@ from loguru import logger
 from backfill.clock import StopRequest, SystemClock
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
-from backfill.errors import MessageGone, MessageRefused, MessageUnreadable
+from backfill.errors import Concession, MessageGone, MessageRefused, MessageUnreadable
 from backfill.executor import Ended, Executor, Limits
 from backfill.export import AnalyticsFile
 from backfill.ledger import Ledger
@@ -170,7 +170,10 @@ class WorldClassifier:
     is_metered = True
     fingerprint = Fingerprint({"classifier": "world"}, "prompt")
 
-    def classify(self, message: Message) -> Answer:
+    def decide_free(self, message: Message) -> Answer | None:
+        return None
+
+    def classify(self, message: Message, concession: Concession | None = None) -> Answer:
         self.calls.note(subject=message.content.subject)
         if message.ref.uid in self.world.refused:
             raise MessageRefused

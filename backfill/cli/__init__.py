@@ -1,0 +1,244 @@
+"""The command line. Each command is a few lines: options in, one call, a result and an exit code out.
+
+What is slow to import is imported by the command that needs it, so that `backfill --help` is quick.
+"""
+
+import json
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from backfill import __version__
+from backfill.cli.command import Command, pace_of, summary_of
+from backfill.cli.options import GENERAL, LIMITS, GeneralOptions, JobOptions, LimitOptions, SelectionOptions
+from backfill.errors import BackfillError, ConfigError
+from backfill.lifecycle import ExitCode
+
+app = App(
+    name="backfill",
+    help="Classify every historical mail of an IMAP mailbox with an LLM: once each, throttled, through any "
+    "interruption.\n\nOptions without a command mean `run`. `backfill COMMAND --help` explains a command.",
+    version=__version__,
+    default_parameter=Parameter(negative=(), show_default=False),
+    result_action="return_value",
+)
+
+Json = Annotated[bool, Parameter(name="--json", help="For machines: JSON on standard output.", group=GENERAL)]
+Yes = Annotated[bool, Parameter(help="Go ahead without asking.", group=LIMITS)]
+JobNumber = Annotated[int | None, Parameter(help="The job's number. [default: the job of the latest run]")]
+EVERYWHERE = GeneralOptions()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code. Every error becomes one line on standard error."""
+    tokens = sys.argv[1:] if arguments is None else arguments
+    try:
+        if not tokens:
+            app.help_print([])
+            return ExitCode.OK
+        _refuse_unknown_command(tokens)
+        return int(app(tokens, exit_on_error=False, print_error=False) or ExitCode.OK)
+    except CycloptsError as error:
+        return _complain(f"{' '.join(str(error).split())} See `backfill --help`.", ExitCode.USAGE)
+    except BackfillError as error:
+        return _complain(str(error), error.exit_code)
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `backfill report | head`
+        sys.stderr.close()
+        return ExitCode.OK
+    except Exception as error:  # noqa: BLE001 - the outermost frame: whatever it is, the log gets it
+        from loguru import logger  # start-up: only a bug needs it
+
+        logger.opt(exception=error).critical("a bug in backfill")
+        where = "Nothing committed is lost; the log has the details. Please report it."
+        return _complain(f"A bug: {type(error).__name__}. {where}", ExitCode.BUG)
+
+
+# ── doing ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command
+def demo(folder: Annotated[Path, Parameter(help="Where the demo's files go.")] = Path("var/demo")) -> int:
+    """Show everything on a mailbox that comes along: no account, no key, half a minute."""
+    try:
+        from backfill.demo.story import tell  # start-up: brings Twisted, an extra
+    except ImportError as error:
+        raise ConfigError("The demo needs Twisted; install it with: pip install 'backfill[demo]'") from error
+    return tell(folder, write=print)
+
+
+@app.command
+def init(folder: Annotated[Path, Parameter(help="The project folder.")] = Path()) -> int:
+    """Write config/ and .env from the templates that come along; what is there already is left alone."""
+    from backfill.scaffold import scaffold  # start-up: rarely used
+
+    for path, is_new in scaffold(folder):
+        print(f"{'written' if is_new else 'left as it is'}: {path}")
+    print("Now put your account into config/config.yaml and the secrets into .env, then: backfill plan")
+    return ExitCode.OK
+
+
+@app.command
+def plan(
+    *,
+    selection: SelectionOptions | None = None,
+    job: JobOptions | None = None,
+    general: GeneralOptions = EVERYWHERE,
+    json: Json = False,
+) -> int:
+    """Find out what is to be done: fill the ledger and count, without a call to the classifier."""
+    command = Command.begin(general)
+    with command.listening():
+        result = command.processor().plan(command.request(selection, job))
+    command.print_summary(result.summary, as_json=json)
+    is_complete = result.planned is not None and result.planned.is_complete
+    return ExitCode.OK if is_complete else ExitCode.STOPPED_EARLY
+
+
+@app.command
+def run(
+    *,
+    selection: SelectionOptions | None = None,
+    job: JobOptions | None = None,
+    limits: LimitOptions | None = None,
+    yes: Yes = False,
+    general: GeneralOptions = EVERYWHERE,
+    json: Json = False,
+) -> int:
+    """Plan where needed, then work; run it again to go on where it ended, whyever it ended.
+
+    Mail is read without marking it as read. A verdict is in the ledger before anything is done about it, so
+    nothing is lost, repeated or paid for twice.
+    """
+    command = Command.begin(general)
+    request = command.request(selection, job)
+    pace = pace_of(limits)
+    with command.listening():
+        result = command.processor(assume_yes=yes).run(request, pace)
+    return command.finish(result, as_json=json)
+
+
+app.default(run)
+
+
+@app.command
+def retry(
+    job: JobNumber = None,
+    *,
+    reason: Annotated[
+        list[str] | None, Parameter(help="Only what failed for this reason; may be given several times.")
+    ] = None,
+    limits: LimitOptions | None = None,
+    yes: Yes = False,
+    general: GeneralOptions = EVERYWHERE,
+    json: Json = False,
+) -> int:
+    """Take up failed mails again, and only those. A verdict that is known is not paid for again."""
+    command = Command.begin(general)
+    pace = pace_of(limits)
+    with command.listening():
+        result = command.processor(assume_yes=yes).retry(job, tuple(reason or ()), pace)
+    if result.ended is None:
+        command.terminal.say("Nothing has failed so; there is nothing to take up again.")
+    return command.finish(result, as_json=json)
+
+
+# ── looking ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command
+def status(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
+    """How far a job is. Works while it runs."""
+    command = Command.begin(general)
+    with command.ledger() as ledger:
+        summary = summary_of(ledger, job)
+    command.print_summary(summary, as_json=json)
+    return ExitCode.OK
+
+
+@app.command
+def jobs(*, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
+    """The jobs of this ledger, oldest first."""
+    from backfill.identity import describe  # start-up: brings the ledger
+
+    command = Command.begin(general)
+    with command.ledger() as ledger:
+        found = ledger.jobs.all()
+    if json:
+        print(
+            _json([{"id": job.id, "state": job.state, "dry_run": job.dry_run, "account": job.account} for job in found])
+        )
+    else:
+        print("\n".join(map(describe, found)) or "There is no job yet; `backfill plan` makes one.")
+    return ExitCode.OK
+
+
+@app.command
+def report(
+    job: JobNumber = None,
+    *,
+    format: Annotated[Literal["text", "json", "markdown", "html"], Parameter(help="[default: text]")] = "text",
+    output: Annotated[Path | None, Parameter(help="Write to this file instead of standard output.")] = None,
+    general: GeneralOptions = EVERYWHERE,
+) -> int:
+    """The figures of a job, over all its runs."""
+    from backfill.report.render import render, write_report  # start-up: brings jinja2
+
+    command = Command.begin(general)
+    with command.ledger() as ledger:
+        text = render(summary_of(ledger, job), format)
+    if output is None:
+        print(text)
+    else:
+        write_report(output, text)
+        command.terminal.say(f"Written: {output.absolute()}")
+    return ExitCode.OK
+
+
+@app.command
+def folders(*, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
+    """The folders of the account, with their message counts and special uses."""
+    from backfill import wiring  # start-up: brings imapclient
+
+    command = Command.begin(general)
+    source = wiring.mail_source(command.settings)
+    try:
+        found = [
+            (folder, source.examine(folder.name).exists if folder.is_selectable else None)
+            for folder in source.list_folders()
+        ]
+    finally:
+        source.close()
+    if json:
+        rows = [{"name": f.name, "messages": n, "special_use": sorted(f.special_use)} for f, n in found]
+        print(_json(rows))
+        return ExitCode.OK
+    from backfill.report.wording import printable  # start-up: only here
+
+    for folder, count in found:
+        print(f"{'-' if count is None else count:>9}  {printable(folder.name)}  {' '.join(sorted(folder.special_use))}")
+    return ExitCode.OK
+
+
+# ── the frame ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _refuse_unknown_command(tokens: list[str]) -> None:
+    names = [name for name in app if not name.startswith("-")]
+    if not tokens[0].startswith("-") and tokens[0] not in names:
+        near = get_close_matches(tokens[0], names, n=1)
+        hint = f"did you mean `backfill {near[0]}`?" if near else f"there are {', '.join(sorted(names))}."
+        raise ConfigError(f"There is no command {tokens[0]!r:.40}; {hint}")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _complain(message: str, code: int) -> int:
+    from backfill.report.wording import printable  # start-up: only when something went wrong
+
+    print(f"backfill: {printable(' '.join(message.split()))}", file=sys.stderr)
+    return code

@@ -1,0 +1,124 @@
+"""What commands have in common: settings, log, terminal, signals, and how a result is shown.
+
+What is slow to import is imported where it is needed, so that `backfill --help` is quick.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from backfill.cli.options import GeneralOptions, JobOptions, LimitOptions, SelectionOptions
+from backfill.clock import StopRequest
+from backfill.errors import ConfigError
+from backfill.lifecycle import ExitCode, RunOutcome
+
+if TYPE_CHECKING:
+    from backfill.cli.terminal import Terminal
+    from backfill.identity import Request
+    from backfill.ledger import Ledger
+    from backfill.processor import BackfillProcessor, Pace, Result
+    from backfill.report.summary import Summary
+    from backfill.settings import Settings
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command has at hand once its settings are read."""
+
+    settings: "Settings"
+    terminal: "Terminal"
+    stop: StopRequest = field(default_factory=StopRequest)
+
+    @classmethod
+    def begin(cls, general: GeneralOptions) -> "Command":
+        from backfill import logs, settings  # start-up: brings pydantic
+        from backfill.cli.terminal import Terminal  # start-up: brings rich
+
+        terminal = Terminal(quiet=general.quiet)
+        loaded = settings.initialize(general.config_path)
+        logs.configure(loaded.paths.log_file, verbose=general.verbose, quiet=general.quiet, console_write=terminal.warn)
+        logs.protect(*loaded.known_secrets())
+        return cls(loaded, terminal)
+
+    def request(self, selection: SelectionOptions | None, job: JobOptions | None) -> "Request":
+        from backfill.identity import Request  # start-up: brings the ledger
+
+        options, job = selection or SelectionOptions(), job or JobOptions()
+        chosen = options.selection(self.settings.imap.query)
+        return Request(chosen, job.dry_run, job.ask_again, job.job, job.new_job, job.as_planned, options.patterns)
+
+    def processor(self, *, assume_yes: bool = False) -> "BackfillProcessor":
+        from backfill.processor import BackfillProcessor  # start-up: brings everything
+
+        return BackfillProcessor(
+            settings=self.settings,
+            stop=self.stop,
+            observer=self.terminal,
+            confirm=None if assume_yes else self.terminal.confirm,
+            tell=self.terminal.say,
+        )
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Draw progress and heed signals while a command works."""
+        from backfill.cli.terminal import stop_on_signals  # start-up: brings rich
+
+        with stop_on_signals(self.stop), self.terminal.progress():
+            yield
+
+    @contextmanager
+    def ledger(self) -> "Iterator[Ledger]":
+        """The ledger, for reading."""
+        from backfill import wiring  # start-up: brings the adapters
+        from backfill.clock import SystemClock  # start-up: as above
+
+        ledger = wiring.open_ledger(self.settings, SystemClock())
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+    def print_summary(self, summary: "Summary", *, as_json: bool) -> None:
+        """The figures on standard output, and in the log."""
+        from backfill.report.text import render_text  # start-up: only where figures are shown
+
+        print(summary.to_json() if as_json else render_text(summary), end="\n" if as_json else "")
+
+    def finish(self, result: "Result", *, as_json: bool) -> int:
+        """Show how a run ended, and say so by the exit code."""
+        from loguru import logger  # start-up: only where something was done
+
+        from backfill.report.text import render_text  # start-up: as above
+
+        summary, ended = result.summary, result.ended
+        for line in render_text(summary).splitlines():
+            logger.info("{}", line)
+        self.print_summary(summary, as_json=as_json)
+        if ended is not None and ended.outcome is RunOutcome.INTERRUPTED:
+            self.terminal.say(
+                f"Stopped early ({ended.reason}). Nothing is lost; go on with: backfill run --job {result.job.id}"
+            )
+            return ExitCode.STOPPED_EARLY
+        return ExitCode.SOME_FAILED if summary.failed else ExitCode.OK
+
+
+def pace_of(limits: LimitOptions | None) -> "Pace":
+    """The limits that were given. Raises `ConfigError`."""
+    from backfill.processor import Pace  # start-up: brings everything
+
+    limits = limits or LimitOptions()
+    limits.check()
+    return Pace(limits.max_emails, limits.calls_per_minute, limits.concurrency)
+
+
+def summary_of(ledger: "Ledger", job_id: int | None) -> "Summary":
+    """The figures of a job, by default of the latest run's. Raises `ConfigError` when there is none."""
+    from backfill.report.figures import summarize  # start-up: brings the ledger
+
+    number = job_id if job_id is not None else ledger.queries.latest_job()
+    job = None if number is None else ledger.jobs.get(number)
+    if job is None:
+        wanted = "no job yet; `backfill plan` makes one" if number is None else f"no job {number}; see `backfill jobs`"
+        raise ConfigError(f"There is {wanted}.")
+    return summarize(ledger, job)

@@ -1,0 +1,129 @@
+"""The options that commands share, and the request that they make.
+
+Dates and numbers are checked here, before anything is opened, with one line that says what would be right.
+"""
+
+from dataclasses import astuple, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+from backfill.errors import ConfigError
+from backfill.folders import FolderPatterns
+from backfill.selection import DateField, Selection
+
+SELECTION = Group("Selection", sort_key=1)
+LIMITS = Group("Limits", sort_key=2)
+GENERAL = Group("Everywhere", sort_key=9)
+
+
+@Parameter(name="*", group=SELECTION)
+@dataclass(frozen=True)
+class SelectionOptions:
+    """Which mail. Without any of these: what is unfinished, or else the INBOX."""
+
+    folder: Annotated[
+        list[str] | None,
+        Parameter(help="A folder, or a pattern with * and ?; may be given several times. [default: INBOX]"),
+    ] = None
+    all_folders: Annotated[
+        bool | None, Parameter(help="Every folder but junk, trash and drafts; on Gmail All Mail, once.")
+    ] = None
+    exclude: Annotated[
+        list[str] | None, Parameter(help="Not these, of patterns or --all-folders; may be given several times.")
+    ] = None
+    start_date: Annotated[str | None, Parameter(help="First day, YYYY-MM-DD, included.")] = None
+    end_date: Annotated[str | None, Parameter(help="Last day, YYYY-MM-DD, included.")] = None
+    date_field: Annotated[
+        Literal["sent", "received"] | None,
+        Parameter(help="Which date of a mail is meant; sent falls back to received. [default: sent]"),
+    ] = None
+    search: Annotated[
+        str | None, Parameter(help="More IMAP criteria, e.g. 'FROM bob LARGER 1000'. [default: imap.query]")
+    ] = None
+    force_reprocess: Annotated[
+        bool | None,
+        Parameter(
+            help="Process mail again that bears the processed keyword of an earlier system. [default: yes]",
+            negative="--no-force-reprocess",
+        ),
+    ] = None
+
+    @property
+    def patterns(self) -> FolderPatterns:
+        """The folders as they were asked for."""
+        names = tuple(self.folder or (() if self.all_folders else ("INBOX",)))
+        return FolderPatterns(names, bool(self.all_folders), tuple(self.exclude or ()))
+
+    def selection(self, default_search: str | None) -> Selection | None:
+        """The selection, or None when no option was given. Raises `ConfigError`."""
+        if all(value is None for value in astuple(self)):
+            return None
+        return Selection(
+            folders=tuple(dict.fromkeys(self.folder or ("INBOX",))),
+            start_date=_day("--start-date", self.start_date),
+            end_date=_day("--end-date", self.end_date),
+            date_field=DateField(self.date_field or DateField.SENT),
+            search=self.search if self.search is not None else default_search,
+            force_reprocess=self.force_reprocess is not False,
+        )
+
+
+@Parameter(name="*", group=SELECTION)
+@dataclass(frozen=True)
+class JobOptions:
+    """Which job, where the selection alone does not say."""
+
+    dry_run: Annotated[bool, Parameter(help="Classify and report; write no note, no keyword, no analytics.")] = False
+    job: Annotated[int | None, Parameter(help="Go on with this job; `backfill jobs` lists them.")] = None
+    new_job: Annotated[bool, Parameter(help="Begin anew although the same mail is half done otherwise.")] = False
+    as_planned: Annotated[bool, Parameter(help="Go on with the model and prompt of the job's beginning.")] = False
+    ask_again: Annotated[bool, Parameter(help="Pay again for verdicts that are known already.")] = False
+
+
+@Parameter(name="*", group=LIMITS)
+@dataclass(frozen=True)
+class LimitOptions:
+    """What this run may do."""
+
+    max_emails: Annotated[int | None, Parameter(help="Take at most so many mails that are not done yet.")] = None
+    calls_per_minute: Annotated[float | None, Parameter(help="Pace of the calls to the API.")] = None
+    concurrency: Annotated[int | None, Parameter(help="Calls under way at the same time.")] = None
+
+    def check(self) -> None:
+        """Raises `ConfigError` for a limit that lets nothing through."""
+        for option, value in (
+            ("--max-emails", self.max_emails),
+            ("--calls-per-minute", self.calls_per_minute),
+            ("--concurrency", self.concurrency),
+        ):
+            if value is not None and not value > 0:
+                raise ConfigError(f"{option} must be more than 0, not {value:g}.")
+
+
+@Parameter(name="*", group=GENERAL)
+@dataclass(frozen=True)
+class GeneralOptions:
+    """Where the configuration is and how much is said."""
+
+    config: Annotated[
+        Path | None,
+        Parameter(help="The configuration file. [default: config/config.yaml]", env_var="BACKFILL_CONFIG"),
+    ] = None
+    quiet: Annotated[bool, Parameter(help="Say nothing but the result and errors.")] = False
+    verbose: Annotated[bool, Parameter(help="Say more, here and in the log.")] = False
+
+    @property
+    def config_path(self) -> Path:
+        return self.config or Path("config/config.yaml")
+
+
+def _day(option: str, text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{option} takes a day as YYYY-MM-DD, e.g. 2024-12-31, not {text!r:.40}.") from None

@@ -1,0 +1,111 @@
+"""The command line's side of a run: what is said, drawn and asked, and what Ctrl-C does.
+
+Results go to standard output, everything else to standard error. Nothing from a mail reaches the terminal with its
+control characters.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+
+from backfill.clock import StopRequest, SystemClock
+from backfill.errors import Declined
+from backfill.lifecycle import ExitCode
+from backfill.progress import ProgressTracker, display_for
+from backfill.report.wording import printable
+
+
+class Terminal:
+    """Standard error as a place for people, and an executor's observer that draws there."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._tracker = ProgressTracker()
+        self._display = display_for(
+            stream_is_tty=sys.stderr.isatty(), quiet=quiet, console=self._console, write=self.say, clock=SystemClock()
+        )
+        self._drawing = threading.Lock()
+        self.has_begun = False
+
+    def say(self, sentence: str) -> None:
+        """A line for people, above the bar where there is one; nothing when quiet."""
+        if not self._quiet:
+            self._console.print(printable(sentence), soft_wrap=True)
+
+    def warn(self, line: str) -> None:
+        """A line of the log that somebody may have to act on."""
+        self._console.print(printable(line.rstrip("\n")), soft_wrap=True)
+
+    @contextmanager
+    def progress(self) -> Iterator[None]:
+        """Draw progress from the first mail on until the run ends."""
+        try:
+            yield
+        finally:
+            if self.has_begun:
+                self._display.update(self._tracker)
+                self._display.__exit__(None, None, None)
+
+    # ── an executor's observer ───────────────────────────────────────────────────────────────────────────
+
+    def begins(self, total: int) -> None:
+        """So many mails are to be worked on."""
+        with self._drawing:
+            self._tracker = ProgressTracker(total)
+            self._display.update(self._tracker)
+            if not self.has_begun:
+                self.has_begun = True
+                self._display.__enter__()
+
+    def record(
+        self, *, processed: int = 0, failed: int = 0, skipped: int = 0, vanished: int = 0, reused: int = 0
+    ) -> None:
+        with self._drawing:
+            self._tracker.record(processed=processed, failed=failed, skipped=skipped, vanished=vanished, reused=reused)
+            self._display.update(self._tracker)
+
+    def waiting(self, reason: str | None) -> None:
+        with self._drawing:
+            if reason:
+                self._tracker.pause()
+            else:
+                self._tracker.resume()
+            self._display.status(reason)
+
+    # ── questions ────────────────────────────────────────────────────────────────────────────────────────
+
+    def confirm(self, question: str) -> bool:
+        """Ask on the terminal. Raises `Declined` where nobody is there to answer."""
+        if not sys.stdin.isatty():
+            raise Declined(f"{question} Nobody is here to agree; say --yes to go ahead.")
+        self._console.print(printable(question), soft_wrap=True)
+        try:
+            answer = self._console.input("Go ahead? [y/N] ", markup=False)
+        except EOFError:  # Ctrl-D
+            return False
+        return answer.strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def stop_on_signals(stop: StopRequest) -> Iterator[None]:
+    """The first SIGINT or SIGTERM asks for a stop, the second ends the process at once."""
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(ExitCode.KILLED_INT if number == signal.SIGINT else ExitCode.KILLED_TERM)
+        stop.set(signal.Signals(number).name)
+        os.write(2, b"\nStopping: answers under way are awaited; once more to stop at once.\n")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

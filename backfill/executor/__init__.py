@@ -1,0 +1,268 @@
+"""The throttled executor: works a job off, mail by mail, each exactly once.
+
+Three stages in threads of their own (reading, asking, effects) and one writer, which is the calling thread: only
+here are verdicts and outcomes committed, whatever is ready in one transaction. It holds the one `match` that turns
+an error's disposition into what becomes of the mail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from queue import Empty
+from typing import TYPE_CHECKING, assert_never
+
+from loguru import logger
+
+from backfill.clock import Clock, StopRequest
+from backfill.errors import BackfillError, ClaimLost, RateLimited, ServiceUnavailable
+from backfill.executor.asker import Asker, Blocked
+from backfill.executor.breaker import Breaker
+from backfill.executor.effecter import Effecter
+from backfill.executor.flow import Applied, Asked, Ended, Flow, Judgment, Known, Limits, Observer, Result, Troubled
+from backfill.executor.reader import Reader
+from backfill.export import AnalyticsFile
+from backfill.ledger import Ledger
+from backfill.ledger.rows import Item, Job, Run
+from backfill.ledger.verdicts import Finished, Judgement
+from backfill.lifecycle import Disposition, RunOutcome
+from backfill.ports import Classifier, Effect, MailSource
+from backfill.throttle import MailAllowance, Throttler
+from backfill.verdict import Thresholds, Verdict
+
+if TYPE_CHECKING:
+    from loguru import Logger
+
+__all__ = ["Ended", "Executor", "Limits", "Observer"]
+
+# After a stop, answers in flight are awaited so long: a call costs money, and 10 s is what a supervisor grants.
+DRAIN_S = 8.0
+HEARTBEAT_S = 10.0
+ANALYTICS_S = 2.0
+# Results of so many mails are committed together at the most.
+GROUP = 200
+
+
+@dataclass(slots=True)
+class Executor:
+    """Everything that working off a job needs. Used for one run."""
+
+    ledger: Ledger
+    source: MailSource
+    classifier: Classifier
+    effects: tuple[Effect, ...]
+    throttler: Throttler | None  # None: the classifier is unmetered
+    thresholds: Thresholds
+    analytics: AnalyticsFile | None
+    clock: Clock
+    stop: StopRequest
+    observer: Observer
+    allowance: MailAllowance | None = None  # None: the mail account may be read without end
+    _breaker: Breaker = field(default_factory=Breaker)
+    _next_heartbeat: float = 0.0
+    _next_analytics: float = 0.0
+    _began: float = 0.0
+
+    def work(self, job: Job, run: Run, limits: Limits) -> Ended:
+        """Work until nothing is left, the cap is reached, the rest is due much later, or a stop is asked for.
+
+        Raises the error that stopped the run; what was achieved until then is committed. The caller ends the run,
+        which gives back whatever is still claimed.
+        """
+        self._began = self.clock.monotonic()
+        flow = Flow.of(job, run, limits, self.stop, self.observer)
+        reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
+        reader = flow.start("reader", reading.work)
+        asker = Asker(flow, self.ledger, self.classifier, self.throttler, self.clock)
+        for number in range(limits.concurrency):
+            flow.start(f"asker-{number}", asker.work)
+        effecter = flow.start("effecter", Effecter(flow, self.effects, self.thresholds, self.clock).work)
+
+        while not self.stop.is_set() and (flow.ended is None or flow.window.inside):
+            self._settle(flow, self._ready(flow, 0.25))
+            self._tick(run)
+        deadline = self.clock.monotonic() + DRAIN_S
+        while self.stop.is_set() and self.clock.monotonic() < deadline and (flow.calling or reader.is_alive()):
+            self._settle(flow, self._ready(flow, 0.1))
+        self._settle(flow, self._ready(flow, 0))
+        flow.hand(flow.judgments, None)
+        while effecter.is_alive() and not (self.stop.is_set() and self.clock.monotonic() > deadline):
+            self._settle(flow, self._ready(flow, 0.1))
+            self._tick(run)
+        self._settle(flow, self._ready(flow, 0))
+        for _ in range(limits.concurrency):
+            flow.slots.release()
+        for _ in range(limits.concurrency):
+            if not flow.hand(flow.tasks, None):
+                break  # full after a stop: nobody waits at it, and whoever comes sees the stop
+        if self.analytics is not None:
+            self.analytics.catch_up()
+        if flow.error is not None:
+            raise flow.error
+        return flow.ended or Ended(RunOutcome.INTERRUPTED, self.stop.reason)
+
+    def running_us(self) -> int:
+        """Microseconds since `work` began."""
+        return round((self.clock.monotonic() - self._began) * 1e6)
+
+    # ── the writer ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _ready(self, flow: Flow, seconds: float) -> list[Result]:
+        """What is ready, waiting so long for the first of it and for no more."""
+        ready: list[Result] = []
+        try:
+            ready.append(flow.results.get(timeout=seconds) if seconds else flow.results.get_nowait())
+            while len(ready) < GROUP:
+                ready.append(flow.results.get_nowait())
+        except Empty:
+            pass
+        return ready
+
+    def _settle(self, flow: Flow, results: Sequence[Result]) -> None:
+        judged: list[Asked | Known] = []
+        applied: list[Applied] = []
+        for result in results:
+            match result:
+                case Asked() | Known():
+                    judged.append(result)
+                case Applied():
+                    applied.append(result)
+                case Troubled():
+                    self._trouble(flow, result)
+                case _:
+                    assert_never(result)
+        while judged:
+            judged = self._record(flow, judged)
+        if applied:
+            self._finish(flow, applied)
+
+    def _record(self, flow: Flow, judged: Sequence[Asked | Known]) -> list[Asked | Known]:
+        """Commit verdicts, hand them to the effects; the tasks that waited for the same answers."""
+        recorded = self.ledger.verdicts.record(flow.run, [_judgement(result) for result in judged])
+        waiting: list[Asked | Known] = []
+        for result, record in zip(judged, recorded, strict=True):
+            item, message = result.task.item, result.task.message
+            waiting.extend(self._answered(flow, message.key, record.verdict))
+            if isinstance(result, Asked):
+                self._breaker.succeeded()
+                flow.calling.discard(item.id)
+                flow.slots.release()
+            if record.is_ours:
+                reused = isinstance(result, Known) or record.is_reused
+                flags = message.flags
+                flow.hand(flow.judgments, Judgment(item, message, record.verdict, flags, record.receipts, reused))
+            flow.window.leave()
+        return waiting
+
+    def _answered(self, flow: Flow, key: str, verdict: Verdict) -> list[Known]:
+        with flow.asking_lock:
+            return [Known(task, verdict) for task in flow.asking.pop(key, [])]
+
+    def _finish(self, flow: Flow, applied: Sequence[Applied]) -> None:
+        done = [result for result in applied if not result.refusals]
+        finished = [
+            Finished(result.judgment.item, result.judgment.verdict, result.labels, result.receipts) for result in done
+        ]
+        for result, is_ours in zip(done, self.ledger.verdicts.finish(flow.run, finished), strict=True):
+            if is_ours:
+                scores = result.judgment.verdict.scores
+                self._log(flow, result.judgment.item).info(
+                    "done: importance {}, spam {}{}",
+                    scores.importance,
+                    scores.spam,
+                    " (known)" if result.judgment.is_reused else "",
+                )
+                self.observer.record(processed=1, reused=int(result.judgment.is_reused))
+        for result in applied:
+            if result.refusals:
+                item = result.judgment.item
+                self.ledger.verdicts.keep_receipts(item, result.judgment.verdict, result.receipts)
+                self._dispose(flow, item, result.refusals[0].error, is_inside=False)
+
+    # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _trouble(self, flow: Flow, troubled: Troubled) -> None:
+        error = troubled.error
+        if troubled.was_asked:
+            flow.calling.discard(troubled.item.id)
+            flow.slots.release()
+        if troubled.key is not None:
+            with flow.asking_lock:
+                waiting = flow.asking.pop(troubled.key, [])
+            if waiting:
+                self.ledger.items.release(flow.run, [task.item for task in waiting])
+            for _ in waiting:
+                flow.window.leave(given_back=True)
+        self._dispose(flow, troubled.item, error, is_inside=True)
+        if isinstance(error, ServiceUnavailable) and self._breaker.failed():
+            flow.fail(ServiceUnavailable(f"{error} No call gets through, so the run stops; nothing is lost."))
+        if isinstance(error, RateLimited) and not error.wait_s and self.throttler is not None:
+            # No time was named and three calls were refused: leave it alone for a while, longer each time.
+            self._breaker.row += 1
+            self.throttler.block(min(15.0 * 2**self._breaker.row, 900.0), error.reason)
+
+    def _dispose(self, flow: Flow, item: Item, error: BackfillError, *, is_inside: bool) -> None:
+        """What an error means for its mail. `is_inside`: the mail counts in the window until now."""
+        items, log = self.ledger.items, self._log(flow, item)
+        given_back = False
+        try:
+            match error.disposition:
+                case Disposition.RETRY if item.failures + 1 < flow.limits.retry_attempts:
+                    delay = timedelta(seconds=flow.limits.retry_delay_s * 2.0**item.failures)
+                    items.postpone(flow.run, item, self.clock.now() + delay, error.reason)
+                    given_back = True
+                    log.warning("postponed ({}): {}", error.reason, error)
+                case Disposition.RETRY | Disposition.FAIL:
+                    items.fail(flow.run, item, error.reason)
+                    self.observer.record(failed=1)
+                    log.error("failed ({}): {}", error.reason, error)
+                case Disposition.RELEASE:
+                    items.release(flow.run, [item])
+                    given_back = True
+                    level = "INFO" if isinstance(error, Blocked) else "WARNING"
+                    log.log(level, "given back ({}): {}", error.reason, error)
+                case Disposition.SKIP:
+                    items.skip(flow.run, item, error.reason)
+                    self.observer.record(skipped=1)
+                    log.info("skipped: {}", error.reason)
+                case Disposition.VANISH:
+                    items.vanish(flow.run, item)
+                    self.observer.record(vanished=1)
+                    log.info("vanished from the server")
+                case Disposition.DROP:
+                    log.info("dropped: {}", error)
+                case Disposition.HALT | Disposition.REPLAN:
+                    flow.fail(error)
+                case _:
+                    assert_never(error.disposition)
+        except ClaimLost as lost:
+            log.info("dropped: {}", lost)
+        if is_inside:
+            flow.window.leave(given_back=given_back)
+        elif given_back:
+            flow.window.give_back()
+
+    # ── beside the work ──────────────────────────────────────────────────────────────────────────────────
+
+    def _tick(self, run: Run) -> None:
+        now = self.clock.monotonic()
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + HEARTBEAT_S
+            self.ledger.runs.beat(run, self.running_us())
+        if self.analytics is not None and now >= self._next_analytics:
+            self._next_analytics = now + ANALYTICS_S
+            self.analytics.catch_up()
+
+    def _log(self, flow: Flow, item: Item) -> Logger:
+        return logger.bind(job=flow.job.id, run=flow.run.uuid, uid=item.ref.uid, folder=item.ref.mailbox.folder)
+
+
+def _judgement(result: Asked | Known) -> Judgement:
+    match result:
+        case Asked(task, answer, attempt_id):
+            return Judgement(task.item, task.message, answer=answer, attempt_id=attempt_id)
+        case Known(task, verdict):
+            return Judgement(task.item, task.message, known=verdict)
+        case _:
+            assert_never(result)

@@ -1,0 +1,112 @@
+"""The effects stage: brings committed verdicts into the world, mailbox by mailbox, in batches.
+
+What is ready is gathered for a moment, so that keywords go out a hundred at a time when mails come quickly and at
+once when they come slowly. It writes nothing to the ledger: receipts go to the writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from queue import Empty
+
+from loguru import logger
+
+from backfill.clock import Clock
+from backfill.errors import ServerUnavailable
+from backfill.executor.flow import Applied, Flow, Judgment
+from backfill.executor.reader import LONGEST_WAIT_S
+from backfill.message import MessageRef
+from backfill.ports import Effect, Judged, Receipt, Unapplied
+from backfill.verdict import Thresholds
+
+BATCH = 100
+# A verdict waits so long for company; at a call a second that halves the commands, at a hundred it costs nothing.
+GATHER_S = 0.5
+LOOK_S = 0.05
+PAUSES_S = (2.0, 5.0, 15.0, 60.0, 120.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Effecter:
+    """One run's effects stage."""
+
+    flow: Flow
+    effects: tuple[Effect, ...]
+    thresholds: Thresholds
+    clock: Clock
+
+    def work(self) -> None:
+        """Apply effects until the judgments end."""
+        is_last = False
+        while not is_last:
+            batch, is_last = self._gather()
+            batch.sort(key=lambda judgment: judgment.item.ref)
+            for _, of_mailbox in groupby(batch, key=lambda judgment: judgment.item.mailbox_id):
+                for applied in self._apply(list(of_mailbox)):
+                    self.flow.results.put(applied)
+
+    def _gather(self) -> tuple[list[Judgment], bool]:
+        batch: list[Judgment] = []
+        first = self.flow.judgments.get()
+        if first is None:
+            return batch, True
+        batch.append(first)
+        until = self.clock.monotonic() + GATHER_S
+        while len(batch) < BATCH:
+            try:
+                judgment = self.flow.judgments.get(timeout=LOOK_S)
+            except Empty:
+                if self.flow.window.inside and self.clock.monotonic() < until:
+                    continue
+                break  # nobody is coming, or not soon
+            if judgment is None:
+                return batch, True
+            batch.append(judgment)
+        return batch, False
+
+    def _apply(self, batch: Sequence[Judgment]) -> list[Applied]:
+        receipts: dict[MessageRef, list[Receipt]] = {judgment.item.ref: [] for judgment in batch}
+        refusals: dict[MessageRef, list[Unapplied]] = {judgment.item.ref: [] for judgment in batch}
+        for effect in self.effects:
+            outstanding = [judged for judged in batch if judged.receipts.get(effect.name) != judged.verdict.id]
+            if outstanding:
+                for answer in self._patiently(effect, [self._judged(judgment) for judgment in outstanding]):
+                    kept = receipts if isinstance(answer, Receipt) else refusals
+                    kept[answer.ref].append(answer)  # type: ignore[arg-type]  # the pair matches by the line above
+        return [
+            Applied(
+                judgment=judgment,
+                labels=self.thresholds.labels(judgment.verdict.scores),
+                receipts=tuple(receipts[judgment.item.ref]),
+                refusals=tuple(refusals[judgment.item.ref]),
+            )
+            for judgment in batch
+        ]
+
+    def _judged(self, judgment: Judgment) -> Judged:
+        return Judged(
+            ref=judgment.item.ref,
+            verdict=judgment.verdict,
+            labels=self.thresholds.labels(judgment.verdict.scores),
+            flags_before=judgment.flags_before,
+            message=judgment.message,
+        )
+
+    def _patiently(self, effect: Effect, mails: list[Judged]) -> list[Receipt | Unapplied]:
+        """Applying twice does no harm, so a batch that the server broke off is applied again as a whole."""
+        for pause in PAUSES_S:
+            try:
+                return list(effect.apply(mails))
+            except ServerUnavailable as error:
+                wait = error.wait_s or pause
+                if wait > LONGEST_WAIT_S:
+                    raise
+                logger.warning("{}: mail server unavailable, trying again in {:.0f} s: {}", effect.name, wait, error)
+                self.flow.observer.waiting(f"mail server unavailable, trying again in {wait:.0f} s")
+                self.clock.sleep(wait, self.flow.stop)
+                self.flow.observer.waiting(None)
+                if self.flow.stop.is_set():
+                    raise
+        return list(effect.apply(mails))

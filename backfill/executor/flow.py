@@ -1,0 +1,233 @@
+"""What the stages of a run hand to each other, and the bounds within which they do.
+
+Types flow one way: claimed items become tasks, tasks become results, results become effects. Every queue is bounded
+and the window bounds what is claimed but not recorded, so memory stays flat however fast or slow a stage is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import Full, Queue
+from typing import Protocol, TypeVar
+
+from backfill.clock import StopRequest
+from backfill.errors import BackfillError
+from backfill.ledger.rows import Item, Job, Run
+from backfill.lifecycle import RunOutcome
+from backfill.message import Message
+from backfill.ports import Receipt, Unapplied
+from backfill.verdict import Answer, Label, Verdict
+
+T = TypeVar("T")
+
+
+class Observer(Protocol):
+    """Is told what has been committed and what is being waited for. Called from several threads."""
+
+    def begins(self, total: int) -> None:
+        """So many mails are to be worked on."""
+        ...
+
+    def record(
+        self, *, processed: int = 0, failed: int = 0, skipped: int = 0, vanished: int = 0, reused: int = 0
+    ) -> None: ...
+
+    def waiting(self, reason: str | None) -> None:
+        """The run waits, for this reason; None: it works again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may do. None of it is part of the job."""
+
+    max_emails: int | None = None
+    concurrency: int = 8
+    retry_attempts: int = 3
+    retry_delay_s: float = 5.0
+    only_retried: bool = False  # work on the items that this run took up again, and on nothing else
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why nothing more is read. `reason` is for people; empty when everything is done."""
+
+    outcome: RunOutcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A mail to be judged."""
+
+    item: Item
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The classifier's answer for a task; `attempt_id` is None when it is unmetered."""
+
+    task: Task
+    answer: Answer
+    attempt_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A verdict that was in the ledger already."""
+
+    task: Task
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """An item that an error befell. `was_asked` says whether a classifying slot is to be freed."""
+
+    item: Item
+    error: BackfillError
+    key: str | None = None
+    was_asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """A committed verdict on its way to the effects. `receipts`: effect → verdict number it was made from."""
+
+    item: Item
+    message: Message | None
+    verdict: Verdict
+    flags_before: frozenset[str]
+    receipts: dict[str, int]
+    is_reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What the effects made of a judgment."""
+
+    judgment: Judgment
+    labels: tuple[Label, ...]
+    receipts: tuple[Receipt, ...]
+    refusals: tuple[Unapplied, ...]
+
+
+Result = Asked | Known | Troubled | Applied
+
+
+class Window:
+    """Counts the items that are claimed and not recorded yet; whoever wants to claim waits for room.
+
+    `taken` counts those that this run has claimed and not given back, which is what a cap is compared with.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.inside = 0
+        self.taken = 0
+        self._changed = threading.Condition()
+
+    def room(self, wanted: int, stop: StopRequest) -> int:
+        """Wait until at least half of `wanted` fits; how many do. 0 when a stop came first."""
+        with self._changed:
+            while not stop.is_set():
+                free = min(wanted, self.size - self.inside)
+                if free >= max(1, wanted // 2):
+                    return free
+                self._changed.wait(0.5)
+        return 0
+
+    def enter(self, items: int) -> None:
+        with self._changed:
+            self.inside += items
+            self.taken += items
+
+    def leave(self, *, given_back: bool = False) -> None:
+        """One item is recorded or final, or given back to be claimed again."""
+        with self._changed:
+            self.inside -= 1
+            self.taken -= int(given_back)
+            self._changed.notify_all()
+
+    def give_back(self) -> None:
+        """An item that had left is to be claimed again: an effect refused it for now."""
+        with self._changed:
+            self.taken -= 1
+
+    def wait_for_change(self, seconds: float) -> None:
+        """Until something leaves, or so long."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+
+@dataclass(slots=True)
+class Flow:
+    """What the stages of one run share."""
+
+    job: Job
+    run: Run
+    limits: Limits
+    stop: StopRequest
+    observer: Observer
+    window: Window
+    tasks: Queue[Task | None]
+    results: Queue[Result]
+    judgments: Queue[Judgment | None]
+    slots: threading.Semaphore
+    #: message_key → tasks that wait for the answer to the same question. Only the reader adds keys.
+    asking: dict[str, list[Task]] = field(default_factory=dict)
+    asking_lock: threading.Lock = field(default_factory=threading.Lock)
+    calling: set[int] = field(default_factory=set)  # items whose call is under way or not committed yet
+    ended: Ended | None = None  # why the reader stopped reading, once it has
+    error: BaseException | None = None  # the first that concerns the run and no single item
+
+    @classmethod
+    def of(cls, job: Job, run: Run, limits: Limits, stop: StopRequest, observer: Observer) -> Flow:
+        """The bounds: twice the concurrency is fetched ahead, but never so little that a batch is not worth it."""
+        ahead = max(2 * limits.concurrency, 50)
+        return cls(
+            job=job,
+            run=run,
+            limits=limits,
+            stop=stop,
+            observer=observer,
+            window=Window(2 * ahead),
+            tasks=Queue(ahead),
+            results=Queue(),  # bounded by the window: nothing else is put there
+            judgments=Queue(4 * ahead),
+            slots=threading.Semaphore(limits.concurrency),
+        )
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the run for an error that concerns it as a whole; the first one is what it ends with."""
+        if self.error is None:
+            self.error = error
+        self.stop.set(type(error).__name__)
+
+    def start(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        """Run a stage in a daemon thread; what it raises ends the run."""
+
+        def carry() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
+                self.fail(error)
+
+        thread = threading.Thread(target=carry, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def hand(self, queue: Queue[T], thing: T) -> bool:
+        """Put into a bounded queue; False when a stop came while it was full: the item is given back with the run."""
+        while True:
+            stopping = self.stop.is_set()
+            try:
+                queue.put(thing, block=not stopping, timeout=0.5)
+            except Full:
+                if stopping:
+                    return False
+            else:
+                return True

@@ -1,0 +1,213 @@
+"""The reading stage: claims what is due, fetches it, and hands on what has to be asked.
+
+It knows when nothing is left, when the cap is reached, and when what is left is due later. One thread, one mail
+connection. A mail server that is away is waited for, visibly; it never fails a mail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from loguru import logger
+
+from backfill.clock import Clock
+from backfill.errors import MailThrottled, ServerUnavailable
+from backfill.executor.flow import Ended, Flow, Judgment, Known, Task, Troubled
+from backfill.ledger import Ledger
+from backfill.ledger.rows import Item
+from backfill.lifecycle import ItemStatus, RunOutcome
+from backfill.message import Message
+from backfill.ports import Effect, MailSource, Unfetched
+from backfill.throttle import MailAllowance, Throttler
+
+# Up to here a run waits for what is due later; beyond, it ends and says when to come back.
+LONGEST_WAIT_S = 3600.0
+# How long a mail server may be away in one piece before the run ends with "unreachable".
+SERVER_PATIENCE_S = 600.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
+
+
+@dataclass(slots=True)
+class Reader:
+    """One run's reading stage."""
+
+    flow: Flow
+    ledger: Ledger
+    source: MailSource
+    effects: tuple[Effect, ...]
+    throttler: Throttler | None
+    clock: Clock
+    allowance: MailAllowance | None = None
+
+    def work(self) -> None:
+        """Read until nothing is left to read, the cap is reached or a stop is asked for; `Flow.ended` says which."""
+        flow = self.flow
+        while flow.ended is None and not flow.stop.is_set():
+            if self._is_capped() or self._is_blocked():
+                continue
+            room = flow.window.room(self._wanted(), flow.stop)
+            items = self._claim(room) if room else []
+            if items:
+                self._take(items)
+            elif not flow.stop.is_set():
+                self._wait_for_work()
+
+    def _claim(self, limit: int, *, alone: bool = False) -> list[Item]:
+        return self.ledger.items.claim(self.flow.run, limit, alone=alone, only_retried=self.flow.limits.only_retried)
+
+    def _wanted(self) -> int:
+        batch, cap = self.flow.window.size // 2, self.flow.limits.max_emails
+        return batch if cap is None else min(batch, cap - self.flow.window.taken)
+
+    def _is_capped(self) -> bool:
+        """Is the cap's number taken? The run ends when none of them can be given back any more."""
+        if self._wanted() > 0:
+            return False
+        if self.flow.window.inside:
+            self.flow.window.wait_for_change(0.2)
+        else:
+            self.flow.ended = Ended(RunOutcome.CAPPED)
+        return True
+
+    def _take(self, items: list[Item]) -> None:
+        self.flow.window.enter(len(items))
+        for _, of_mailbox in groupby(items, key=lambda item: item.mailbox_id):
+            self._hand_on(list(of_mailbox))
+
+    # ── fetch and hand on ────────────────────────────────────────────────────────────────────────────────
+
+    def _hand_on(self, items: list[Item]) -> None:
+        judged = [item for item in items if item.status is ItemStatus.CLASSIFIED]
+        receipts = self.ledger.verdicts.receipts(judged) if judged else {}
+        to_fetch = []
+        for item in items:
+            if item.verdict is None or self._needs_message(item, receipts[item.id]):
+                to_fetch.append(item)
+            else:
+                self._pass_on(item, None, receipts[item.id])
+        tasks = []
+        for item, message in self._fetch(to_fetch):
+            if item.verdict is None:
+                tasks.append(Task(item, message))
+            else:
+                self._pass_on(item, message, receipts[item.id])
+        self._ask_or_reuse(tasks)
+
+    def _needs_message(self, item: Item, receipts: dict[str, int]) -> bool:
+        return any(
+            effect.needs_message and item.verdict is not None and receipts.get(effect.name) != item.verdict.id
+            for effect in self.effects
+        )
+
+    def _pass_on(self, item: Item, message: Message | None, receipts: dict[str, int]) -> None:
+        if item.verdict is not None:
+            judgment = Judgment(item, message, item.verdict, item.flags_before, receipts)
+            self.flow.hand(self.flow.judgments, judgment)
+            self.flow.window.leave()
+
+    def _fetch(self, items: list[Item]) -> Iterable[tuple[Item, Message]]:
+        """The mails that came. The others are reported, or left claimed when a stop came first."""
+        if not items:
+            return []
+        self.ledger.items.begin(self.flow.run, items)
+        waiting = {item.ref.uid: item for item in items}
+        messages: list[tuple[Item, Message]] = []
+        waited, pause = 0.0, FIRST_PAUSE_S
+        while waiting and not self.flow.stop.is_set():
+            try:
+                for fetched in self.source.fetch(items[0].ref.mailbox, sorted(waiting)):
+                    item = waiting.pop(fetched.ref.uid)
+                    if isinstance(fetched, Unfetched):
+                        self.flow.results.put(Troubled(item, fetched.error))
+                    else:
+                        messages.append((item, fetched))
+                    waited, pause = 0.0, FIRST_PAUSE_S
+            except MailThrottled as error:  # every run that reads this account knows by now
+                self._wait(error.wait_s or pause, str(error) if self.allowance is None else self.allowance.reason())
+                if self.flow.ended is not None:
+                    self._give_back(list(waiting.values()))
+                    break
+            except ServerUnavailable as error:
+                pause = error.wait_s or pause
+                if waited + pause > max(SERVER_PATIENCE_S, error.wait_s or 0) or pause > LONGEST_WAIT_S:
+                    raise
+                logger.warning("mail server unavailable, trying again in {:.0f} s: {}", pause, error)
+                self.flow.observer.waiting(f"mail server unavailable, trying again in {pause:.0f} s")
+                self.clock.sleep(pause, self.flow.stop)
+                self.flow.observer.waiting(None)
+                waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_S)
+        if self.throttler is not None:  # a metered call says itself when it begins
+            self.ledger.items.rest(self.flow.run, [item for item, _ in messages])
+        return messages
+
+    def _give_back(self, items: list[Item]) -> None:
+        self.ledger.items.release(self.flow.run, items)
+        for _ in items:
+            self.flow.window.leave(given_back=True)
+
+    def _ask_or_reuse(self, tasks: list[Task]) -> None:
+        """Each question once: known verdicts are reused, copies of a question in flight wait for its answer.
+
+        A key is entered before the ledger is asked, and the writer takes it out after the verdict is committed: so
+        a question that is not in `asking` and not in the ledger has not been asked.
+        """
+        leading: list[Task] = []
+        keys = {task.item.id: task.message.key for task in tasks}
+        with self.flow.asking_lock:
+            for task in tasks:
+                waiting = self.flow.asking.get(keys[task.item.id])
+                if waiting is None:
+                    self.flow.asking[keys[task.item.id]] = []
+                    leading.append(task)
+                else:
+                    waiting.append(task)
+        job = self.flow.job
+        known = self.ledger.verdicts.known(job.fingerprint, job.generation, (keys[task.item.id] for task in leading))
+        for task in leading:
+            verdict = known.get(keys[task.item.id])
+            if verdict is not None:
+                self.flow.results.put(Known(task, verdict))
+            else:
+                self.flow.hand(self.flow.tasks, task)
+
+    # ── nothing due ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _wait_for_work(self) -> None:
+        """Nothing could be claimed: wait until something can, or find that this run has nothing more to do."""
+        flow, queries = self.flow, self.ledger.queries
+        scope = flow.run.id if flow.limits.only_retried else None
+        if flow.window.inside:
+            flow.window.wait_for_change(0.2)
+        elif queries.count_open(flow.job.id, retried_by=scope) == 0:
+            flow.ended = Ended(RunOutcome.FINISHED)
+        elif alone := self._claim(1, alone=True):
+            self._take(alone)
+            while flow.window.inside and not flow.stop.is_set():
+                flow.window.wait_for_change(0.2)
+        elif due := queries.next_due(flow.job.id, retried_by=scope):
+            seconds = (due - self.clock.now()).total_seconds()
+            self._wait(seconds, f"the next mail is due at {due:%Y-%m-%d %H:%M:%S} UTC")
+        else:  # the rest is on its way to the effects, or in the hands of other runs
+            self.clock.sleep(0.2, flow.stop)
+
+    def _is_blocked(self) -> bool:
+        """Is the API or the mail account blocked for all? Waits until it is not."""
+        for gate in (self.throttler, self.allowance):
+            seconds = 0.0 if gate is None else gate.blocked_for()
+            if gate is not None and seconds > 0:
+                self._wait(seconds, gate.reason())
+                return True
+        return False
+
+    def _wait(self, seconds: float, reason: str) -> None:
+        """Wait visibly where it is worth it; else the run ends, and says until when."""
+        if seconds > LONGEST_WAIT_S:
+            self.flow.ended = Ended(RunOutcome.INTERRUPTED, reason)
+            return
+        if seconds > 1:
+            logger.info("waiting {:.0f} s: {}", seconds, reason)
+            self.flow.observer.waiting(reason)
+        self.clock.sleep(seconds, self.flow.stop)
+        self.flow.observer.waiting(None)

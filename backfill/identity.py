@@ -1,0 +1,144 @@
+"""Which job a command means: resume, extend, begin, or refuse a near miss.
+
+The same account, selection, fingerprint and mode is the same job. A selection that is half done with another model
+or prompt is never mixed and never begun anew silently: the difference is shown and the operator decides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backfill.errors import ConfigError
+from backfill.folders import FolderPatterns
+from backfill.ledger import Ledger
+from backfill.ledger.rows import Job
+from backfill.lifecycle import UNFINISHED, JobState
+from backfill.ports import Fingerprint
+from backfill.selection import Selection, job_key
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the operator asked for. `selection` is None when no SELECTION option was given.
+
+    `folders`, where they are patterns, take the place of the selection's folders once they are resolved.
+    """
+
+    selection: Selection | None = None
+    dry_run: bool = False
+    ask_again: bool = False
+    job: int | None = None
+    new_job: bool = False
+    as_planned: bool = False
+    folders: FolderPatterns | None = None
+
+
+class Intent(StrEnum):
+    """What will be done with the job."""
+
+    BEGIN = "begin"
+    RESUME = "resume"
+    EXTEND = "extend"  # it is done; newer mail within the selection is added
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The job, which is in the ledger from now on, and what is done with it."""
+
+    job: Job
+    intent: Intent
+
+
+def decide(
+    ledger: Ledger,
+    account: str,
+    request: Request,
+    fingerprint: Fingerprint,
+    default: Selection,
+    check: Callable[[Selection], None] = lambda selection: None,
+) -> Decision:
+    """The job that a request means. Writes when it is a new one, after `check` had nothing to say of its selection.
+
+    Raises `ConfigError`: no such job, several open jobs, or a near miss that needs --new-job or --as-planned.
+    """
+    if request.job is not None:
+        return _named(ledger, request, fingerprint)
+    selection = request.selection
+    if selection is None and not request.dry_run and not request.ask_again and not request.new_job:
+        open_jobs = [job for job in ledger.jobs.unfinished(account) if not job.dry_run]
+        if len(open_jobs) > 1:
+            raise ConfigError(_several(open_jobs))
+        if open_jobs:
+            return _same_question(open_jobs[0], request, fingerprint)
+    selection = selection or default
+    digest = fingerprint.digest()
+    generation = ledger.jobs.next_generation(account, selection, digest) if request.ask_again else 0
+    found = ledger.jobs.find(job_key(account, selection, digest, dry_run=request.dry_run, generation=generation))
+    if found is not None:
+        return _resumed(found)
+    if not request.dry_run and not request.new_job and not request.ask_again:
+        for job in ledger.jobs.unfinished(account):
+            if not job.dry_run and job.selection.canonical() == selection.canonical():
+                return _same_question(job, request, fingerprint)
+    check(selection)
+    job = ledger.jobs.open(account, selection, fingerprint, dry_run=request.dry_run, generation=generation)
+    return Decision(job, Intent.BEGIN)
+
+
+def fingerprint_differences(job: Job, fingerprint: Fingerprint) -> list[str]:
+    """What differs between a job's classifier and the configured one, line by line, for people."""
+    planned, configured = json.loads(job.fingerprint_parts), fingerprint.parts
+    lines = [
+        f"{name}: {planned.get(name)!r} -> {configured.get(name)!r}"
+        for name in sorted({*planned, *configured})
+        if planned.get(name) != configured.get(name)
+    ]
+    prompt = Fingerprint(parts={}, prompt=job.prompt)
+    if prompt.digest() != Fingerprint(parts={}, prompt=fingerprint.prompt).digest():
+        lines.append("prompt: another text")
+    return lines
+
+
+def describe(job: Job) -> str:
+    """A job on one line."""
+    selection = job.selection
+    parts = [f"job {job.id}", ", ".join(selection.folders)]
+    if selection.start_date or selection.end_date:
+        parts.append(f"{selection.start_date or '…'} to {selection.end_date or '…'} ({selection.date_field})")
+    if selection.search:
+        parts.append(selection.search)
+    parts.append(("dry run, " if job.dry_run else "") + job.state)
+    return " · ".join(parts)
+
+
+def _named(ledger: Ledger, request: Request, fingerprint: Fingerprint) -> Decision:
+    job = ledger.jobs.get(request.job or 0)
+    if job is None:
+        raise ConfigError(f"There is no job {request.job} in this ledger; `backfill jobs` lists them.")
+    if request.selection is not None and request.selection.canonical() != job.selection.canonical():
+        raise ConfigError(f"Job {job.id} has a selection of its own; leave out either --job or the selection.")
+    return _same_question(job, request, fingerprint)
+
+
+def _same_question(job: Job, request: Request, fingerprint: Fingerprint) -> Decision:
+    if job.fingerprint == fingerprint.digest() or request.as_planned:
+        return _resumed(job)
+    differences = "; ".join(fingerprint_differences(job, fingerprint))
+    raise ConfigError(
+        f"Job {job.id} was planned with another classifier ({differences}). Go on as it was planned with "
+        "--as-planned, or classify its mail anew with --new-job, which pays for every mail again."
+    )
+
+
+def _resumed(job: Job) -> Decision:
+    if job.state in (JobState.CANCELLED, JobState.UNDONE):
+        raise ConfigError(f"Job {job.id} is {job.state}; begin a new one with --ask-again or another selection.")
+    return Decision(job, Intent.RESUME if job.state in UNFINISHED else Intent.EXTEND)
+
+
+def _several(jobs: list[Job]) -> str:
+    listed = "; ".join(describe(job) for job in jobs)
+    return f"Several jobs are unfinished ({listed}); say which with --job N, or give a selection."

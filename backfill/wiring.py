@@ -1,0 +1,207 @@
+"""The composition root: settings in, working objects out. The only place that knows every adapter.
+
+A name in the configuration is a key of one of the registries here; adding a classifier or an output is adding a
+line to one of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from backfill.classifiers.chat import ChatClassifier, ChatSettings
+from backfill.classifiers.gated import GatedClassifier
+from backfill.classifiers.heuristic import HeuristicClassifier
+from backfill.classifiers.prices import ApiService
+from backfill.clock import Clock
+from backfill.effects.flags import FlagsEffect
+from backfill.effects.notes import NotesEffect
+from backfill.errors import ConfigError
+from backfill.export import AnalyticsFile
+from backfill.ledger import Ledger
+from backfill.ledger.rows import Job
+from backfill.mail.imap import ImapSource
+from backfill.mail.login import ImapAccount
+from backfill.mail.mark import ImapMarker
+from backfill.ports import Classifier, Effect, MailSource, Service
+from backfill.settings import Settings
+from backfill.throttle import MailAllowance, Throttler
+from backfill.verdict import Thresholds
+
+PROMPT_SECRET: Final = "prompt"  # noqa: S105 - the name under which the ledger keeps it
+
+
+def open_ledger(settings: Settings, clock: Clock) -> Ledger:
+    """The ledger of these settings, created or upgraded where needed."""
+    return Ledger.open(settings.paths.ledger_url, clock)
+
+
+def account(settings: Settings) -> ImapAccount:
+    """The configured account. Its secret is looked up at every connect, in the environment and `.env`."""
+    imap = settings.imap
+    return ImapAccount(
+        server=imap.server,
+        port=imap.port,
+        security=imap.security,
+        ca_file=None if imap.ca_file is None else str(imap.ca_file),
+        username=imap.username,
+        auth=imap.auth,
+        password_env=imap.password_env,
+        password_command=imap.password_command,
+        secret=settings.secret,
+    )
+
+
+def mail_allowance(settings: Settings, ledger: Ledger, clock: Clock) -> MailAllowance:
+    """What may be read of the configured account, by everybody who reads it through this ledger."""
+    return MailAllowance(ledger, clock, account(settings).name, settings.imap.max_bytes_per_day)
+
+
+def mail_source(
+    settings: Settings, allowance: MailAllowance | None = None, may_write: Callable[[], bool] = lambda: False
+) -> MailSource:
+    """A connection for reading, opened at its first use.
+
+    `may_write` is asked before it takes back a \\Seen that the server set in spite of PEEK; a dry run may not.
+    """
+    return ImapSource(
+        account(settings),
+        processed_keyword=settings.imap.processed_tag,
+        max_body_chars=settings.processing.max_body_chars,
+        gmail_labels=settings.imap.gmail_labels,
+        may_write=may_write,
+        watch=allowance,
+    )
+
+
+def thresholds(settings: Settings) -> Thresholds:
+    return Thresholds(settings.processing.importance_threshold, settings.processing.spam_threshold)
+
+
+def throttler(settings: Settings, ledger: Ledger, clock: Clock, calls_per_minute: float | None) -> Throttler:
+    """The pace of the configured API, shared by everybody who uses it through this ledger."""
+    pace = calls_per_minute if calls_per_minute is not None else settings.processing.calls_per_minute
+    return Throttler(ledger, clock, f"calls:{settings.llm.api_url}", pace)
+
+
+def analytics(settings: Settings, ledger: Ledger) -> AnalyticsFile | None:
+    """The analytics file, or None when none is wanted."""
+    path = settings.paths.analytics_file
+    return None if path is None else AnalyticsFile(ledger, path)
+
+
+# ── classifiers ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def classifier(settings: Settings, ledger: Ledger, clock: Clock) -> Classifier:
+    """The configured classifier. Raises `ConfigError` for what cannot work, such as a missing key or prompt."""
+    return CLASSIFIERS[settings.classifier](settings, ledger, clock, None)
+
+
+def _chat(settings: Settings, ledger: Ledger, clock: Clock, prompt: str | None = None) -> Classifier:
+    llm = settings.llm
+    if prompt is None:
+        prompt = _template(settings.paths.prompt_file, "paths.prompt_file")
+    secret = ledger.secrets.get(PROMPT_SECRET)
+    return ChatClassifier(
+        ChatSettings(
+            api_url=llm.api_url,
+            model=llm.model or "",
+            prompt=prompt,
+            api_key=None if llm.api_key_env is None else settings.secret(llm.api_key_env),
+            temperature=llm.temperature,
+            response_format=llm.response_format,
+            max_output_tokens=llm.max_output_tokens,
+            timeout_s=llm.timeout_seconds,
+            max_body_chars=settings.processing.max_body_chars,
+            data_collection=llm.data_collection,
+            zdr=llm.zdr,
+            session_id=secret.hex()[:32],
+        ),
+        secret=secret,
+        clock=clock,
+    )
+
+
+def _heuristic(settings: Settings, ledger: Ledger, clock: Clock, prompt: str | None = None) -> HeuristicClassifier:
+    return HeuristicClassifier(max_body_chars=settings.processing.max_body_chars)
+
+
+def _gated(settings: Settings, ledger: Ledger, clock: Clock, prompt: str | None = None) -> Classifier:
+    gate = _heuristic(settings, ledger, clock)
+    return GatedClassifier(gate, _chat(settings, ledger, clock, prompt))
+
+
+CLASSIFIERS: Final[dict[str, Callable[[Settings, Ledger, Clock, str | None], Classifier]]] = {
+    "chat": _chat,
+    "heuristic": _heuristic,
+    "gated": _gated,
+}
+
+
+def service(settings: Settings, clock: Clock) -> Service:
+    """What the configured API says of itself: models, prices, credit."""
+    llm = settings.llm
+    key = None if llm.api_key_env is None else settings.secret(llm.api_key_env)
+    return ApiService(llm.api_url, key, timeout_s=llm.timeout_seconds, clock=clock)
+
+
+def as_planned(settings: Settings, job: Job, ledger: Ledger, clock: Clock) -> tuple[Settings, Classifier]:
+    """The settings and the classifier that a job was planned with; URL, key and pace are today's.
+
+    Raises `ConfigError` when this version cannot ask as that one did.
+    """
+    parts = json.loads(job.fingerprint_parts)
+    llm = {
+        name: parts[name] for name in ("model", "temperature", "response_format", "max_output_tokens") if name in parts
+    }
+    planned = settings.model_copy(
+        update={
+            "classifier": parts.get("classifier", settings.classifier),
+            "llm": settings.llm.model_copy(update=llm),
+            "processing": settings.processing.model_copy(update={"max_body_chars": parts.get("max_body_chars")}),
+        }
+    )
+    build = CLASSIFIERS.get(planned.classifier)
+    stored = None if build is None else build(planned, ledger, clock, job.prompt)
+    if stored is None or stored.fingerprint.digest() != job.fingerprint:
+        raise ConfigError(
+            f"Job {job.id} was planned by a version of backfill that asked otherwise; "
+            "classify its mail anew with --new-job."
+        )
+    return planned, stored
+
+
+# ── effects ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def effects(settings: Settings, allowance: MailAllowance | None = None) -> tuple[Effect, ...]:
+    """The configured outputs. Files first: a keyword says that everything before it is done."""
+    return tuple(build(settings, allowance) for name, build in EFFECTS.items() if name in settings.effects)
+
+
+def _notes(settings: Settings, allowance: MailAllowance | None) -> Effect:
+    template = _template(settings.paths.note_template, "paths.note_template")
+    return NotesEffect(settings.paths.notes_dir, template)
+
+
+def _flags(settings: Settings, allowance: MailAllowance | None) -> Effect:
+    imap = settings.imap
+    return FlagsEffect(
+        ImapMarker(account(settings), gmail_labels=imap.gmail_labels, watch=allowance),
+        processed_tag=imap.processed_tag,
+        important_tag=imap.important_tag,
+        spam_tag=imap.spam_tag,
+    )
+
+
+EFFECTS: Final[dict[str, Callable[[Settings, MailAllowance | None], Effect]]] = {"notes": _notes, "flags": _flags}
+
+
+def _template(path: Path, key: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read; `backfill init` writes one, or set {key}.") from error

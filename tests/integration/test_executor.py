@@ -1,0 +1,274 @@
+"""Working off a job: what a mail, an answer, an outage or a stop come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from backfill.errors import (
+    AnswerUnusable,
+    BackfillError,
+    EffectRefused,
+    KeyRefused,
+    MessageRefused,
+    RateLimited,
+    ServiceUnavailable,
+)
+from backfill.lifecycle import RunOutcome
+from backfill.message import Message
+from backfill.verdict import Scores
+from tests.support.bench import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.ledger.close()
+
+
+def refusing(*uids: int, error: Callable[[], BackfillError]) -> Callable[[Message], Scores]:
+    """Answers that are errors for some mails."""
+
+    def answer(message: Message) -> Scores:
+        if message.ref.uid in uids:
+            raise error()
+        return Scores(9, 1)
+
+    return answer
+
+
+def first(times: int, error: Callable[[], BackfillError]) -> Callable[[Message], Scores]:
+    """Answers of which so many, the first ones, are errors."""
+    left = [times]
+
+    def answer(message: Message) -> Scores:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise error()
+        return Scores(9, 1)
+
+    return answer
+
+
+def test_every_mail_is_asked_about_once_and_done(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 121))
+
+    ended = bench.run()
+
+    assert ended.outcome is RunOutcome.FINISHED
+    assert sorted(bench.classifier.asked_about) == list(range(1, 121))
+    assert sorted(bench.effect.applied) == list(range(1, 121))
+    assert set(bench.statuses().values()) == {"done"}
+    assert bench.attempts() == ["ok"] * 120
+
+
+def test_copies_of_a_mail_are_asked_about_once_also_while_the_question_is_in_flight(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 41), subject="the same")
+
+    bench.run(concurrency=8)
+
+    assert len(bench.classifier.asked_about) == 1
+    assert set(bench.statuses().values()) == {"done"}
+
+
+def test_a_dry_run_pays_and_the_real_run_after_it_does_not(bench: Bench) -> None:
+    bench.mailbox.holds(1, 2, 3)
+
+    bench.run(dry_run=True)
+    paid, written = len(bench.classifier.asked_about), list(bench.effect.applied)
+    bench.run()
+
+    assert (paid, written) == (3, [])
+    assert len(bench.classifier.asked_about) == 3
+    assert sorted(bench.effect.applied) == [1, 2, 3]
+
+
+def test_a_refused_mail_fails_alone_with_its_reason(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 11))
+    bench.classifier.answers = refusing(4, error=MessageRefused)
+
+    bench.run()
+
+    assert bench.reasons() == {4: "refused"}
+    assert bench.statuses()[4] == "failed"
+    assert list(bench.statuses().values()).count("done") == 9
+
+
+def test_unusable_answers_are_asked_again_a_bounded_number_of_times(bench: Bench) -> None:
+    bench.mailbox.holds(1, 2)
+    bench.classifier.answers = refusing(2, error=AnswerUnusable)
+
+    bench.run(retry_attempts=3)
+
+    assert bench.classifier.asked_about.count(2) == 3
+    assert bench.statuses() == {1: "done", 2: "failed"}
+    assert bench.attempts().count("unusable") == 3
+
+
+def test_a_service_that_was_never_there_stops_the_run_at_once_and_fails_no_mail(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 101))
+    bench.classifier.answers = first(10_000, ServiceUnavailable)
+
+    with pytest.raises(ServiceUnavailable):
+        bench.run(concurrency=2, retry_attempts=2)
+
+    assert set(bench.statuses().values()) == {"pending"}
+    assert len(bench.classifier.asked_about) <= 8
+    assert set(bench.attempts()) == {"unavailable"}
+
+
+def test_an_outage_in_mid_run_stops_it_after_a_row_of_mails_and_fails_none(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 101))
+    bench.classifier.answers = refusing(*range(31, 101), error=ServiceUnavailable)
+
+    with pytest.raises(ServiceUnavailable):
+        bench.run(concurrency=1, retry_attempts=2)
+    bench.classifier.answers = lambda message: Scores(5, 1)
+    ended = bench.run()
+
+    assert ended.outcome is RunOutcome.FINISHED
+    assert set(bench.statuses().values()) == {"done"}
+
+
+def test_an_hour_of_rate_limits_fails_no_mail_and_is_waited_out(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 21))
+    began = bench.clock.now()
+    bench.classifier.answers = lambda message: hour_of_429(message)
+
+    def hour_of_429(message: Message) -> Scores:
+        if (bench.clock.now() - began).total_seconds() < 3600:
+            raise RateLimited
+        return Scores(5, 1)
+
+    ended = bench.run()
+
+    assert ended.outcome is RunOutcome.FINISHED
+    assert set(bench.statuses().values()) == {"done"}
+    assert any("rate_limited" in reason for reason in bench.observer.waited_for)
+
+
+def test_a_named_wait_is_obeyed_by_everybody_and_remembered_over_a_restart(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 21))
+    bench.classifier.answers = first(2, lambda: RateLimited(wait_s=7200.0))
+
+    ended = bench.run(concurrency=2)
+    calls, again = len(bench.classifier.asked_about), bench.run()
+
+    assert (ended.outcome, again.outcome) == (RunOutcome.INTERRUPTED, RunOutcome.INTERRUPTED)
+    assert "rate_limited" in again.reason
+    assert len(bench.classifier.asked_about) == calls <= 2
+    bench.clock.turn(7200)
+    assert bench.run().outcome is RunOutcome.FINISHED
+
+
+def test_a_refused_key_stops_the_run_and_fails_no_mail(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 31))
+    bench.classifier.answers = first(10_000, KeyRefused)
+
+    with pytest.raises(KeyRefused):
+        bench.run(concurrency=3)
+
+    assert set(bench.statuses().values()) == {"pending"}
+    assert len(bench.classifier.asked_about) <= 3
+
+
+def test_batches_of_max_emails_get_through_the_mailbox(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 24))
+
+    outcomes = [bench.run(max_emails=10).outcome for _ in range(3)]
+
+    assert outcomes == [RunOutcome.CAPPED, RunOutcome.CAPPED, RunOutcome.FINISHED]
+    assert sorted(bench.classifier.asked_about) == list(range(1, 24))
+
+
+def test_a_cap_counts_a_mail_that_is_tried_again_once(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 8))
+    bench.classifier.answers = first(2, AnswerUnusable)
+
+    ended = bench.run(max_emails=5, concurrency=1)
+
+    assert ended.outcome is RunOutcome.CAPPED
+    assert list(bench.statuses().values()).count("done") == 5
+
+
+def test_a_mail_that_runs_have_died_with_twice_is_processed_alone_and_last(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 21))
+    job = bench.plan()
+    for _ in range(2):
+        dying = bench.begin(job)
+        items = bench.ledger.items.claim(dying, 3)
+        bench.ledger.items.begin(dying, [item for item in items if item.ref.uid == 2])
+
+    bench.run()
+
+    assert bench.classifier.asked_about[-1] == 2
+    assert set(bench.statuses().values()) == {"done"}
+
+
+def test_an_expunged_mail_vanishes_and_is_no_failure(bench: Bench) -> None:
+    bench.mailbox.holds(1, 2, 3)
+    bench.mailbox.gone = {2}
+
+    bench.run()
+
+    assert bench.statuses() == {1: "done", 2: "vanished", 3: "done"}
+    assert bench.observer.failed == 0
+
+
+def test_an_output_that_refuses_one_mail_keeps_its_verdict_and_retry_does_not_pay_again(bench: Bench) -> None:
+    bench.mailbox.holds(1, 2, 3)
+    bench.effect.refuses = {2: EffectRefused()}
+
+    bench.run(retry_attempts=2)
+    failed = bench.statuses()
+    bench.effect.refuses = {}
+    job = bench.plan()
+    run = bench.begin(job)
+    taken = bench.ledger.items.retry(run)
+    bench.ledger.runs.end(run, RunOutcome.FINISHED, "", 0)
+    bench.run()
+
+    assert failed == {1: "done", 2: "failed", 3: "done"}
+    assert taken == 1
+    assert sorted(bench.classifier.asked_about) == [1, 2, 3]
+    assert bench.statuses()[2] == "done"
+
+
+def test_a_stop_makes_no_new_call_and_gives_everything_back(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 101))
+
+    def stop_at_ten(message: Message) -> Scores:
+        if len(bench.classifier.asked_about) >= 10:
+            bench.stop.set("SIGTERM")
+        return Scores(5, 1)
+
+    bench.classifier.answers = stop_at_ten
+    ended = bench.run(concurrency=2)
+
+    assert (ended.outcome, ended.reason) == (RunOutcome.INTERRUPTED, "SIGTERM")
+    assert len(bench.classifier.asked_about) <= 12
+    assert list(bench.statuses().values()).count("done") == len(bench.classifier.asked_about)
+    assert bench.rows("SELECT uid FROM item WHERE claimed_by IS NOT NULL") == []
+
+
+def test_a_bug_in_a_stage_ends_the_run_with_the_bug(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 31))
+    bench.classifier.answers = refusing(7, error=lambda: ZeroDivisionError())  # type: ignore[arg-type,return-value]
+
+    with pytest.raises(ZeroDivisionError):
+        bench.run()
+
+    assert "failed" not in bench.statuses().values()
+
+
+def test_an_unmetered_classifier_needs_no_attempt_and_no_slot(bench: Bench) -> None:
+    bench.mailbox.holds(1, 2, 3)
+    bench.classifier.is_metered = False
+
+    bench.run()
+
+    assert bench.attempts() == []
+    assert bench.rows("SELECT name FROM throttle") == []

@@ -1,0 +1,221 @@
+"""A whole run on a table: a real ledger, a mailbox and a classifier in memory, and a clock to turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from backfill.clock import StopRequest
+from backfill.errors import Concession, MessageGone
+from backfill.executor import Ended, Executor, Limits
+from backfill.export import AnalyticsFile
+from backfill.ledger import Ledger
+from backfill.ledger.rows import Job, Run
+from backfill.lifecycle import RunOutcome
+from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.planner import Planner
+from backfill.ports import (
+    Effect,
+    Fingerprint,
+    Folder,
+    Judged,
+    MailboxState,
+    Receipt,
+    ReceiptState,
+    Surveyed,
+    Unapplied,
+    Unfetched,
+)
+from backfill.selection import Selection
+from backfill.throttle import Throttler
+from backfill.verdict import Answer, Scores, Thresholds, Usage
+
+INBOX = MailboxKey("owner@example.org", "INBOX", 7)
+
+
+class BenchClock:
+    """Stands still but for sleeps, which turn it at once. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2024, 5, 3, tzinfo=UTC)
+        self._seconds = 0.0
+        self._lock = threading.Lock()
+
+    def turn(self, seconds: float) -> None:
+        with self._lock:
+            self._now += timedelta(seconds=max(0.0, seconds))
+            self._seconds += max(0.0, seconds)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._seconds
+
+    def sleep(self, seconds: float, stop: StopRequest) -> bool:
+        self.turn(seconds)
+        return stop.wait(0.001)
+
+
+@dataclass
+class BenchMailbox:
+    """A mailbox in memory; `MailSource`."""
+
+    contents: dict[int, str] = field(default_factory=dict)  # UID → subject
+    gone: set[int] = field(default_factory=set)
+    key: MailboxKey = INBOX
+
+    def holds(self, *uids: int, subject: str | None = None) -> None:
+        for uid in uids:
+            self.contents[uid] = subject or f"mail {uid}"
+
+    def list_folders(self) -> list[Folder]:
+        return [Folder("INBOX")]
+
+    def examine(self, folder: str) -> MailboxState:
+        return MailboxState(self.key, len(self.contents), max(self.contents, default=0) + 1)
+
+    def survey(self, mailbox: MailboxKey, low: int, high: int, selection: Selection) -> list[Surveyed]:
+        return [Surveyed(uid) for uid in sorted(self.contents) if low <= uid <= high]
+
+    def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
+        for uid in uids:
+            ref = MessageRef(mailbox, uid)
+            if uid in self.gone:
+                yield Unfetched(ref, MessageGone())
+            else:
+                yield Message(ref, Content(subject=self.contents[uid]), frozenset(), None, None, 10)
+
+    def close(self) -> None:
+        return
+
+
+@dataclass
+class BenchClassifier:
+    """A metered classifier. `answers` decides per mail: scores, or an error to raise."""
+
+    answers: Callable[[Message], Scores] = lambda message: Scores(5, 1)
+    asked_about: list[int] = field(default_factory=list)
+    is_metered: bool = True
+    fingerprint: Fingerprint = field(default_factory=lambda: Fingerprint({"classifier": "bench"}, "prompt"))
+
+    def decide_free(self, message: Message) -> Answer | None:
+        return None
+
+    def classify(self, message: Message, concession: Concession | None = None) -> Answer:
+        self.asked_about.append(message.ref.uid)
+        return Answer(self.answers(message), "bench", usage=Usage(tokens_in=100, tokens_out=5))
+
+    def close(self) -> None:
+        return
+
+
+@dataclass
+class BenchEffect:
+    """An output that remembers what it was given. `refuses`: UID → error."""
+
+    applied: list[int] = field(default_factory=list)
+    refuses: dict[int, Exception] = field(default_factory=dict)
+    name: str = "notes"
+    needs_message: bool = True
+    batch_size: int = 1
+
+    def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
+        for mail in mails:
+            if mail.ref.uid in self.refuses:
+                yield Unapplied(mail.ref, self.name, self.refuses[mail.ref.uid])  # type: ignore[arg-type]
+            else:
+                self.applied.append(mail.ref.uid)
+                yield Receipt(mail.ref, self.name, ReceiptState.APPLIED)
+
+    def close(self) -> None:
+        return
+
+
+class Observed:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.waited_for: list[str] = []
+        self.processed = 0
+        self.failed = 0
+
+    def begins(self, total: int) -> None:
+        return
+
+    def record(
+        self, *, processed: int = 0, failed: int = 0, skipped: int = 0, vanished: int = 0, reused: int = 0
+    ) -> None:
+        self.processed += processed
+        self.failed += failed
+
+    def waiting(self, reason: str | None) -> None:
+        if reason:
+            self.waited_for.append(reason)
+
+
+class Bench:
+    """Put mail in, plan, run, look."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = BenchClock()
+        self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.db", self.clock)
+        self.mailbox = BenchMailbox()
+        self.classifier = BenchClassifier()
+        self.effect = BenchEffect()
+        self.stop = StopRequest()
+        self.observer = Observed()
+
+    def plan(self, *, dry_run: bool = False) -> Job:
+        job = self.ledger.jobs.open(INBOX.account, Selection(), self.classifier.fingerprint, dry_run=dry_run)
+        self.ledger.jobs.reopen(job.id)
+        Planner(self.ledger, self.mailbox, self.stop).plan(job)
+        return job
+
+    def begin(self, job: Job) -> Run:
+        lock = self.ledger.runs.lock()
+        return self.ledger.runs.begin(lock, job.id, "run", "0", {})
+
+    def run(self, *, dry_run: bool = False, analytics: bool = False, **limits: object) -> Ended:
+        """Plan and work; the run is ended whatever happens."""
+        job = self.plan(dry_run=dry_run)
+        run = self.begin(job)
+        effects: tuple[Effect, ...] = () if dry_run else (self.effect,)
+        executor = Executor(
+            ledger=self.ledger,
+            source=self.mailbox,
+            classifier=self.classifier,
+            effects=effects,
+            throttler=Throttler(self.ledger, self.clock, "calls:bench", 600) if self.classifier.is_metered else None,
+            thresholds=Thresholds(),
+            analytics=AnalyticsFile(self.ledger, self.folder / "analytics.jsonl") if analytics else None,
+            clock=self.clock,
+            stop=self.stop.child(),
+            observer=self.observer,
+        )
+        outcome = RunOutcome.HALTED
+        try:
+            ended = executor.work(job, run, Limits(**{"concurrency": 2, "retry_delay_s": 1.0, **limits}))  # type: ignore[arg-type]
+            outcome = ended.outcome
+            return ended
+        finally:
+            self.ledger.runs.end(run, outcome, "", executor.running_us())
+            self.ledger.jobs.settle(job.id)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What the ledger answers to a question in SQL."""
+        return self.ledger.database.read(lambda connection: [tuple(row) for row in connection.exec_driver_sql(query)])
+
+    def statuses(self) -> dict[int, str]:
+        return dict(self.rows("SELECT uid, status FROM item ORDER BY uid"))  # type: ignore[arg-type]
+
+    def reasons(self) -> dict[int, str]:
+        return dict(self.rows("SELECT uid, reason FROM item WHERE reason IS NOT NULL ORDER BY uid"))  # type: ignore[arg-type]
+
+    def attempts(self) -> list[str]:
+        return [row[0] for row in self.rows("SELECT outcome FROM attempt ORDER BY id")]
