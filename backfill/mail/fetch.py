@@ -1,23 +1,26 @@
 """Fetch mails in batches, as little of each as is needed: headers and structure first, then the text parts alone.
 
-Nothing is marked read (BODY.PEEK in an EXAMINEd folder) and attachments stay on the server. What does not come is
-explained, never left out: a mail counts as gone only when a search in a fresh session says so. A batch that the
-server refuses is halved until the one mail at fault is alone.
+Nothing is marked read (BODY.PEEK in an EXAMINEd folder, and a guard looks) and attachments stay on the server. What
+does not come is explained, never left out: a mail counts as gone only when a search in a fresh session says so. A
+batch that the server refuses, or that ends the connection, is halved until the one mail at fault is alone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+from imapclient import SEEN
 
 from backfill.errors import MessageGone, MessageUnreadable, ServerUnavailable
 from backfill.mail import structure
 from backfill.mail.mime import FIELDS, Headers, Piece, Reading, Text, content, text_of, whole
+from backfill.mail.seen import SeenGuard
 from backfill.mail.session import Row, Session
 from backfill.mail.structure import Part
-from backfill.mail.trouble import FOREIGN, CommandFailed
+from backfill.mail.trouble import FOREIGN, CommandFailed, ConnectionLost
 from backfill.mail.uidset import uid_sets
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.ports import Unfetched
@@ -26,11 +29,14 @@ BATCH = 50  # mails; larger FETCH batches time out on Dovecot with spinning disk
 MAX_REPLY = 4_000_000  # bytes of bodies asked for at once
 RAW_LIMIT = 65_536  # bytes read of a mail whose structure makes no sense
 
-#: Mails in a row for which the server blames itself, before it is taken at its word.
+#: Mails in a row for which the server blames itself or hangs up, before it is taken at its word.
 _PATIENCE = 4
+#: After a lost connection batches are smaller, and grow by so much with each one that comes through.
+_GROWTH = 5
 
 _FACTS = ("RFC822.SIZE", "INTERNALDATE", "FLAGS")
 _OVERVIEW = (*_FACTS, "BODYSTRUCTURE", f"BODY.PEEK[HEADER.FIELDS ({' '.join(FIELDS)})]")
+_GMAIL_FACTS = ("X-GM-MSGID", "X-GM-LABELS")
 
 
 @dataclass(slots=True)
@@ -48,55 +54,103 @@ class _Draft:
 
 
 class Fetcher:
-    """Fetches on one session."""
+    """Fetches on one session. With `labels_as_flags` a mail's Gmail labels count among its flags."""
 
-    def __init__(self, session: Session, reading: Reading) -> None:
+    def __init__(self, session: Session, reading: Reading, guard: SeenGuard, *, labels_as_flags: bool = False) -> None:
         self._session = session
         self._reading = reading
+        self._guard = guard
+        self._labels_as_flags = labels_as_flags
+        self._size = BATCH
         self._refused_in_a_row = 0
+        self._good: MessageRef | None = None  # a mail that came
+        self._flags: dict[int, tuple[object, ...]] = {}  # by UID, as they were before any body of it was asked for
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
         """Each of `uids` once, batch by batch; see `ports.MailSource.fetch`."""
         wanted = list(dict.fromkeys(uids))
-        for place in range(0, len(wanted), BATCH):
-            yield from self._batch(mailbox, wanted[place : place + BATCH])
+        self._flags.clear()
+        while wanted:
+            batch, wanted = wanted[: self._size], wanted[self._size :]
+            yield from self._batch(mailbox, batch)
 
-    def _batch(self, mailbox: MailboxKey, uids: list[int]) -> list[Message | Unfetched]:
+    def _batch(self, mailbox: MailboxKey, uids: list[int]) -> Iterator[Message | Unfetched]:
         try:
             fetched = self._read(mailbox, uids)
-        except CommandFailed as failure:
+        except (CommandFailed, ConnectionLost) as failure:
+            if isinstance(failure, ConnectionLost):
+                self._size = max(1, len(uids) // 2)
             if len(uids) == 1:
-                return [self._alone(mailbox, uids[0], failure)]
+                yield self._alone(mailbox, uids[0], failure)
+                return
             middle = len(uids) // 2
-            return [*self._batch(mailbox, uids[:middle]), *self._batch(mailbox, uids[middle:])]
-        self._refused_in_a_row = 0
-        return fetched
+            yield from self._batch(mailbox, uids[:middle])
+            yield from self._batch(mailbox, uids[middle:])
+            return
+        if any(isinstance(each, Message) for each in fetched):
+            self._refused_in_a_row = 0
+        self._good = next((each.ref for each in fetched if isinstance(each, Message)), self._good)
+        self._size = min(BATCH, max(self._size, len(uids)) + _GROWTH)
+        yield from fetched
 
-    def _alone(self, mailbox: MailboxKey, uid: int, failure: CommandFailed) -> Message | Unfetched:
+    def _alone(self, mailbox: MailboxKey, uid: int, failure: CommandFailed | ConnectionLost) -> Message | Unfetched:
         """A mail that cannot be had in the usual way: its first bytes, or the reason why not."""
-        if failure.is_transient:
+        if isinstance(failure, ConnectionLost) or failure.is_transient:
             self._refused_in_a_row += 1
             if self._refused_in_a_row >= _PATIENCE:
-                raise ServerUnavailable(str(failure)) from failure
+                if not self._gives_out_another(mailbox):
+                    raise ServerUnavailable(str(failure)) from failure
+                self._refused_in_a_row = 0
         draft = _Draft(uid, {}, Headers(b""), None, ())
         try:
-            draft.row = self._session.fetch(mailbox, [uid], [*_FACTS, _item("", RAW_LIMIT)]).get(uid, {})
-        except CommandFailed as again:
-            failure = again
+            row = self._session.fetch(mailbox, [uid], [*_FACTS, _item("", RAW_LIMIT)]).get(uid, {})
+            draft.row = self._as_first_seen(uid, row)
+            self._guard.check(self._session, mailbox, self._unread([draft]))
+        except (CommandFailed, ConnectionLost) as again:
+            return self._explained(mailbox, [uid], str(again))[0]
         if (raw := _literal(draft.row, "")) is None:
             return self._explained(mailbox, [uid], str(failure))[0]
         draft.raw = raw[:RAW_LIMIT]
         return self._message(mailbox, draft)
 
+    def _gives_out_another(self, mailbox: MailboxKey) -> bool:
+        """Does the server still give out a mail that it gave out before, or else the newest?"""
+        good, self._good = self._good, None
+        try:
+            uid = (
+                good.uid if good and good.mailbox == mailbox else max(self._session.search(mailbox, "UID *"), default=0)
+            )
+            row = self._session.fetch(mailbox, [uid], [*_FACTS, _item("", 1024)]).get(uid, {})
+            self._guard.check(self._session, mailbox, self._unread([_Draft(uid, row, Headers(b""), None, ())]))
+        except (CommandFailed, ConnectionLost):
+            return False
+        if _literal(row, "") is not None:
+            self._good = MessageRef(mailbox, uid)
+        return self._good is not None
+
     def _read(self, mailbox: MailboxKey, uids: list[int]) -> list[Message | Unfetched]:
-        rows = self._session.fetch(mailbox, uids, _OVERVIEW)
-        drafts = {uid: draft for uid in uids if (draft := _draft(uid, rows.get(uid, {})))}
+        items = (*_OVERVIEW, *_GMAIL_FACTS) if self._session.has("X-GM-EXT-1") else _OVERVIEW
+        rows = self._session.fetch(mailbox, uids, items)
+        found = {uid: self._as_first_seen(uid, rows[uid]) for uid in uids if uid in rows}
+        drafts = {uid: draft for uid, row in found.items() if (draft := _draft(uid, row))}
         missing = [uid for uid in uids if uid not in drafts]
         for is_second in (False, True):
-            unread = [draft for draft in drafts.values() if not is_second or _needs_second_look(draft)]
-            missing += self._read_bodies(mailbox, unread, is_second=is_second)
+            asked = [draft for draft in drafts.values() if not is_second or _needs_second_look(draft)]
+            missing += self._read_bodies(mailbox, asked, is_second=is_second)
+        self._guard.check(self._session, mailbox, self._unread(drafts.values()))
         read = [self._message(mailbox, draft) for draft in drafts.values() if draft.uid not in missing]
         return [*read, *self._explained(mailbox, missing, "The mail server lists the mail but does not give it out.")]
+
+    def _as_first_seen(self, uid: int, row: Row) -> Row:
+        """With the flags as they were when this fetch first met the mail: bodies asked for in vain may change them."""
+        if isinstance(row.get(b"FLAGS"), tuple):
+            row[b"FLAGS"] = self._flags.setdefault(uid, row[b"FLAGS"])
+        return row
+
+    def _unread(self, drafts: Iterable[_Draft]) -> set[int]:
+        """Those that were surely unread before their bodies were asked for."""
+        known = {draft.uid: draft.row.get(b"FLAGS") for draft in drafts}
+        return {uid for uid, flags in known.items() if isinstance(flags, tuple) and SEEN not in flags}
 
     def _read_bodies(self, mailbox: MailboxKey, drafts: list[_Draft], *, is_second: bool) -> list[int]:
         """Fill in the text of `drafts`, those with the same sections together; the UIDs whose text did not come."""
@@ -151,12 +205,19 @@ class Fetcher:
         return Message(
             ref=MessageRef(mailbox, draft.uid),
             content=shown,
-            flags=frozenset(_flag(flag) for flag in draft.row.get(b"FLAGS") or ()),
+            flags=self._flags_of(draft.row),
             received_at=received.astimezone(UTC) if isinstance(received, datetime) and received.tzinfo else None,
             sent_at=sent.astimezone(UTC) if sent else None,
             size=size,
             message_id=headers.text("message-id"),
+            server_id=str(draft.row.get(b"X-GM-MSGID") or ""),
         )
+
+    def _flags_of(self, row: Row) -> frozenset[str]:
+        flags = {_flag(flag) for flag in row.get(b"FLAGS") or ()}
+        if self._labels_as_flags:
+            flags |= {_flag(label) for label in row.get(b"X-GM-LABELS") or ()}
+        return frozenset(flags)
 
     def _explained(self, mailbox: MailboxKey, uids: list[int], why: str) -> list[Unfetched]:
         """Gone, or there but unreadable: a search in a fresh session tells."""

@@ -2,7 +2,8 @@
 
 Hidden text is dropped: it is filler, or instructions that are meant for a machine. Where nothing else is there
 the hidden text comes back, then the pictures' texts: a mail in HTML never becomes an empty one. Styles are read
-where they stand on the element, not in style sheets. Pure.
+where they stand on the element, and in style sheets as far as they go by one class or id, which is how mails hide
+things; what shows only after the whole cascade is not found out. Pure.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ _HIDDEN = re.compile(
     r"|(?<![-\w])opacity\s*:\s*0(?:\.0*)?\s*(?:[;!]|$)",
     re.IGNORECASE,
 )
-_SIZELESS = re.compile(r"font-size\s*:\s*0(?:\.0*)?(?:px|pt|em|rem|%)?\s*(?:[;!]|$)", re.IGNORECASE)
+_NO_HEIGHT = re.compile(r"(?<![-\w])(?:max-)?height\s*:\s*0(?:px)?\s*(?:[;!]|$)", re.IGNORECASE)
+_CLIPPED = re.compile(r"overflow\s*:\s*hidden", re.IGNORECASE)
+_INK = re.compile(r"(?<![-\w])color\s*:\s*([^;!]+)", re.IGNORECASE)
+_PAPER = re.compile(r"(?<![-\w])background(?:-color)?\s*:\s*([^;!]+)", re.IGNORECASE)
+_COLOURS = {"white": "#ffffff", "black": "#000000"}
+_SIZELESS = re.compile(
+    r"font-size\s*:\s*(?:0(?:\.\d*)?(?:px|pt|em|rem|%)?|1(?:\.0*)?(?:px|pt|%))\s*(?:[;!]|$)", re.IGNORECASE
+)
 _SIZED = re.compile(r"font(?:-size)?\s*:", re.IGNORECASE)
 _META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 
@@ -35,6 +43,11 @@ _SHOWN_HOST = re.compile(
 _FILE_ENDING = re.compile(
     r"pdf|docx?|xlsx?|pptx?|od[ts]|txt|csv|rtf|zip|rar|exe|png|jpe?g|gif|svg|html?|xml|json|js|md"
 )
+
+_CSS_COMMENT = re.compile(r"/\*.{0,5000}?\*/|<!--|-->", re.DOTALL)
+_BRACE = re.compile(r"([{}])")
+_SELECTOR = re.compile(r"[a-z]{0,12}([.#][\w-]{1,60})", re.IGNORECASE)
+MAX_STYLE_SHEETS = 100_000  # characters of them that are read
 
 MAX_LINKS = 200  # of one text; the rest is not looked at
 
@@ -108,11 +121,14 @@ def _shown_host(text: str) -> str:
 
 
 def _drop_hidden(tree: Any) -> None:
-    for element in reversed(_styled(tree)):  # from within, so that none is dropped twice
-        if element.hasattr("hidden") or _HIDDEN.search(element.getattr("style") or ""):
+    sheet = _sheet(tree)
+    styled = _styled(tree, sheet)
+    has_sizeless = any(_SIZELESS.search(style) for _, style in styled)
+    for element, style in reversed(styled):  # from within, so that none is dropped twice
+        if element.hasattr("hidden") or _hides(style):
             element.decompose()
-    for element in _styled(tree):
-        if _SIZELESS.search(element.getattr("style") or ""):
+    for element, style in _styled(tree, sheet) if has_sizeless else ():
+        if _SIZELESS.search(style):
             _drop_sizeless(element)
 
 
@@ -127,8 +143,59 @@ def _drop_sizeless(element: Any) -> None:
             waiting.extend(node.child_nodes)
 
 
-def _styled(tree: Any) -> list[Any]:
-    return [node for node in _nodes(tree) if node.hasattr("style") or node.hasattr("hidden")]
+def _hides(style: str) -> bool:
+    if _HIDDEN.search(style) or (_NO_HEIGHT.search(style) and _CLIPPED.search(style)):
+        return True
+    ink, paper = _INK.search(style), _PAPER.search(style)
+    return bool(ink and paper) and _colour(ink[1]) == _colour(paper[1])  # type: ignore[index]  # by the line's first half
+
+
+def _colour(value: str) -> str:
+    value = re.sub(r"\s", "", value).lower()
+    value = _COLOURS.get(value, value)
+    return f"#{value[1] * 2}{value[2] * 2}{value[3] * 2}" if re.fullmatch("#[0-9a-f]{3}", value) else value
+
+
+def _sheet(tree: Any) -> dict[str, str]:
+    """What the style sheets say of `.class` and `#id`, all their declarations together."""
+    css = "\n".join(node.text for node in _elements(tree, "style"))[:MAX_STYLE_SHEETS]
+    rules: dict[str, str] = {}
+    for selectors, style in _rules(_CSS_COMMENT.sub(" ", css)):
+        for selector in selectors.split(","):
+            if found := _SELECTOR.fullmatch(selector.strip()):
+                rules[found[1]] = f"{rules.get(found[1], '')};{style}"[:2000]
+    return {name: style for name, style in rules.items() if _hides(style) or _SIZELESS.search(style)}
+
+
+def _rules(css: str) -> Iterator[tuple[str, str]]:
+    """Selectors and declarations, without what stands in @media and the like: that is hidden on telephones only."""
+    around: list[str] = []
+    before, *rest = _BRACE.split(css)
+    for brace, after in zip(rest[::2], rest[1::2], strict=True):
+        if brace == "{":
+            around.append(before.rpartition(";")[2])
+        elif around:
+            selectors = around.pop()
+            if not around and not selectors.lstrip().startswith("@"):
+                yield selectors, before
+        before = after
+
+
+def _styled(tree: Any, sheet: dict[str, str]) -> list[tuple[Any, str]]:
+    """The elements that have a style or are hidden, with the style that the sheet and they themselves give."""
+    styled = []
+    for node in _nodes(tree):
+        style = node.getattr("style") or ""
+        if sheet and (names := _names(node)):
+            style = ";".join([*(sheet[name] for name in names if name in sheet), style])
+        if style or node.hasattr("hidden"):
+            styled.append((node, style))
+    return styled
+
+
+def _names(node: Any) -> list[str]:
+    names = [f".{name}" for name in (node.getattr("class") or "").split()]
+    return [*names, f"#{node.id}"] if node.id else names
 
 
 def _elements(tree: Any, tag: str) -> list[Any]:

@@ -15,7 +15,7 @@ from imapclient import IMAPClient
 
 from backfill.errors import ConfigError, ServerUnavailable
 from backfill.mail.login import ImapAccount
-from backfill.mail.session import Session
+from backfill.mail.session import Session, Watch
 from backfill.mail.trouble import CommandFailed, FolderReadOnly
 from backfill.mail.uidset import uid_sets
 from backfill.message import MailboxKey
@@ -32,11 +32,26 @@ def checked_keyword(keyword: str) -> str:
     return keyword
 
 
-class ImapMarker:
-    """One connection to one account, for keywords; opened by the first call, renewed when it breaks."""
+def search_key(keyword: str, *, gmail_labels: bool) -> str:
+    """The SEARCH key that finds mail which bears the keyword, or, on Gmail, the label of that name."""
+    return f"X-GM-LABELS {keyword}" if gmail_labels else f"KEYWORD {keyword}"
 
-    def __init__(self, account: ImapAccount) -> None:
-        self._session = Session(account, readonly=False)
+
+def unbearing_key(keyword: str, *, gmail_labels: bool) -> str:
+    """The SEARCH key that finds mail without it."""
+    return f"NOT X-GM-LABELS {keyword}" if gmail_labels else f"UNKEYWORD {keyword}"
+
+
+class ImapMarker:
+    """One connection to one account, for keywords; opened by the first call, renewed when it breaks.
+
+    With `gmail_labels` they are set as labels, which is what Gmail shows to people; it keeps any. Every method raises
+    `ConfigError` then when the server is not Gmail's.
+    """
+
+    def __init__(self, account: ImapAccount, *, gmail_labels: bool = False, watch: Watch | None = None) -> None:
+        self._session = Session(account, readonly=False, watch=watch)
+        self._gmail_labels = gmail_labels
 
     def permitted(self, mailbox: MailboxKey, keywords: Iterable[str]) -> frozenset[str]:
         """Those of `keywords` that the folder keeps. Asked by SELECT: EXAMINE hides it on some servers."""
@@ -45,6 +60,9 @@ class ImapMarker:
             flags = self._session.opened(mailbox).get(b"PERMANENTFLAGS")
         except FolderReadOnly:
             return frozenset()
+        if self._gmail_labels:
+            self._check_labels()
+            return asked
         if flags is None:  # then all can be kept (RFC 3501 §7.1)
             return asked
         kept = {flag.decode("ascii", "replace").lower() for flag in flags}
@@ -53,28 +71,31 @@ class ImapMarker:
     def add(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
         """Set a keyword; the UIDs that bear it now."""
         checked_keyword(keyword)
-        return self._store(
-            mailbox,
-            uids,
-            lambda uid_set, client: client.add_flags(uid_set, [keyword], silent=True),
-            proof=f"KEYWORD {keyword}",
-        )
+
+        def store(uid_set: str, client: IMAPClient) -> object:
+            set_them = client.add_gmail_labels if self._gmail_labels else client.add_flags
+            return set_them(uid_set, [keyword], silent=True)
+
+        return self._store(mailbox, uids, store, proof=search_key(keyword, gmail_labels=self._gmail_labels))
 
     def remove(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
         """Take a keyword away; the UIDs that do not bear it now."""
         checked_keyword(keyword)
-        return self._store(
-            mailbox,
-            uids,
-            lambda uid_set, client: client.remove_flags(uid_set, [keyword], silent=True),
-            proof=f"UNKEYWORD {keyword}",
-        )
+
+        def store(uid_set: str, client: IMAPClient) -> object:
+            take_them = client.remove_gmail_labels if self._gmail_labels else client.remove_flags
+            return take_them(uid_set, [keyword], silent=True)
+
+        proof = unbearing_key(keyword, gmail_labels=self._gmail_labels)
+        return self._store(mailbox, uids, store, proof=proof)
 
     def close(self) -> None:
         """Log out; a later call would log in again."""
         self._session.close()
 
     def _store(self, mailbox: MailboxKey, uids: Sequence[int], store: Store, *, proof: str) -> frozenset[int]:
+        if self._gmail_labels:
+            self._check_labels()
         proved: set[int] = set()
         for uid_set, named in uid_sets(uids):
             with suppress(CommandFailed, FolderReadOnly):  # refused for one, it may have been done for others
@@ -86,3 +107,7 @@ class ImapMarker:
             except CommandFailed as refusal:
                 raise ServerUnavailable(str(refusal)) from refusal
         return frozenset(proved)
+
+    def _check_labels(self) -> None:
+        if not self._session.has("X-GM-EXT-1"):
+            raise ConfigError(f"imap.gmail_labels is for Gmail; {self._session.account.server} has no such labels.")

@@ -8,13 +8,13 @@ for two.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, IMAPClientReadOnlyError
 from loguru import logger
 
-from backfill.errors import FolderUnknown, MailboxChanged, MailError, ServerUnavailable
+from backfill.errors import FolderUnknown, MailboxChanged, MailError, MailThrottled, ServerUnavailable
 from backfill.mail.login import ImapAccount, connect, hang_up
 from backfill.mail.trouble import (
     FOREIGN,
@@ -27,17 +27,44 @@ from backfill.mail.trouble import (
 )
 from backfill.message import MailboxKey
 
+SLOWED_S = 60.0  # how long an account is left alone that the server slows down
+
 T = TypeVar("T")
 Opened = dict[bytes, Any]  # what EXAMINE or SELECT answered
 Row = dict[bytes, Any]  # what FETCH answered for one mail
 
 
+class Watch(Protocol):
+    """Is told what a server gives and asks, so that a limit can be kept. Called by several threads."""
+
+    def read(self, size: int) -> None:
+        """So many bytes have come from the server."""
+        ...
+
+    def throttled(self, wait_s: float, reason: str) -> None:
+        """The server asks to be left alone for so long."""
+        ...
+
+
+class Unwatched:
+    """A watch that does not look."""
+
+    def read(self, size: int) -> None:
+        return
+
+    def throttled(self, wait_s: float, reason: str) -> None:
+        return
+
+
 class Session:
     """Commands on a connection of its own. `readonly` decides between EXAMINE and SELECT for all its life."""
 
-    def __init__(self, account: ImapAccount, *, readonly: bool) -> None:
+    def __init__(self, account: ImapAccount, *, readonly: bool, watch: Watch | None = None) -> None:
         self.account = account
         self._readonly = readonly
+        self._watch: Watch = watch or Unwatched()
+        self._uncounted = 0
+        self._is_slowed = False
         self._client: IMAPClient | None = None
         self._open: tuple[MailboxKey, Opened] | None = None
 
@@ -52,10 +79,14 @@ class Session:
         try:
             return self._attempt(work, mailbox)
         except ConnectionLost as lost:
-            if is_new:
+            if is_new or lost.is_silence:
                 raise
             logger.debug("Reconnecting: {}", lost)
         return self._attempt(work, mailbox)
+
+    def has(self, capability: str) -> bool:
+        """Does the server offer that, as it says after the login?"""
+        return self.ask(lambda client: bool(client.has_capability(capability)))
 
     def open(self, folder: str) -> Opened:
         """EXAMINE or SELECT a folder, whatever its epoch."""
@@ -88,18 +119,45 @@ class Session:
         self._drop(politely=True)
 
     def _attempt(self, work: Callable[[IMAPClient], T], mailbox: MailboxKey | None) -> T:
-        if self._client is None:
-            self._client = connect(self.account)
         try:
+            if self._client is None:
+                self._client = self._counted(connect(self.account))
             if mailbox is not None and (self._open is None or self._open[0] != mailbox):
                 self._enter(self._client, mailbox)
-            return work(self._client)
+            answer = work(self._client)
+            if self._is_slowed:
+                self._watch.throttled(SLOWED_S, "The mail server says that it slows down ([THROTTLED])")
+            return answer
         except FOREIGN as error:
             self._drop(politely=False)
-            raise translated(error, self.account.server, self.account.port) from error
-        except MailError:
+            ours = translated(error, self.account.server, self.account.port)
+            if isinstance(ours, MailThrottled):
+                self._watch.throttled(ours.wait_s or 0.0, str(ours))
+            raise ours from error
+        except MailError as error:
             self._drop(politely=True)
+            if isinstance(error, MailThrottled):
+                self._watch.throttled(error.wait_s or 0.0, str(error))
             raise
+        finally:
+            self._watch.read(self._uncounted)
+            self._uncounted, self._is_slowed = 0, False
+
+    def _counted(self, client: IMAPClient) -> IMAPClient:
+        """Everything that imaplib reads passes these two methods; imapclient drops the text of an OK."""
+        read, readline = client._imap.read, client._imap.readline
+
+        def counted(data: bytes) -> bytes:
+            self._uncounted += len(data)
+            return data
+
+        def heard(line: bytes) -> bytes:
+            self._is_slowed = self._is_slowed or (line.endswith(b"[THROTTLED]\r\n") and b" OK " in line)  # Gmail
+            return line
+
+        client._imap.read = lambda size: counted(read(size))
+        client._imap.readline = lambda: heard(counted(readline()))
+        return client
 
     def _enter(self, client: IMAPClient, mailbox: MailboxKey) -> None:
         self._open = None

@@ -27,9 +27,9 @@ _FIRST_BELIEVED = date(1980, 1, 1)
 
 
 def survey(
-    session: Session, mailbox: MailboxKey, low: int, high: int, selection: Selection, processed_keyword: str
+    session: Session, mailbox: MailboxKey, low: int, high: int, selection: Selection, processed_key: str
 ) -> list[Surveyed]:
-    """The mails with low <= UID <= high that the selection names, by UID.
+    """The mails with low <= UID <= high that the selection names, by UID. `processed_key` finds those processed before.
 
     Raises `ConfigError` when the server does not understand the operator's criteria.
     """
@@ -46,7 +46,7 @@ def survey(
         uids = {uid for uid in uids if low <= uid <= high}
         processed: set[int] = set()
         if uids and not selection.force_reprocess:
-            processed = session.search(mailbox, f"{window} KEYWORD {processed_keyword}")
+            processed = session.search(mailbox, f"{window} {processed_key}")
     except CommandFailed as refusal:  # of a command of ours: the server's trouble, no mail's
         raise ServerUnavailable(str(refusal)) from refusal
     return [Surveyed(uid, ALREADY_PROCESSED if uid in processed else None) for uid in sorted(uids)]

@@ -13,10 +13,10 @@ from backfill.mail.text import is_meaningful
 
 _SIGNATURE = re.compile(r"^-- ?$")
 _QUOTE = re.compile(r"^\s*[>|]")
-_FORWARD = re.compile(
-    r"forwarded message|weitergeleitete nachricht|message transféré|mensaje reenviado|messaggio inoltrato"
-    r"|doorgestuurd bericht|mensagem encaminhada|begin forwarded|anfang der weitergeleiteten",
-    re.IGNORECASE,
+_FORWARD = (
+    *("forwarded message", "weitergeleitete nachricht", "message transféré", "mensaje reenviado"),
+    *("messaggio inoltrato", "doorgestuurd bericht", "mensagem encaminhada", "begin forwarded"),
+    "anfang der weitergeleiteten",
 )
 #: "On Mon, 1 Jan 2024, Ann wrote:" and its sisters. On one line, or on two where the program broke it.
 _WROTE = re.compile(
@@ -34,7 +34,8 @@ _ORIGINAL = re.compile(
 
 def trimmed(text: str) -> str:
     """`text` (cleaned) without signature and trailing quotes; as it is when nothing readable would remain."""
-    if _FORWARD.search(text):
+    folded = text.lower()
+    if any(mark in folded for mark in _FORWARD):
         return text
     lines = text.split("\n")
     kept = _without_quotes(_without_signature(lines))

@@ -12,16 +12,24 @@ import ssl
 
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
 
-from backfill.errors import BackfillError, ConfigError, MailError, ServerUnavailable
+from backfill.errors import BackfillError, ConfigError, MailError, MailThrottled, ServerUnavailable
 
 #: What imapclient lets out: its own errors, the socket's, and what its parser trips over in odd replies.
 FOREIGN = (IMAPClientError, OSError, ValueError, TypeError, LookupError, AttributeError, NameError, RecursionError)
 
 _BACKOFF = re.compile(r"Suggested Backoff Time: (\d+) milliseconds", re.IGNORECASE)  # Exchange
-_THROTTLED = re.compile(
-    r"\[(?:OVERQUOTA|THROTTLED|LIMIT|INUSE)\b|exceeded command or bandwidth|request is throttled|rate limit"
-    r"|too many simultaneous connections|maximum number of connections|mail_max_userip_connections",
-    re.IGNORECASE,
+#: What else asks for patience without naming a time, and the seconds that it is left alone. Gmail suspends an account
+#: for up to a day: one question an hour does no harm.
+_THROTTLED = (
+    (re.compile(r"\[OVERQUOTA\b|exceeded command or bandwidth", re.IGNORECASE), 3600.0),
+    (re.compile(r"\[(?:THROTTLED|LIMIT)\b|request is throttled|rate limit", re.IGNORECASE), 300.0),
+    (
+        re.compile(
+            r"\[INUSE\b|too many simultaneous connections|maximum number of connections|mail_max_userip_connections",
+            re.IGNORECASE,
+        ),
+        60.0,
+    ),
 )
 _TRANSIENT = re.compile(r"\[(?:UNAVAILABLE|SERVERBUG)\b|server unavailable", re.IGNORECASE)
 
@@ -38,18 +46,24 @@ class CommandFailed(MailError):
 class ConnectionLost(ServerUnavailable):
     """The connection to the mail server is gone; nothing is lost, run again later."""
 
+    def __init__(self, message: str, *, is_silence: bool = False) -> None:
+        """`is_silence`: the server said nothing for so long that it was given up."""
+        super().__init__(message)
+        self.is_silence = is_silence
+
 
 class FolderReadOnly(MailError):
     """The mail server opens the folder for reading only."""
 
 
-def throttling(text: str) -> ServerUnavailable | None:
+def throttling(text: str) -> MailThrottled | None:
     """What a server's text asks for, when it asks for patience."""
+    wait_s = next((wait_s for pattern, wait_s in _THROTTLED if pattern.search(text)), None)
     if backoff := _BACKOFF.search(text):
-        return ServerUnavailable(f"The mail server asks for patience: {one_line(text)}", wait_s=int(backoff[1]) / 1000)
-    if _THROTTLED.search(text):
-        return ServerUnavailable(f"The mail server asks for patience: {one_line(text)}")
-    return None
+        wait_s = int(backoff[1][:9]) / 1000
+    if wait_s is None:
+        return None
+    return MailThrottled(f"The mail server asks for patience ({wait_s:.0f} s): {one_line(text)}", wait_s=wait_s)
 
 
 def is_transient(text: str) -> bool:
@@ -73,7 +87,9 @@ def translated(error: BaseException, server: str, port: int) -> BackfillError:
         case ConnectionRefusedError():
             return ConnectionLost(f"Nothing answers at {where}; check imap.server and imap.port.")
         case TimeoutError():
-            return ConnectionLost(f"The mail server {where} does not answer in time; check the network, run again.")
+            return ConnectionLost(
+                f"The mail server {where} does not answer in time; check the network, run again.", is_silence=True
+            )
         case OSError():
             return ConnectionLost(f"The connection to {where} broke ({text}); run again.")
         case IMAPClientAbortError():

@@ -167,8 +167,8 @@ def test_a_silent_server_is_not_waited_for(mailbox, security):
 @pytest.mark.parametrize(
     ("answer", "wait_s"),
     [
-        (b"{tag} NO [UNAVAILABLE] Maximum number of connections from user+IP exceeded", None),
-        (b"{tag} NO [ALERT] Too many simultaneous connections. (Failure)", None),
+        (b"{tag} NO [UNAVAILABLE] Maximum number of connections from user+IP exceeded", 60.0),
+        (b"{tag} NO [ALERT] Too many simultaneous connections. (Failure)", 60.0),
         (b"{tag} NO Request is throttled. Suggested Backoff Time: 299910 milliseconds", 299.91),
         (b"* BYE Session expired, please login again.", None),
     ],

@@ -11,6 +11,8 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from types import TracebackType
 from typing import IO, Self
 
@@ -97,19 +99,16 @@ class ScriptedImap:
             thread.start()
 
     def _serve(self, line: socket.socket) -> None:
-        with line, line.makefile("rwb") as wire:
-            try:
-                self._say(wire, [self.greeting], "*")
-                while command := wire.readline():
-                    tag, _, rest = command.decode("utf-8", "replace").strip().partition(" ")
-                    self.commands.append(rest)
-                    if rest.startswith("AUTHENTICATE"):
-                        self._say(wire, [b"+ "], tag)
-                        self.commands.append(wire.readline().decode("ascii").strip())
-                    if not self._say(wire, self.script(rest) or self._usual(rest), tag):
-                        return
-            except OSError:
-                return
+        with suppress(OSError), line, line.makefile("rwb") as wire:  # the client was quicker, or a test hung up
+            self._say(wire, [self.greeting], "*")
+            while command := wire.readline():
+                tag, _, rest = command.decode("utf-8", "replace").strip().partition(" ")
+                self.commands.append(rest)
+                if rest.startswith("AUTHENTICATE"):
+                    self._say(wire, [b"+ "], tag)
+                    self.commands.append(wire.readline().decode("ascii").strip())
+                if not self._say(wire, self.script(rest) or self._usual(rest), tag):
+                    return
 
     def _say(self, wire: IO[bytes], lines: list[bytes], tag: str) -> bool:
         for said in lines:
@@ -208,11 +207,15 @@ class ScriptedImap:
 
 def _names(command: str, uid: int) -> bool:
     """Is the mail in the UID set of the command? Other search keys are taken for true."""
+    named = _uid_set(command)
+    return named is None or uid in named[0] or any(first <= uid <= last for first, last in named[1])
+
+
+@lru_cache(16)
+def _uid_set(command: str) -> tuple[frozenset[int], tuple[tuple[int, int], ...]] | None:
     found = re.search(r"UID (?:FETCH|STORE|SEARCH UID|SEARCH) ?([\d:,*]+)", command)
     if not found:
-        return True
-    for piece in found[1].split(","):
-        first, _, last = piece.partition(":")
-        if first != "*" and int(first) <= uid <= int(last or first):
-            return True
-    return False
+        return None
+    pieces = [piece.partition(":") for piece in found[1].split(",") if piece != "*"]
+    singles = frozenset(int(first) for first, colon, _ in pieces if not colon)
+    return singles, tuple((int(first), int(last)) for first, colon, last in pieces if colon)

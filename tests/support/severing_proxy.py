@@ -9,7 +9,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+
+from sqlalchemy.engine import make_url
 
 
 class SeveringProxy:
@@ -53,16 +54,17 @@ class SeveringProxy:
         try:
             while data := server.recv(65536):
                 client.sendall(data)
-        except OSError:
-            while server.recv(65536):
-                pass
+        except OSError:  # nobody is there to be answered; the server is to be heard out all the same
+            with suppress(OSError):
+                while server.recv(65536):
+                    pass
 
 
 @contextmanager
 def severing_proxy(url: str) -> Iterator[tuple[SeveringProxy, str]]:
     """The proxy, and the URL of the same database by way of it."""
-    (folder,) = parse_qs(urlsplit(url).query)["host"]
-    proxy = SeveringProxy(f"{folder}/.s.PGSQL.5432")
+    direct = make_url(url)
+    proxy = SeveringProxy(f"{direct.query['host']}/.s.PGSQL.{direct.port or 5432}")
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -74,5 +76,6 @@ def severing_proxy(url: str) -> Iterator[tuple[SeveringProxy, str]]:
     here = Path(tempfile.mkdtemp(prefix="px-"))
     with Server(str(here / ".s.PGSQL.5432"), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield proxy, url.replace(folder, str(here))
+        detour = direct.set(port=5432).update_query_dict({"host": str(here)})
+        yield proxy, detour.render_as_string(hide_password=False)
         server.shutdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib.resources
+import os
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from backfill.message import Attachment, Content, MisleadingLink, message_key
 MAILS = Path(__file__).parents[1] / "mail"
 ODD = sorted(MAILS.glob("*.eml"))
 READING = Reading("user@example.org")
+MUTATIONS = int(os.environ.get("BACKFILL_FUZZ", "150"))  # `make fuzz` tries ten thousand
 
 
 def read(name: str, reading: Reading = READING) -> Content:
@@ -38,6 +40,37 @@ def test_html_only_mail_is_never_empty_and_loses_its_hidden_text():
     shown = read("html_only.eml")
 
     assert shown.body == "Bitte zahlen Sie 42 €\nwww.my-bank.example list.pdf"
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        '<p style="display: none">secret</p>',
+        '<p style="font-size:1px">secret</p>',
+        '<p style="max-height:0; overflow:hidden">secret</p>',
+        '<p style="color:#FFF;background-color:white">secret</p>',
+        "<style>.pre { mso-hide: all; display:none !important }</style><p class='x pre'>secret</p>",
+        "<style><!-- a{color:red} p.pre, td.y { font-size: 0 } --></style><p class=pre>secret</p>",
+        "<style>/* } */ #h{visibility:hidden}</style><p id=h>secret</p>",
+        "<p hidden>secret</p>",
+    ],
+)
+def test_what_a_person_does_not_see_is_not_shown(hidden):
+    assert mail(f"{hidden}<p>Hello</p>", "Content-Type: text/html").body == "Hello"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        '<p style="background-color:#fff;color:#ffe">hello</p>',
+        '<p style="max-height:0px">hello</p>',
+        "<style>@media (max-width:600px) { .wide { display:none } }</style><p class=wide>hello</p>",
+        "<style>.hide a { display:none } .other { display:none }</style><p class=hide>hello</p>",
+        '<p style="font-size:10px;line-height:0">hello</p>',
+    ],
+)
+def test_what_a_person_sees_is_shown(shown):
+    assert mail(f"{shown}<p>Bob</p>", "Content-Type: text/html").body.split() == ["hello", "Bob"]
 
 
 def test_html_whose_text_is_all_hidden_is_shown_all_the_same():
@@ -271,16 +304,16 @@ def mutations():
 
 
 @given(mutations())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=MUTATIONS, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_mutated_mail_raises_or_takes_long(mutation):
     raw, edits = mutation
     for place, length, grit, times in edits:
         raw = raw[:place] + grit * times + raw[place + length :]
 
-    started = time.perf_counter()
+    started = time.process_time()
     shown = whole(raw, len(raw), READING)
 
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert is_proper(shown)
     assert len(message_key(shown)) == 64
 
@@ -297,6 +330,10 @@ def test_no_mutated_mail_raises_or_takes_long(mutation):
         b"Content-Type: text/html\r\n\r\n" + b"<!--" * 60_000,
         b"Content-Type: text/html\r\n\r\n" + b'<p style="font-size:0">' * 20_000,
         b"Content-Type: text/html\r\n\r\n" + b'<a href="http://x.y">' * 20_000 + b"a." * 9_000,
+        b"Content-Type: text/html\r\n\r\n<style>" + b"@media{a" * 20_000,
+        b"Content-Type: text/html\r\n\r\n<style>" + b".a{display:none}" * 9_000 + b"</style><p class=a>x",
+        b"Content-Type: text/html\r\n\r\n<style>" + b"/*" * 60_000,
+        b"Content-Type: text/html\r\n\r\n" + b"<p style='color:a;background:" + b" " * 60_000 + b"'>x",
         b"Content-Type: text/plain\r\n\r\n" + b"> " * 60_000,
         b"Content-Type: text/plain\r\n\r\n" + b"On a wrote " * 20_000,
         b"Content-Type: text/plain\r\n\r\n" + b"On monday\n" * 20_000,
@@ -309,10 +346,10 @@ def test_no_mutated_mail_raises_or_takes_long(mutation):
     ids=lambda raw: repr(raw[:40]),
 )
 def test_no_flood_hangs(raw):
-    started = time.perf_counter()
+    started = time.process_time()
     shown = whole(raw, len(raw), READING)
 
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     assert is_proper(shown)
 
 
