@@ -8,6 +8,7 @@ decides by the words of a message. `lifecycle.IllegalTransition` stands outside 
 from __future__ import annotations
 
 import inspect
+from enum import StrEnum
 from typing import ClassVar
 
 from backfill.lifecycle import Disposition, ExitCode
@@ -112,6 +113,20 @@ class ServerUnavailable(MailError):
         self.wait_s = wait_s
 
 
+class MailThrottled(ServerUnavailable):
+    """The mail server asks for patience; nothing is lost, run again when that time is over."""
+
+    exit_code = ExitCode.STOPPED_EARLY
+    reason = "mail_throttled"
+
+
+class MarksMailRead(MailError):
+    """The mail server marks mail as read although it is only peeked at; stopped before more of it is marked."""
+
+    exit_code = ExitCode.REFUSED
+    reason = "marks_mail_read"
+
+
 class MailboxChanged(MailError):
     """The folder's UIDVALIDITY is another one: its UIDs name other mails now. It is planned anew."""
 
@@ -136,6 +151,13 @@ class MessageUnreadable(MailError):
 # ── the classifier ───────────────────────────────────────────────────────────────────────────────────────
 
 
+class Concession(StrEnum):
+    """What may be done differently when a mail is asked about once more."""
+
+    SHORTER = "shorter"  # show half of the mail
+    ROOMIER = "roomier"  # allow a longer answer
+
+
 class ClassifierError(BackfillError):
     """The classifier gave no verdict."""
 
@@ -145,6 +167,8 @@ class ClassifierError(BackfillError):
     http_status: int | None = None
     #: What the API says that the call cost all the same; None when it says nothing, which is not nothing.
     usage: Usage | None = None
+    #: With what one more call about this mail, now, may succeed; None: with nothing.
+    concession: Concession | None = None
 
 
 class KeyRefused(ClassifierError):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from backfill.errors import BackfillError, MailError
+from backfill.errors import BackfillError, Concession, MailError
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.selection import Selection
 from backfill.verdict import Answer, Label, Verdict
@@ -129,11 +130,75 @@ class Classifier(Protocol):
         """Do its calls cost? Only then: throttle slots, attempt rows, budget, the payment question."""
         ...
 
-    def classify(self, message: Message) -> Answer:
+    def decide_free(self, message: Message) -> Answer | None:
+        """The answer where it costs nothing; None: only `classify` can tell. Asked before any slot is taken."""
+        ...
+
+    def classify(self, message: Message, concession: Concession | None = None) -> Answer:
         """Judge. A metered classifier makes exactly one request; retries are the executor's.
 
-        Raises a `ClassifierError`; its class says what happens next.
+        `concession`: what the error of an earlier call proposed for one more try with this mail. Raises a
+        `ClassifierError`; its class says what happens next.
         """
+        ...
+
+    def estimate_tokens(self, message: Message) -> int:
+        """About how many tokens `classify` would send; 0 for what sends none."""
+        ...
+
+    def close(self) -> None: ...
+
+
+#: How many times `max_output_tokens` an answer may take by `Concession.ROOMIER`: reasoning models think about a page.
+ROOMIER: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs by its service's list, in USD per token, or per request. What is billed is in `Usage`."""
+
+    prompt: Decimal
+    completion: Decimal
+    request: Decimal = Decimal(0)
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> Decimal:
+        """USD for one call."""
+        return self.prompt * prompt_tokens + self.completion * completion_tokens + self.request
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model as its service lists it. None: the list does not say."""
+
+    name: str
+    price: Price | None = None
+    context_tokens: int | None = None
+    parameters: frozenset[str] | None = None  # the request's keys that it takes
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """What is left of the key's own limit, in USD; None: it has none, or the service does not say."""
+
+    remaining_usd: Decimal | None = None
+
+
+class Service(Protocol):
+    """What the API behind a metered classifier says of itself, without a call that costs. Thread-safe.
+
+    Every method may raise `ServiceUnavailable`, `RateLimited`, `KeyRefused`.
+    """
+
+    def models(self) -> tuple[ModelInfo, ...] | None:
+        """All models; None when the service has no list. Asked once, then remembered."""
+        ...
+
+    def price_of(self, model: str) -> Price | None:
+        """The model's list price; None when it is not known, which is not nothing."""
+        ...
+
+    def credit(self) -> Credit | None:
+        """Does the key work, and for how much? None when the service does not tell."""
         ...
 
     def close(self) -> None: ...

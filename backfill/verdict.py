@@ -54,6 +54,7 @@ class Answer:
     model: str | None = None  # the model that answered, as the service names it
     explanation: str = ""  # the rules that decided, for `heuristic`; never free text of a model
     usage: Usage = field(default_factory=Usage)
+    truncated: bool = False  # the mail was shown shorter than its content is
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,15 +15,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from backfill.classifiers.heuristic_rules import (
-    BASE_IMPORTANCE,
-    BASE_SPAM,
-    BRANDS,
-    PHRASES,
-    RULES,
-    TOLERATED_SPAM,
-    Rule,
-)
+from backfill.classifiers.heuristic_phrases import BRANDS, PHRASES
+from backfill.classifiers.heuristic_rules import BASE_IMPORTANCE, BASE_SPAM, RULES, TOLERATED_SPAM, Rule
+from backfill.errors import Concession
 from backfill.message import Content, Message
 from backfill.ports import Fingerprint
 from backfill.verdict import HIGHEST, LOWEST, Answer, Scores
@@ -46,10 +40,22 @@ class HeuristicClassifier:
     def fingerprint(self) -> Fingerprint:
         return self._fingerprint
 
-    def classify(self, message: Message) -> Answer:
+    def decide_free(self, message: Message) -> Answer:
+        """As `classify`: rules cost nothing."""
+        return self.classify(message)
+
+    def classify(self, message: Message, concession: Concession | None = None) -> Answer:
         """The scores, with the names of the rules that made them."""
         scores, rules = judge(message.content, self._max_body_chars)
         return Answer(scores, source="heuristic", explanation=", ".join(rules))
+
+    def signs(self, message: Message) -> frozenset[str]:
+        """What the rules see in the mail: phrase groups that occur in it, facts that hold."""
+        return _signs(_Reading.of(message.content, self._max_body_chars))
+
+    def estimate_tokens(self, message: Message) -> int:
+        """None are sent."""
+        return 0
 
     def close(self) -> None:
         """Nothing is open."""

@@ -53,6 +53,15 @@ def render(template: str, content: Content, nonce: str) -> list[ChatMessage]:
     return [ChatMessage("system", fixed_text(template)), ChatMessage("user", shown)]
 
 
+def tokens_in(text: str) -> int:
+    """About how many tokens a text is: a fourth of its UTF-8 bytes, rounded up.
+
+    For English that is the usual characters by four. Other alphabets take two or three bytes a letter, and their
+    words more tokens.
+    """
+    return -(-len(text.encode("utf-8", "replace")) // 4)
+
+
 def _headers(content: Content) -> Iterator[str]:
     """One bounded line for each header that is there; absent ones cost nothing."""
     for name, value in (

@@ -15,13 +15,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+from backfill.classifiers.wire import Reply, amount, clean, count, json_object, mapping
 from backfill.errors import (
     AnswerUnusable,
     ClassifierError,
+    Concession,
     KeyRefused,
     MessageRefused,
     ModelUnknown,
@@ -30,16 +32,8 @@ from backfill.errors import (
 )
 from backfill.verdict import Answer, Scores, Usage
 
+MAX_NAMES: Final = 5  # that an error message takes over
 MAX_WAIT_S: Final = 86_400.0  # whoever names a longer wait is asked again after a day: one call, not a lost week
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One HTTP response, whole. Header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 def read_reply(reply: Reply, now: datetime) -> Answer:
@@ -47,16 +41,21 @@ def read_reply(reply: Reply, now: datetime) -> Answer:
 
     Raises a `ClassifierError` with the HTTP status and, where the API reported it, the usage.
     """
-    document = _json_object(reply.body)
+    document = json_object(reply.body)
     usage = _usage(reply, document)
     try:
         if (failure := _find_failure(reply, document)) is not None:
             raise _explain(failure, reply.headers, now)
-        return Answer(_scores(document), source="chat", model=_clean(document.get("model")) or None, usage=usage)
+        return Answer(_scores(document), source="chat", model=clean(document.get("model")) or None, usage=usage)
     except ClassifierError as error:
         error.http_status = reply.status
         error.usage = usage if isinstance(document.get("usage"), dict) else None
+        error.concession = _CONCESSIONS.get(error.reason)
         raise
+
+
+#: What once may be tried otherwise, by the error's reason. What is not named here would fail the same way again.
+_CONCESSIONS: Final = {"too_long": Concession.SHORTER, "answer_cut": Concession.ROOMIER}
 
 
 # ── a reply that is an answer ────────────────────────────────────────────────────────────────────────────
@@ -64,7 +63,7 @@ def read_reply(reply: Reply, now: datetime) -> Answer:
 
 def _scores(document: dict[str, Any]) -> Scores:
     choice = _first_choice(document)
-    message = _dict(choice.get("message"))
+    message = mapping(choice.get("message"))
     finish = choice.get("finish_reason")
     if finish == "content_filter" or message.get("refusal"):
         raise MessageRefused("The model refused to judge this mail.")
@@ -86,7 +85,7 @@ def _scores(document: dict[str, Any]) -> Scores:
 def _answer_text(content: object) -> str:
     """The model's text without its thinking and without the fence that some models put around JSON."""
     if isinstance(content, list):  # some reasoning models answer in parts
-        content = "".join(part["text"] for part in map(_dict, content) if isinstance(part.get("text"), str))
+        content = "".join(part["text"] for part in map(mapping, content) if isinstance(part.get("text"), str))
     text = content if isinstance(content, str) else ""
     text = text.rpartition("</think>")[2].strip()  # some servers swallow the opening tag
     if text.startswith("```") and text.endswith("```"):
@@ -95,13 +94,13 @@ def _answer_text(content: object) -> str:
 
 
 def _usage(reply: Reply, document: dict[str, Any]) -> Usage:
-    reported = _dict(document.get("usage"))
+    reported = mapping(document.get("usage"))
     return Usage(
-        tokens_in=_count(reported.get("prompt_tokens")),
-        tokens_out=_count(reported.get("completion_tokens")),
-        tokens_cached=_count(_dict(reported.get("prompt_tokens_details")).get("cached_tokens")),
-        cost_usd=_money(reported.get("cost")),
-        request_id=_clean(document.get("id")) or _clean(reply.headers.get("x-request-id")) or None,
+        tokens_in=count(reported.get("prompt_tokens")),
+        tokens_out=count(reported.get("completion_tokens")),
+        tokens_cached=count(mapping(reported.get("prompt_tokens_details")).get("cached_tokens")),
+        cost_usd=amount(reported.get("cost")),
+        request_id=clean(document.get("id")) or clean(reply.headers.get("x-request-id")) or None,
         http_status=reply.status,
     )
 
@@ -174,13 +173,21 @@ _BY_STATUS: Final[dict[int, _Meaning]] = {
 _OUR_SETTINGS: Final = frozenset({"model", "response_format", "temperature", "max_tokens", "max_completion_tokens"})
 
 
+def refusal(reply: Reply, now: datetime) -> ClassifierError:
+    """What a reply means that is no success, to a question that is about no mail."""
+    document = json_object(reply.body)
+    error = _explain(_Failure(reply.status, mapping(document.get("error")) or document), reply.headers, now)
+    error.http_status = reply.status
+    return error
+
+
 def _find_failure(reply: Reply, document: dict[str, Any]) -> _Failure | None:
     """The failure that `reply` reports: by its status, or inside a body that came with HTTP 200."""
     succeeded = 200 <= reply.status < 300
     choice = _first_choice(document)
     for error in (document.get("error"), choice.get("error")):
         if error:
-            details = _dict(error)
+            details = mapping(error)
             return _Failure(_status_in(details) if succeeded else reply.status, details)
     if not succeeded:
         return _Failure(reply.status, document)  # some servers put type and code at the top
@@ -190,7 +197,7 @@ def _find_failure(reply: Reply, document: dict[str, Any]) -> _Failure | None:
 
 
 def _explain(failure: _Failure, headers: Mapping[str, str], now: datetime) -> ClassifierError:
-    words = [_clean(word) for word in _words(failure.error) if isinstance(word, str)]
+    words = [clean(word) for word in _words(failure.error) if isinstance(word, str)]
     meaning = next((_BY_WORD[word] for word in words if word in _BY_WORD), None)
     if meaning is None and failure.status in (400, 422) and _parameter(failure.error) in _OUR_SETTINGS:
         meaning = _Meaning(ModelUnknown, "request_refused")
@@ -202,6 +209,8 @@ def _explain(failure: _Failure, headers: Mapping[str, str], now: datetime) -> Cl
 
     text = _SENTENCES.get((meaning.kind, meaning.reason)) or str(meaning.kind())
     text = f"{text.rstrip('.')} ({', '.join([f'HTTP {failure.status}', *filter(None, words[:2])])})."
+    if meaning.kind is ModelUnknown:
+        text = " ".join([text, *_hints(failure.error)])
     if issubclass(meaning.kind, RateLimited | ServiceUnavailable):
         return meaning.kind(text, wait_s=wait_s)
     return meaning.kind(text, reason=meaning.reason or None)
@@ -219,7 +228,7 @@ _SENTENCES: Final[dict[tuple[type[ClassifierError], str], str]] = {
 
 def _words(error: dict[str, Any]) -> Iterator[object]:
     """What the API calls the failure, the most specific word first."""
-    metadata = _dict(error.get("metadata"))
+    metadata = mapping(error.get("metadata"))
     if metadata.get("patterns"):
         yield "prompt_injection"
     if metadata.get("reasons") or metadata.get("flagged_input"):
@@ -230,9 +239,19 @@ def _words(error: dict[str, Any]) -> Iterator[object]:
     yield error.get("type")
 
 
+def _hints(error: dict[str, Any]) -> Iterator[str]:
+    """What excluded every endpoint and which models would do, as far as the API says so in machine words."""
+    metadata = mapping(error.get("metadata"))
+    for sentence, key in (("Excluded by", "excluded_by"), ("It offers", "fallback_models")):
+        named = metadata.get(key) or error.get(key)
+        names = [clean(name) for name in list(named if isinstance(named, list | dict) else [named])[:MAX_NAMES]]
+        if found := ", ".join(filter(None, names)):
+            yield f"{sentence}: {found}."
+
+
 def _parameter(error: dict[str, Any]) -> str:
     """The request's key that OpenAI complains of: "response_format.type" is about `response_format`."""
-    return re.split(r"[.\[]", _clean(error.get("param")), maxsplit=1)[0]
+    return re.split(r"[.\[]", clean(error.get("param")), maxsplit=1)[0]
 
 
 def _status_in(error: dict[str, Any]) -> int:
@@ -244,11 +263,11 @@ def _status_in(error: dict[str, Any]) -> int:
 
 def _wait_s(error: dict[str, Any], headers: Mapping[str, str], now: datetime) -> float | None:
     """How long the API asks to wait, in seconds, at most `MAX_WAIT_S`; None when it names no time."""
-    metadata = _dict(error.get("metadata"))
-    inner = {str(name).lower(): value for name, value in _dict(metadata.get("headers")).items()}
+    metadata = mapping(error.get("metadata"))
+    inner = {str(name).lower(): value for name, value in mapping(metadata.get("headers")).items()}
     named = (
         headers.get("retry-after"),
-        _dict(error.get("availability")).get("retry_after"),
+        mapping(error.get("availability")).get("retry_after"),
         headers.get("x-ratelimit-reset"),
         inner.get("x-ratelimit-reset"),
         metadata.get("resets_at"),
@@ -284,40 +303,6 @@ def _moment(text: str) -> datetime | None:
     return None
 
 
-# ── narrowing what came as JSON ──────────────────────────────────────────────────────────────────────────
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    """The body's JSON object; {} when it is anything else. Fractions come as Decimal: they may be money."""
-    try:
-        return _dict(json.loads(body, parse_float=Decimal))
-    except (ValueError, RecursionError):
-        return {}
-
-
 def _first_choice(document: dict[str, Any]) -> dict[str, Any]:
     choices = document.get("choices")
-    return _dict(choices[0]) if isinstance(choices, list) and choices else {}
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _count(value: object) -> int | None:
-    return value if type(value) is int and value >= 0 else None
-
-
-def _money(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        return None
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and amount >= 0 else None
-
-
-def _clean(word: object) -> str:
-    """A machine word, fit for a log line; what has other characters in it is cut down to those."""
-    return re.sub(r"[^\w.:/-]", "", word, flags=re.ASCII)[:80] if isinstance(word, str) else ""
+    return mapping(choices[0]) if isinstance(choices, list) and choices else {}

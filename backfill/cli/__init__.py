@@ -7,15 +7,21 @@ import json
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 from backfill import __version__
+from backfill.cli.check import check
 from backfill.cli.command import Command, pace_of, summary_of
+from backfill.cli.evaluate import evaluate
+from backfill.cli.keeping import ledger, verify
 from backfill.cli.options import GENERAL, LIMITS, GeneralOptions, JobOptions, LimitOptions, SelectionOptions
-from backfill.errors import BackfillError, ConfigError
+from backfill.errors import BackfillError, ConfigError, FolderUnknown
 from backfill.lifecycle import ExitCode
+
+if TYPE_CHECKING:
+    from backfill.ports import Folder, MailSource
 
 app = App(
     name="backfill",
@@ -85,14 +91,19 @@ def plan(
     *,
     selection: SelectionOptions | None = None,
     job: JobOptions | None = None,
+    limits: LimitOptions | None = None,
+    yes: Yes = False,
     general: GeneralOptions = EVERYWHERE,
     json: Json = False,
 ) -> int:
-    """Find out what is to be done: fill the ledger and count, without a call to the classifier."""
+    """Find out what is to be done: fill the ledger, count, and reckon calls, tokens, cost and hours from a sample.
+
+    The classifier is not called.
+    """
     command = Command.begin(general)
     with command.listening():
-        result = command.processor().plan(command.request(selection, job))
-    command.print_summary(result.summary, as_json=json)
+        result = command.processor().plan(command.request(selection, job), pace_of(limits))
+    command.show_plan(result, as_json=json)
     is_complete = result.planned is not None and result.planned.is_complete
     return ExitCode.OK if is_complete else ExitCode.STOPPED_EARLY
 
@@ -205,10 +216,7 @@ def folders(*, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
     command = Command.begin(general)
     source = wiring.mail_source(command.settings)
     try:
-        found = [
-            (folder, source.examine(folder.name).exists if folder.is_selectable else None)
-            for folder in source.list_folders()
-        ]
+        found = [(folder, _count(source, folder)) for folder in source.list_folders()]
     finally:
         source.close()
     if json:
@@ -222,7 +230,21 @@ def folders(*, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
     return ExitCode.OK
 
 
+app.command(check)
+app.command(evaluate)
+app.command(verify)
+app.command(ledger)
+
+
 # ── the frame ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _count(source: "MailSource", folder: "Folder") -> int | None:
+    """The mails in a folder; None for one that holds none or does not open, which is no reason to hide the others."""
+    try:
+        return source.examine(folder.name).exists if folder.is_selectable else None
+    except FolderUnknown:
+        return None
 
 
 def _refuse_unknown_command(tokens: list[str]) -> None:

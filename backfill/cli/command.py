@@ -3,9 +3,10 @@
 What is slow to import is imported where it is needed, so that `backfill --help` is quick.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from backfill.cli.options import GeneralOptions, JobOptions, LimitOptions, SelectionOptions
@@ -85,6 +86,19 @@ class Command:
 
         print(summary.to_json() if as_json else render_text(summary), end="\n" if as_json else "")
 
+    def show_plan(self, result: "Result", *, as_json: bool) -> None:
+        """The figures of a plan, with what the rest of it will take."""
+        forecast = result.forecast
+        if as_json:
+            figures = json.loads(result.summary.to_json())
+            cost = None if forecast is None or forecast.cost_usd is None else float(forecast.cost_usd)
+            figures["forecast"] = None if forecast is None else asdict(forecast) | {"cost_usd": cost}
+            print(json.dumps(figures, indent=2))
+            return
+        self.print_summary(result.summary, as_json=False)
+        if forecast is not None:
+            print(forecast.sentence())
+
     def finish(self, result: "Result", *, as_json: bool) -> int:
         """Show how a run ended, and say so by the exit code."""
         from loguru import logger  # start-up: only where something was done
@@ -109,7 +123,7 @@ def pace_of(limits: LimitOptions | None) -> "Pace":
 
     limits = limits or LimitOptions()
     limits.check()
-    return Pace(limits.max_emails, limits.calls_per_minute, limits.concurrency)
+    return Pace(**asdict(limits))
 
 
 def summary_of(ledger: "Ledger", job_id: int | None) -> "Summary":

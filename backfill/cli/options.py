@@ -5,6 +5,7 @@ Dates and numbers are checked here, before anything is opened, with one line tha
 
 from dataclasses import astuple, dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -92,15 +93,24 @@ class LimitOptions:
     calls_per_minute: Annotated[float | None, Parameter(help="Pace of the calls to the API.")] = None
     concurrency: Annotated[int | None, Parameter(help="Calls under way at the same time.")] = None
 
+    max_cost: Annotated[
+        Decimal | None, Parameter(help="Spend at most so many US dollars on this job, over its whole life.")
+    ] = None
+    max_cost_per_day: Annotated[
+        Decimal | None, Parameter(help="Spend at most so many US dollars a day (UTC), over all jobs.")
+    ] = None
+
     def check(self) -> None:
         """Raises `ConfigError` for a limit that lets nothing through."""
         for option, value in (
             ("--max-emails", self.max_emails),
             ("--calls-per-minute", self.calls_per_minute),
             ("--concurrency", self.concurrency),
+            ("--max-cost", self.max_cost),
+            ("--max-cost-per-day", self.max_cost_per_day),
         ):
             if value is not None and not value > 0:
-                raise ConfigError(f"{option} must be more than 0, not {value:g}.")
+                raise ConfigError(f"{option} must be more than 0, not {value}.")
 
 
 @Parameter(name="*", group=GENERAL)

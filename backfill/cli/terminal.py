@@ -86,10 +86,14 @@ class Terminal:
         if not sys.stdin.isatty():
             raise Declined(f"{question} Nobody is here to agree; say --yes to go ahead.")
         self._console.print(printable(question), soft_wrap=True)
+        # A handler that returns would let the reading of the answer go on after Ctrl-C (PEP 475).
+        listening = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             answer = self._console.input("Go ahead? [y/N] ", markup=False)
-        except EOFError:  # Ctrl-D
+        except (EOFError, KeyboardInterrupt):  # Ctrl-D, Ctrl-C
             return False
+        finally:
+            signal.signal(signal.SIGINT, listening)
         return answer.strip().lower() in ("y", "yes")
 
 

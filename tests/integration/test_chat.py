@@ -314,12 +314,20 @@ def meta(code: int, **metadata: Any) -> dict[str, Any]:
         (402, meta(402, error_type="payment_required"), KeyRefused, "no_credit"),
         (402, meta(402, limit_source="openrouter_credits"), KeyRefused, "no_credit"),
         (403, meta(403, limit_source="openrouter_key_limit"), KeyRefused, "no_credit"),
+        (403, meta(403, limit_source="openrouter_guardrail_budget"), KeyRefused, "no_credit"),
+        (403, meta(403, limit_source="openrouter_workspace_budget"), KeyRefused, "no_credit"),
         (403, meta(403, error_type="permission_denied"), KeyRefused, "key_refused"),
+        (403, meta(403, error_type="region_restricted"), KeyRefused, "key_refused"),
         (403, b"<html>go away</html>", KeyRefused, "key_refused"),
         (429, error("insufficient_quota", type="insufficient_quota"), KeyRefused, "no_credit"),
         # the model and the settings
         (404, meta(404, error_type="no_endpoints"), ModelUnknown, "model_unknown"),
         (404, meta(404, error_type="privacy_restricted"), ModelUnknown, "model_unknown"),
+        (404, meta(404, error_type="constraint_filtered"), ModelUnknown, "model_unknown"),
+        (404, meta(404, error_type="free_variant_ended"), ModelUnknown, "model_unknown"),
+        (404, meta(404, error_type="model_deprecated"), ModelUnknown, "model_unknown"),
+        (405, b"", ModelUnknown, "model_unknown"),
+        (410, b"gone", ModelUnknown, "model_unknown"),
         (404, {"error": "model 'x' not found"}, ModelUnknown, "model_unknown"),  # Ollama
         (400, error("model_not_found"), ModelUnknown, "model_unknown"),
         (400, meta(400, error_type="invalid_request"), ModelUnknown, "request_refused"),
@@ -332,6 +340,7 @@ def meta(code: int, **metadata: Any) -> dict[str, Any]:
         (400, error(400, type="exceed_context_size_error"), MessageRefused, "too_long"),  # llama.cpp
         (413, b"", MessageRefused, "too_long"),
         (400, error("content_policy_violation"), MessageRefused, "refused"),
+        (400, error("content_filter"), MessageRefused, "refused"),  # Azure
         (400, meta(400, error_type="refusal"), MessageRefused, "refused"),
         (400, meta(400, error_type="max_tokens_exceeded"), AnswerUnusable, "answer_cut"),
         (400, {"error": "'response_format.type' must be 'json_schema'"}, AnswerUnusable, "request_refused"),  # LM

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.classifiers.heuristic import FACTS, judge, rules_digest
-from backfill.classifiers.heuristic_rules import PHRASES, RULES, Rule
+from backfill.classifiers.heuristic_phrases import PHRASES
+from backfill.classifiers.heuristic_rules import RULES, Rule
 from backfill.message import Attachment, Content, MisleadingLink
 
 DIRECT = Content(

@@ -1,0 +1,290 @@
+"""The doctor: asks everything that a run depends on, one probe after the other, and says what to do about each.
+
+Nothing is changed: folders are opened and closed, no keyword is stored, no note stays. One probe makes a real call to
+the model, about a mail that is in nobody's mailbox, and only when that is agreed to.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from backfill import wiring
+from backfill.clock import Clock, StopRequest
+from backfill.errors import BackfillError, ConfigError, Declined, MailError
+from backfill.ledger import Ledger
+from backfill.lifecycle import ExitCode
+from backfill.message import Message
+from backfill.ports import Classifier, ModelInfo, Service
+from backfill.settings import Settings
+
+
+class State(StrEnum):
+    """How a probe went."""
+
+    OK = "ok"
+    WARN = "warn"  # a run works, but not as it could
+    FAIL = "fail"  # a run would not work
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What was found. `remedy` is "" where there is nothing to do; `exit_code` is OK unless it failed."""
+
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+    exit_code: ExitCode = ExitCode.OK
+
+
+#: Which failure a process that has several of them ends with.
+WORST_FIRST: Final = (ExitCode.USAGE, ExitCode.UNUSABLE_DISK, ExitCode.REFUSED, ExitCode.UNREACHABLE)
+
+#: By an error's reason, where its own words do not say it all.
+REMEDIES: Final = {
+    "key_refused": "Make a new key and put it into .env under the name that llm.api_key_env says.",
+    "no_credit": "Add credit to the account, or raise the key's limit.",
+    "model_unknown": "Set llm.model to one that the service lists, or allow more with llm.zdr, llm.data_collection.",
+    "request_refused": "Set llm.response_format to json_object or none, or llm.temperature to null.",
+    "answer_cut": "Raise llm.max_output_tokens: reasoning models think before they answer. Or use one that does not.",
+    "answer_empty": "Raise llm.max_output_tokens: reasoning models think before they answer. Or use one that does not.",
+    "answer_invalid": "Use a model that keeps to a form, or another llm.response_format.",
+    "rate_limited": "Wait, or lower processing.calls_per_minute.",
+    "service_unavailable": "Look at llm.api_url and the service's status page; a local server has to be started.",
+    "server_unavailable": "Look at imap.server, imap.port, imap.security and your network.",
+}
+
+_LETTER: Final = b"\r\n".join(
+    (
+        b"From: Jo <jo@example.com>",
+        b"To: you@example.com",
+        b"Subject: Lunch on Friday?",
+        b"Date: Mon, 03 Jun 2024 10:00:00 +0000",
+        b"",
+        b"Shall we have lunch on Friday? I will book a table.",
+    )
+)
+
+
+def exit_code(probes: list[Probe]) -> ExitCode:
+    """The worst of them."""
+    found = {probe.exit_code for probe in probes}
+    return next((code for code in WORST_FIRST if code in found), ExitCode.OK)
+
+
+def probe_all(settings: Settings, clock: Clock, may_call: Callable[[str], bool] | None) -> Iterator[Probe]:
+    """Every probe, as it is done. `may_call` gets the question before the one call; None: it is left out."""
+    yield Probe("configuration", State.OK, str(settings.config_path))
+    yield from _disk(settings)
+    yield from _mail(settings)
+    ledger: Ledger | None = None
+    try:
+        ledger = wiring.open_ledger(settings, clock)
+        ledger.secrets.get(wiring.PROMPT_SECRET)  # writes on first use
+    except BackfillError as error:
+        yield _failed("ledger", error)
+    else:
+        yield Probe("ledger", State.OK, str(ledger.database))
+    try:
+        if settings.classifier != "heuristic":
+            yield from _api(settings, clock, ledger, may_call)
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+# ── this machine ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _disk(settings: Settings) -> Iterator[Probe]:
+    try:
+        for effect in wiring.effects(settings):
+            effect.close()
+    except ConfigError as error:
+        yield _failed("note template", error)
+    else:
+        yield Probe("note template", State.OK, str(settings.paths.note_template))
+    if "notes" in settings.effects:
+        yield _writable("notes folder", settings.paths.notes_dir)
+
+
+def _writable(name: str, folder: Path) -> Probe:
+    """Can a file be written in `folder`, or where it would be made?"""
+    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return Probe(name, State.OK, str(folder))
+    except OSError as error:
+        return Probe(
+            name,
+            State.FAIL,
+            f"Nothing can be written in {place}: {error.strerror or error}.",
+            f"Give permission, make room, or set another path for the {name}.",
+            ExitCode.UNUSABLE_DISK,
+        )
+
+
+# ── the mail server ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _mail(settings: Settings) -> Iterator[Probe]:
+    source = wiring.mail_source(settings)
+    try:
+        folders = source.list_folders()
+        yield Probe("mail login", State.OK, f"{wiring.account(settings).name}, {len(folders)} folders")
+        first = source.examine("INBOX")
+        yield Probe("INBOX", State.OK, f"{first.exists} mails")
+        source.close()
+        second = source.examine("INBOX")
+        if first.key == second.key:
+            yield Probe("UIDVALIDITY", State.OK, f"{first.key.uidvalidity}, the same in two sessions")
+        else:
+            yield Probe(
+                "UIDVALIDITY",
+                State.WARN,
+                f"{first.key.uidvalidity}, then {second.key.uidvalidity}: the server renumbers its mails.",
+                "Mail is planned anew each time; verdicts are kept and not paid for again. Ask the server's operator.",
+            )
+        if "flags" in settings.effects:
+            marker = wiring.marker(settings)
+            try:
+                tags = {settings.imap.processed_tag, settings.imap.important_tag, settings.imap.spam_tag}
+                yield _keywords(tags, marker.permitted(second.key, tags))
+            finally:
+                marker.close()
+    except (MailError, ConfigError) as error:
+        yield _failed("mail server", error)
+    finally:
+        source.close()
+
+
+def _keywords(wanted: set[str], kept: frozenset[str]) -> Probe:
+    if missing := sorted(wanted - kept):
+        return Probe(
+            "keywords",
+            State.WARN,
+            f"INBOX does not keep {', '.join(missing)} (PERMANENTFLAGS).",
+            "Such mail gets no keyword and is reported as not applicable; verdicts and notes are not affected. "
+            "Set effects: [notes] to leave keywords out, or imap.gmail_labels on Gmail.",
+        )
+    return Probe("keywords", State.OK, f"INBOX keeps {', '.join(sorted(wanted))}")
+
+
+# ── the API ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _api(
+    settings: Settings, clock: Clock, ledger: Ledger | None, may_call: Callable[[str], bool] | None
+) -> Iterator[Probe]:
+    try:
+        service = wiring.service(settings, clock)
+    except ConfigError as error:
+        yield _failed("API key", error)
+        return
+    try:
+        key, model = _key(service), _model(service, settings)
+    finally:
+        service.close()
+    yield key
+    yield model
+    if ledger is None:
+        return
+    try:
+        classifier = wiring.classifier(settings, ledger, clock)
+    except ConfigError as error:
+        yield _failed("prompt", error)
+        return
+    try:
+        letter = wiring.read_mail(settings, _LETTER, len(_LETTER), owner="you@example.com")
+        tokens = classifier.estimate_tokens(letter)
+        yield Probe("prompt", State.OK, f"{settings.paths.prompt_file}, about {tokens} tokens with a mail of two lines")
+        if State.FAIL in (key.state, model.state):
+            yield Probe("answer", State.SKIPPED, "Not tried, for the reason above.")
+        elif _is_agreed(settings, may_call):
+            wiring.throttler(settings, ledger, clock, None).wait(StopRequest())
+            yield _answer(classifier, letter)
+        else:
+            yield Probe("answer", State.SKIPPED, "No call was made.", "Say --yes to make it.")
+    finally:
+        classifier.close()
+
+
+def _is_agreed(settings: Settings, may_call: Callable[[str], bool] | None) -> bool:
+    llm = settings.llm
+    question = f"One small request is to be sent to {llm.model} at {llm.api_url}; it costs less than a cent."
+    try:
+        return may_call is not None and may_call(question)
+    except Declined:  # nobody is there to be asked
+        return False
+
+
+def _key(service: Service) -> Probe:
+    try:
+        credit = service.credit()
+    except BackfillError as error:
+        return _failed("API key", error)
+    if credit is None:
+        return Probe("API key", State.OK, "The service tells nothing of credit.")
+    if credit.remaining_usd is None:
+        return Probe("API key", State.OK, "It works and has no limit of its own.")
+    if not credit.remaining_usd:
+        return Probe("API key", State.FAIL, "Its limit is used up.", REMEDIES["no_credit"], ExitCode.REFUSED)
+    return Probe("API key", State.OK, f"It works; ${credit.remaining_usd:.2f} of its limit are left.")
+
+
+def _model(service: Service, settings: Settings) -> Probe:
+    wanted = settings.llm.model or ""
+    try:
+        models = service.models()
+    except BackfillError as error:
+        return _failed("model", error)
+    if models is None:
+        return Probe("model", State.OK, f"{wanted}; the service has no list of models.")
+    known = next((model for model in models if model.name == wanted), None)
+    if known is None:
+        near = ", ".join(get_close_matches(wanted, [model.name for model in models], n=3))
+        return Probe(
+            "model",
+            State.WARN,
+            f"{wanted} is not among the {len(models)} models that the service lists.",
+            f"Look at llm.model{f'; near: {near}' if near else ''}.",
+        )
+    return _known_model(known, settings)
+
+
+def _known_model(model: ModelInfo, settings: Settings) -> Probe:
+    price = "price unknown"
+    if model.price is not None:
+        million = 1_000_000
+        price = (
+            f"${model.price.prompt * million:.2f} in, ${model.price.completion * million:.2f} out per million tokens"
+        )
+    needed = {"json_schema": "structured_outputs", "json_object": "response_format"}.get(settings.llm.response_format)
+    if needed and model.parameters is not None and needed not in model.parameters:
+        return Probe("model", State.WARN, f"{model.name} is not listed with {needed}.", REMEDIES["request_refused"])
+    return Probe("model", State.OK, f"{model.name}, {price}")
+
+
+def _answer(classifier: Classifier, letter: Message) -> Probe:
+    """One request like those of a run."""
+    try:
+        answer = classifier.classify(letter)
+    except BackfillError as error:
+        return _failed("answer", error)
+    usage, scores = answer.usage, answer.scores
+    tokens = "unknown tokens" if usage.tokens_in is None else f"{usage.tokens_in} tokens in, {usage.tokens_out} out"
+    cost = "cost unknown" if usage.cost_usd is None else f"${usage.cost_usd:.6f}"
+    by = f" by {answer.model}" if answer.model else ""
+    return Probe("answer", State.OK, f"importance {scores.importance}, spam {scores.spam}{by}; {tokens}, {cost}")
+
+
+def _failed(name: str, error: BackfillError) -> Probe:
+    code = ExitCode.REFUSED if error.exit_code in (ExitCode.BUG, ExitCode.STOPPED_EARLY) else error.exit_code
+    return Probe(name, State.FAIL, str(error), REMEDIES.get(error.reason, ""), code)

@@ -1,0 +1,147 @@
+"""An HTTP API under one URL: where requests go, what they carry, and what went wrong on the line.
+
+Follows no redirect, asks the environment for proxies but never for credentials, and sends the key only over TLS or
+to this machine. A time limit holds for the whole reply, however slowly that drips in. Thread-safe: each thread
+keeps a connection of its own alive.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import weakref
+from typing import Final
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from backfill.classifiers.wire import Reply
+from backfill.clock import Clock
+from backfill.errors import AnswerUnusable, ConfigError, ServiceUnavailable
+
+MAX_CONNECT_S: Final = 10.0
+MAX_REPLY_BYTES: Final = 1_000_000  # a verdict has 50, a reasoning model's thoughts perhaps 100,000
+
+
+class Endpoint:
+    """`api_key` None: the API wants none. Raises `ConfigError` for what cannot work or would give the key away."""
+
+    def __init__(self, api_url: str, api_key: str | None, *, timeout_s: float, clock: Clock) -> None:
+        self.url = api_url.strip().rstrip("/")
+        self.host, self._is_local = _checked(self.url, api_key)
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._prepared = _prepared(self.url, api_key)
+        self._local = threading.local()
+        self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
+
+    @property
+    def is_openrouter(self) -> bool:
+        return self.host == "openrouter.ai" or self.host.endswith(".openrouter.ai")
+
+    def post(self, path: str, body: bytes) -> Reply:
+        """One POST of JSON. Every way in which the line can fail is `ServiceUnavailable`."""
+        request = self._prepared.copy()
+        request.url = self.url + path
+        request.headers["Content-Type"] = "application/json"
+        request.prepare_body(body, None)
+        return self._send(request, MAX_REPLY_BYTES)
+
+    def get(self, path: str, *, max_bytes: int = MAX_REPLY_BYTES) -> Reply:
+        """One GET; fails as `post` does."""
+        request = self._prepared.copy()
+        request.method, request.url = "GET", self.url + path
+        request.headers.pop("Content-Length", None)
+        return self._send(request, max_bytes)
+
+    def close(self) -> None:
+        """Close every thread's connection; nothing may be in flight."""
+        for session in list(self._sessions):
+            session.close()
+
+    def _send(self, request: requests.PreparedRequest, max_bytes: int) -> Reply:
+        limit_s, host = self._timeout_s, self.host
+        deadline = self._clock.monotonic() + limit_s
+        try:
+            with self._session().send(
+                request,
+                timeout=(min(MAX_CONNECT_S, limit_s), limit_s),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                received = bytearray()
+                # read1 returns with what has come: `timeout` alone only bounds the gap between two bytes, and
+                # gateways send white space while the model thinks.
+                while chunk := response.raw.read1(65_536, decode_content=True):
+                    received += chunk
+                    if len(received) > max_bytes:
+                        raise _too_large(response.status_code)
+                    if self._clock.monotonic() > deadline:
+                        raise ServiceUnavailable(f"{host} did not finish its answer within {limit_s:g} s.")
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status_code, headers, bytes(received))
+        except requests.Timeout as error:
+            raise ServiceUnavailable(f"{host} did not answer within {limit_s:g} s.") from error
+        except requests.exceptions.SSLError as error:
+            raise ServiceUnavailable(f"The TLS certificate or handshake of {host} is not acceptable.") from error
+        except (OSError, HTTPError) as error:  # requests' own are OSErrors; reading raises urllib3's
+            raise ServiceUnavailable(f"{host} cannot be reached, or hung up ({type(error).__name__}).") from error
+
+    def _session(self) -> requests.Session:
+        """This thread's session; it asks the environment once, for proxies and CA bundle.
+
+        Left to itself requests would read .netrc for each request and replace our key by what stands there.
+        """
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            environment = session.merge_environment_settings(self.url, {}, None, None, None)
+            session.verify = environment["verify"]
+            if not self._is_local:  # what stays on this machine goes through no proxy
+                session.proxies = environment["proxies"]
+            session.trust_env = False
+            self._sessions.add(session)
+        return session
+
+
+def _checked(api_url: str, api_key: str | None) -> tuple[str, bool]:
+    """Host, and whether it is this machine. The messages name neither URL nor key: both may hold secrets."""
+    try:
+        parts = urlsplit(api_url)
+        host, _ = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError as error:
+        raise ConfigError("llm.api_url is not a URL.") from error
+    if parts.scheme not in ("http", "https") or not host or parts.username or parts.query or parts.fragment:
+        raise ConfigError("llm.api_url must look like https://host/v1, without user name, query or fragment.")
+    is_local = _is_loopback(host)
+    if api_key is not None:
+        if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+            raise ConfigError("The API key is empty, or has blanks or odd characters in it; copy it again.")
+        if parts.scheme == "http" and not is_local:
+            raise ConfigError("The API key would travel unencrypted; use https:// in llm.api_url, or no key.")
+    return host, is_local
+
+
+def _prepared(api_url: str, api_key: str | None) -> requests.PreparedRequest:
+    """A request but for path and body; made once, since making it costs more than sending it."""
+    headers = {"User-Agent": "backfill", "Accept": "application/json", "Accept-Encoding": "gzip"}
+    if api_key is not None:
+        headers["Authorization"] = f"Bearer {api_key}"
+    try:
+        return requests.Request("POST", api_url, headers=headers).prepare()
+    except requests.RequestException as error:
+        raise ConfigError("llm.api_url is not a URL.") from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _too_large(status: int) -> AnswerUnusable:
+    error = AnswerUnusable("The API's reply is larger than any verdict.", reason="answer_too_large")
+    error.http_status = status
+    return error

@@ -1,0 +1,48 @@
+"""`backfill check`: a table of what works and what does not, each with its remedy."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from backfill.cli.command import Command
+from backfill.cli.options import GENERAL, LIMITS, GeneralOptions
+
+if TYPE_CHECKING:
+    from backfill.check import Probe
+
+
+def check(
+    *,
+    call: Annotated[
+        bool, Parameter(name="--call", negative="--no-call", help="Make one small request to the model, too.")
+    ] = True,
+    yes: Annotated[bool, Parameter(help="Make that request without asking.", group=LIMITS)] = False,
+    general: GeneralOptions = GeneralOptions(),  # noqa: B008 - frozen
+    as_json: Annotated[bool, Parameter(name="--json", help="For machines: JSON, on one line.", group=GENERAL)] = False,
+) -> int:
+    """Probe configuration, disk, mail server and API, and say what to do about what does not work.
+
+    No mail and no keyword is touched. One tiny request to the model may cost a fraction of a cent, so it is asked for.
+    """
+    from backfill.check import exit_code, probe_all  # start-up: brings the adapters
+    from backfill.clock import SystemClock  # start-up: only here
+
+    command = Command.begin(general)
+    may_call = None if not call else (lambda _: True) if yes else command.terminal.confirm
+    probes: list[Probe] = []
+    for probe in probe_all(command.settings, SystemClock(), may_call):
+        probes.append(probe)
+        if not as_json:
+            print(_line(probe), flush=True)
+    if as_json:
+        print(json.dumps([asdict(probe) | {"exit_code": int(probe.exit_code)} for probe in probes]))
+    return exit_code(probes)
+
+
+def _line(probe: "Probe") -> str:
+    from backfill.report.wording import printable  # start-up: only here
+
+    remedy = f"\n{'':<24}→ {printable(probe.remedy)}" if probe.remedy else ""
+    return f"{probe.state:<8}{probe.name:<16}{printable(probe.detail)}{remedy}"

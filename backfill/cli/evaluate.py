@@ -1,0 +1,198 @@
+"""`backfill evaluate`: how well a classifier agrees with labelled mails. Needs no mail server and writes nothing."""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from backfill.cli.command import Command
+from backfill.cli.options import GENERAL, LIMITS, GeneralOptions
+from backfill.errors import ConfigError, Declined
+from backfill.lifecycle import ExitCode
+
+if TYPE_CHECKING:
+    from backfill.evaluation import Agreement, Evaluation, Judge, Labelled, Truth
+    from backfill.message import Message
+    from backfill.settings import Settings
+
+#: The sets that come along, each with what is to be known of its figures.
+SHIPPED = {
+    "sample": "the demo's mailbox; the rules were made with it at hand, so its figures flatter them",
+    "unseen": "invented mails, many of them hard, that no rule was made for",
+}
+
+
+def evaluate(
+    place: Annotated[
+        Path | None,
+        Parameter(
+            help="A folder of .eml files or Maildirs, or one file; labels are its folders' names: spam, ham, "
+            "important, plain. [default: the mails that come along]"
+        ),
+    ] = None,
+    *,
+    labels: Annotated[
+        Path | None, Parameter(help="A CSV file with the columns file,label or file,spam,important instead.")
+    ] = None,
+    sample: Annotated[bool, Parameter(help="Use the labelled mails that come along.")] = False,
+    classifier: Annotated[
+        Literal["chat", "heuristic", "gated"] | None, Parameter(help="[default: the configured one]")
+    ] = None,
+    owner: Annotated[
+        str | None, Parameter(help="The address that the mails were sent to; '' when unknown. [default: imap.username]")
+    ] = None,
+    yes: Annotated[bool, Parameter(help="Go ahead without asking.", group=LIMITS)] = False,
+    general: GeneralOptions = GeneralOptions(),  # noqa: B008 - frozen
+    as_json: Annotated[bool, Parameter(name="--json", help="For machines: JSON, on one line.", group=GENERAL)] = False,
+) -> int:
+    """Score labelled mails with a classifier: ROC AUC, precision, recall and a confusion table at the thresholds."""
+    from backfill import wiring  # start-up: brings the adapters
+    from backfill.demo.mailbox import OWNER  # start-up: only here
+    from backfill.evaluation import evaluate as figures  # start-up: only here
+
+    command = Command.begin(general)
+    if place is not None and sample:
+        raise ConfigError("--sample uses the mails that come along; leave out the folder.")
+    settings = command.settings
+    if classifier is not None:
+        settings = settings.model_copy(update={"classifier": classifier})
+    sets, unlabelled = _sets(place, labels)
+    results: dict[str, Evaluation] = {}
+    with command.listening(), _judge(settings, command) as judge:
+        configured = OWNER.address if place is None else settings.imap.username
+        address = configured if owner is None else owner
+
+        def messages(mails: "Iterable[Labelled]") -> "Iterator[tuple[Message, Truth]]":
+            return ((wiring.read_mail(settings, mail.raw, mail.size, owner=address), mail.truth) for mail in mails)
+
+        if judge.classifier.is_metered and not yes:
+            _ask(command, settings, judge, (message for mails in sets.values() for message, _ in messages(mails)))
+        for name, mails in sets.items():
+            results[name] = figures(list(judge.judge(messages(mails))), wiring.thresholds(settings))
+    if as_json:
+        document = {name: _as_dict(result) for name, result in results.items()}
+        print(json.dumps({"classifier": settings.classifier, "unlabelled": unlabelled, "sets": document}))
+    else:
+        print(_text(settings.classifier, results, unlabelled))
+    return ExitCode.STOPPED_EARLY if command.stop.is_set() else ExitCode.OK
+
+
+def _sets(place: Path | None, labels: Path | None) -> "tuple[dict[str, Iterable[Labelled]], int]":
+    """The mails by the name of their set, and how many have no label."""
+    from backfill.demo.mailbox import sample_mailbox  # start-up: generates mails
+    from backfill.demo.unseen import unseen_mails  # start-up: as above
+    from backfill.evaluation import Labelled, Truth, find_mails  # start-up: only here
+
+    if place is not None:
+        found = find_mails(place, labels)
+        return {str(place): found}, found.unlabelled
+    shipped = {
+        "sample": [mail for folder in sample_mailbox().values() for mail in folder],
+        "unseen": unseen_mails(),
+    }
+    return {
+        name: [Labelled(mail.raw, len(mail.raw), Truth(mail.is_spam, mail.is_important)) for mail in mails]
+        for name, mails in shipped.items()
+    }, 0
+
+
+@contextmanager
+def _judge(settings: "Settings", command: Command) -> "Iterator[Judge]":
+    """The classifier with its throttle; rules need neither that nor a ledger."""
+    from backfill import wiring  # start-up: brings the adapters
+    from backfill.clock import SystemClock  # start-up: only here
+    from backfill.evaluation import Judge  # start-up: only here
+
+    if settings.classifier == "heuristic":
+        yield Judge(wiring.heuristic(settings), None, command.stop)
+        return
+    clock = SystemClock()
+    with command.ledger() as ledger:
+        classifier = wiring.classifier(settings, ledger, clock)
+        try:
+            yield Judge(classifier, wiring.throttler(settings, ledger, clock, None), command.stop)
+        finally:
+            classifier.close()
+
+
+def _ask(command: Command, settings: "Settings", judge: "Judge", messages: "Iterable[Message]") -> None:
+    """Say what would be sent and what it may cost. Raises `Declined`."""
+    from backfill import wiring  # start-up: brings the adapters
+    from backfill.clock import SystemClock  # start-up: only here
+
+    classifier = judge.classifier
+    estimates = [classifier.estimate_tokens(mail) for mail in messages if classifier.decide_free(mail) is None]
+    calls, tokens = len(estimates), sum(estimates)
+    service = wiring.service(settings, SystemClock())
+    try:
+        price = service.price_of(settings.llm.model or "")
+    finally:
+        service.close()
+    most = None if price is None else price.cost(tokens, calls * settings.llm.max_output_tokens)
+    cost = "at a price that is not known" if most is None else f"for at most about ${_cents(most)} by the list price"
+    if calls and not command.terminal.confirm(
+        f"{calls} mails, about {tokens:,} tokens, are to be sent to {settings.llm.model} at "
+        f"{settings.llm.api_url}, {cost}."
+    ):
+        raise Declined
+
+
+def _cents(usd: Decimal) -> str:
+    return f"{usd:.4f}" if usd < 1 else f"{usd:.2f}"
+
+
+# ── showing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _as_dict(result: "Evaluation") -> dict[str, Any]:
+    document = asdict(result) | {"cost_usd": None if result.cost_usd is None else float(result.cost_usd)}
+    for name in ("spam", "importance"):
+        measured: Agreement = getattr(result, name)
+        document[name] |= {"mails": measured.mails, "precision": measured.precision, "recall": measured.recall}
+    return document
+
+
+def _text(classifier: str, results: "dict[str, Evaluation]", unlabelled: int) -> str:
+    from backfill.report.wording import printable  # start-up: only here
+
+    lines: list[str] = []
+    for name, result in results.items():
+        note = f" ({SHIPPED[name]})" if name in SHIPPED else ""
+        lines += [f"{printable(name)}: {result.mails} mails, classifier {classifier}{note}"]
+        if result.unanswered:
+            lines += [f"  without an answer: {result.unanswered}"]
+        if result.gated:
+            lines += [f"  decided by the gate, without a call: {result.gated}"]
+        if result.calls:
+            cost = "unknown" if result.cost_usd is None else f"${_cents(result.cost_usd)}"
+            lines += [f"  calls: {result.calls}, cost: {cost}"]
+        lines += ["", *_table("spam", result.spam), "", *_table("important", result.importance), ""]
+    if unlabelled:
+        lines += [f"{unlabelled} files have no label and were left out."]
+    return "\n".join(lines).rstrip()
+
+
+def _table(word: str, measured: "Agreement") -> list[str]:
+    head = (
+        f"  {word}, threshold {measured.threshold}: AUC {_figure(measured.auc)}, "
+        f"precision {_figure(measured.precision)}, recall {_figure(measured.recall)}"
+    )
+    columns = (f"said {word}", "said not")
+    rows = (
+        (f"labelled {word}", measured.true_positives, measured.false_negatives),
+        ("labelled not", measured.false_positives, measured.true_negatives),
+    )
+    return [
+        head,
+        f"    {'':<20}{columns[0]:>16}{columns[1]:>12}",
+        *(f"    {name:<20}{first:>16,}{second:>12,}" for name, first, second in rows),
+    ]
+
+
+def _figure(share: float | None) -> str:
+    return "n/a" if share is None else f"{share:.3f}"

@@ -1,0 +1,202 @@
+"""`backfill check`: what works, what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backfill.check import Probe, State, exit_code, probe_all
+from backfill.clock import SystemClock
+from backfill.settings import load
+from tests.conftest import Mailbox
+from tests.support.api_server import ApiServer, Response, completion, verdict
+from tests.support.dovecot import PASSWORD
+from tests.support.project import KEY, Project, letter
+from tests.support.scripted_imap import ScriptedImap
+
+ANSWERS = Path(__file__, "../../answers").resolve()
+
+
+@pytest.fixture(autouse=True)
+def openrouter(api: ApiServer) -> None:
+    for page in ("models", "key"):
+        api.offer(f"/{page}", json.loads((ANSWERS / f"{page}_openrouter.json").read_text("utf-8")))
+
+
+def probes(project: Project, *, may_call: bool = True) -> tuple[int, dict[str, Probe]]:
+    """What the command would print, without the start of a process for each."""
+    settings = load(project.config, project.folder / ".env")
+    found = list(probe_all(settings, SystemClock(), (lambda _: True) if may_call else None))
+    assert KEY not in repr(found)
+    return exit_code(found), {probe.name: probe for probe in found}
+
+
+def test_everything_that_works_is_said_to_work_and_nothing_is_touched(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1))
+
+    done = project.run("check", "--yes")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert {line.split()[0] for line in lines} == {"ok"}
+    for part in (
+        "mail login",
+        "the same in two sessions",
+        "INBOX keeps AIProcessed, Important, Spam",
+        "$7.43 of its limit are left",
+        "test/model-1, $0.05 in, $0.10 out per million tokens",
+        "345 tokens in, 17 out, $0.000123",
+    ):
+        assert part in done.stdout
+    assert (api.call_count, project.flags(), project.notes(), project.count("attempt")) == (1, {1: set()}, [], 0)
+
+
+def test_without_a_call_none_is_made_and_without_anybody_to_ask_neither(project: Project, api: ApiServer) -> None:
+    code, found = probes(project, may_call=False)
+    asked = project.run("check", "--json")
+
+    assert (code, asked.returncode, api.call_count) == (0, 0, 0)
+    answers = [found["answer"].remedy] + [probe["remedy"] for probe in json.loads(asked.stdout)[-1:]]
+    assert all("--yes" in remedy for remedy in answers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "remedy"),
+    [
+        (completion("", finish_reason="length"), 3, "Raise llm.max_output_tokens"),
+        (completion(""), 3, "Raise llm.max_output_tokens"),
+        (completion("Sure!"), 3, "llm.response_format"),
+        (Response(400, {"error": {"param": "response_format", "type": "invalid_request_error"}}), 3, "json_object"),
+        (Response(402, {"error": {"code": 402}}), 3, "Add credit"),
+        (Response(503, {"error": {"code": 503}}), 4, "status page"),
+    ],
+    ids=["cut", "empty", "no json", "format refused", "no credit", "down"],
+)
+def test_an_api_that_does_not_answer_as_it_should_has_a_remedy(
+    project: Project, api: ApiServer, answer: Response, code: int, remedy: str
+) -> None:
+    api.reply(answer)
+
+    found_code, found = probes(project)
+
+    assert found_code == code
+    assert found["answer"].state == "fail"
+    assert remedy in found["answer"].remedy
+
+
+def test_a_refused_key_and_a_model_that_is_not_listed_are_told_without_a_call(project: Project, api: ApiServer) -> None:
+    api.offer("/key", {"error": {"code": 401}}, status=401)
+    project.configure(llm={"model": "test/model-3"})
+
+    code, found = probes(project)
+
+    assert code == 3
+    assert (found["API key"].state, found["answer"].state) == ("fail", "skipped")
+    assert found["model"].state == "warn"
+    assert "near: test/model-" in found["model"].remedy
+    assert api.call_count == 0
+
+
+def test_used_up_credit_and_a_model_without_schemas_are_told(project: Project, api: ApiServer) -> None:
+    api.offer("/key", {"data": {"limit_remaining": 0}})
+    project.configure(llm={"model": "test/model-2"})
+
+    code, found = probes(project)
+
+    assert code == 3
+    assert "used up" in found["API key"].detail
+    assert "structured_outputs" in found["model"].detail
+
+
+def test_a_server_that_says_nothing_of_itself_is_asked_all_the_same(project: Project, api: ApiServer) -> None:
+    for page in ("/models", "/key"):
+        api.offer(page, {}, status=404)
+    api.reply(verdict(7, 2))
+
+    code, found = probes(project)
+
+    assert code == 0
+    assert "no list" in found["model"].detail
+    assert "importance 7, spam 2" in found["answer"].detail
+
+
+def test_a_wrong_password_is_refused_and_the_rest_is_probed_all_the_same(project: Project) -> None:
+    project.hide(IMAP_PASSWORD="wrong", OPENROUTER_API_KEY=KEY)
+
+    code, found = probes(project)
+
+    assert code == 3
+    assert found["mail server"].state == "fail"
+    assert found["answer"].state == "ok"
+
+
+def test_the_worst_of_several_troubles_is_the_exit_code(project: Project, api: ApiServer) -> None:
+    (project.folder / "config/note.md.j2").write_text("{{ broken")
+    (project.folder / "config/prompt.md").unlink()
+    project.configure(imap={"port": 1})
+
+    code, found = probes(project)
+
+    assert code == 2
+    assert {name for name, probe in found.items() if probe.state == "fail"} == {
+        "note template",
+        "mail server",
+        "prompt",
+    }
+    assert found["mail server"].exit_code == 4
+    assert api.call_count == 0
+
+
+def test_the_rules_need_no_api(project: Project, api: ApiServer) -> None:
+    project.configure(classifier="heuristic")
+    project.hide(IMAP_PASSWORD=PASSWORD)
+
+    code, found = probes(project)
+
+    assert code == 0
+    assert "API key" not in found
+    assert api.pages_asked_for == []
+
+
+def listing(then: Callable[[str], list[bytes] | None] = lambda command: None) -> Callable[[str], list[bytes] | None]:
+    """A server's script: one folder, and what `then` says."""
+
+    def script(command: str) -> list[bytes] | None:
+        if command.startswith("LIST"):
+            return [b'* LIST () "/" INBOX', b"{tag} OK done"]
+        return then(command)
+
+    return script
+
+
+def test_a_server_that_keeps_no_keywords_is_warned_of_and_none_was_tried(project: Project) -> None:
+    with ScriptedImap(script=listing(), permanent_flags=r"(\Seen \Deleted)") as server:
+        project.configure(imap={"server": server.host, "port": server.port})
+
+        code, found = probes(project, may_call=False)
+
+    assert (code, found["keywords"].state) == (0, State.WARN)
+    assert "does not keep AIProcessed, Important, Spam" in found["keywords"].detail
+    assert "gmail_labels" in found["keywords"].remedy
+    assert server.said("UID STORE") == []
+
+
+def test_a_server_that_renumbers_its_mails_is_warned_of(project: Project) -> None:
+    server = ScriptedImap()
+
+    def renumber(command: str) -> None:
+        server.uidvalidity += command.startswith("LOGOUT")
+
+    server.script = listing(renumber)
+    with server:
+        project.configure(imap={"server": server.host, "port": server.port})
+
+        code, found = probes(project, may_call=False)
+
+    assert (code, found["UIDVALIDITY"].state) == (0, State.WARN)
+    assert "7, then 8" in found["UIDVALIDITY"].detail
