@@ -24,8 +24,12 @@ _HOMES = {"BackfillProcessor": "processor", "ProgressTracker": "progress", "Thro
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, imported when they are first used: `backfill --help` needs none of them (PEP 562)."""
+    """The public names, imported when they are first used: `backfill --help` needs none of them (PEP 562).
+
+    A program that uses them sees no log lines, until it calls `loguru.logger.enable("backfill")`.
+    """
     if name in _HOMES:
+        importlib.import_module("loguru").logger.disable("backfill")
         return getattr(importlib.import_module(f"backfill.{_HOMES[name]}"), name)
     if name == "settings":
         return importlib.import_module("backfill.settings")

@@ -21,7 +21,7 @@ from loguru import logger
 
 from backfill.errors import EffectUnavailable
 from backfill.ledger import Ledger
-from backfill.ledger.attempts import usd
+from backfill.ledger.budgets import usd
 from backfill.ledger.outcomes import Sink
 from backfill.ledger.rows import OutcomeRow
 

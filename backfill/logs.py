@@ -44,6 +44,7 @@ def configure(log_file: Path, *, verbose: bool, quiet: bool, console_write: Call
     told there by the command line itself. Raises `ConfigError` when the file cannot be written.
     """
     logger.remove()
+    logger.enable("backfill")
     logger.configure(patcher=_clean)
     try:
         log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -85,11 +85,11 @@ class Message:
     sent_at: datetime | None  # Date header, UTC; None when absent or broken
     size: int  # RFC822.SIZE in bytes
     message_id: str = ""  # for people and notes; never used to identify a mail
+    server_id: str = ""  # the server's own name of a mail that is the same under every label (X-GM-MSGID)
+    key: str = field(init=False, compare=False)  # the content's `message_key`
 
-    @property
-    def key(self) -> str:
-        """The content's `message_key`."""
-        return message_key(self.content)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", message_key(self.content))  # once: it is asked for all along the way
 
 
 def message_key(content: Content) -> str:

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from loguru import logger
+
 from backfill.clock import StopRequest
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, PlanRange
 from backfill.lifecycle import JobState
 from backfill.message import MailboxKey
-from backfill.ports import MailSource
+from backfill.ports import MailboxState, MailSource
+from backfill.selection import Selection
 
 # 20,000 UIDs answer to a SEARCH with at most 220 kB, well below imaplib's limit of a million bytes a line.
 WINDOW = 20_000
@@ -49,11 +52,24 @@ class Planner:
             state = self.source.examine(folder)
             mailbox_id = self.ledger.jobs.open_mailbox(state.key)
             window = self.ledger.jobs.freeze(job.id, mailbox_id, state.uid_next - 1)
-            new += self._plan_mailbox(job, state.key, window)
+            found = self._plan_mailbox(job, state.key, window)
+            self._compare(job.selection, state, window, found)
+            new += found
             if self.stop.is_set():
                 return Planned(new, len(job.selection.folders), is_complete=False)
         self.ledger.jobs.settle(job.id)
         return Planned(new, len(job.selection.folders), is_complete=True)
+
+    def _compare(self, selection: Selection, state: MailboxState, window: PlanRange, found: int) -> None:
+        """Some servers (Yahoo, AOL, Gmail when set so) list less than they have: better said than thought complete."""
+        is_whole = not (selection.search or selection.start_date or selection.end_date) and window.next_uid == 1
+        if is_whole and found < state.exists and not self.stop.is_set():
+            logger.warning(
+                "{!r} holds {} mails and the server lists {} of them: what it hides cannot be processed",
+                state.key.folder,
+                state.exists,
+                found,
+            )
 
     def _plan_mailbox(self, job: Job, mailbox: MailboxKey, window: PlanRange) -> int:
         new = 0

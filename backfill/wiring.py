@@ -25,7 +25,9 @@ from backfill.ledger.rows import Job
 from backfill.mail.imap import ImapSource
 from backfill.mail.login import ImapAccount
 from backfill.mail.mark import ImapMarker
-from backfill.ports import Classifier, Effect, MailSource, Service
+from backfill.mail.mime import Reading, whole
+from backfill.message import MailboxKey, Message, MessageRef
+from backfill.ports import Classifier, Effect, MailMarker, MailSource, Service
 from backfill.settings import Settings
 from backfill.throttle import MailAllowance, Throttler
 from backfill.verdict import Thresholds
@@ -74,6 +76,21 @@ def mail_source(
         may_write=may_write,
         watch=allowance,
     )
+
+
+def marker(settings: Settings, allowance: MailAllowance | None = None) -> MailMarker:
+    """A connection for keywords, opened at its first use."""
+    return ImapMarker(account(settings), gmail_labels=settings.imap.gmail_labels, watch=allowance)
+
+
+def read_mail(settings: Settings, raw: bytes, size: int, *, owner: str) -> Message:
+    """A mail of `size` bytes that lies in no mailbox, as a classifier is shown it; `raw` are its first bytes.
+
+    `owner`: the address that it was sent to; "" when that is not known.
+    """
+    reading = Reading(owner, settings.processing.max_body_chars)
+    ref = MessageRef(MailboxKey("", "", 1), 1)
+    return Message(ref, whole(raw, size, reading), frozenset(), received_at=None, sent_at=None, size=size)
 
 
 def thresholds(settings: Settings) -> Thresholds:
@@ -125,13 +142,17 @@ def _chat(settings: Settings, ledger: Ledger, clock: Clock, prompt: str | None =
     )
 
 
-def _heuristic(settings: Settings, ledger: Ledger, clock: Clock, prompt: str | None = None) -> HeuristicClassifier:
+def heuristic(settings: Settings) -> HeuristicClassifier:
+    """The rules, which need neither a ledger nor a clock."""
     return HeuristicClassifier(max_body_chars=settings.processing.max_body_chars)
 
 
+def _heuristic(settings: Settings, ledger: Ledger, clock: Clock, prompt: str | None = None) -> Classifier:
+    return heuristic(settings)
+
+
 def _gated(settings: Settings, ledger: Ledger, clock: Clock, prompt: str | None = None) -> Classifier:
-    gate = _heuristic(settings, ledger, clock)
-    return GatedClassifier(gate, _chat(settings, ledger, clock, prompt))
+    return GatedClassifier(heuristic(settings), _chat(settings, ledger, clock, prompt))
 
 
 CLASSIFIERS: Final[dict[str, Callable[[Settings, Ledger, Clock, str | None], Classifier]]] = {
@@ -190,7 +211,7 @@ def _notes(settings: Settings, allowance: MailAllowance | None) -> Effect:
 def _flags(settings: Settings, allowance: MailAllowance | None) -> Effect:
     imap = settings.imap
     return FlagsEffect(
-        ImapMarker(account(settings), gmail_labels=imap.gmail_labels, watch=allowance),
+        marker(settings, allowance),
         processed_tag=imap.processed_tag,
         important_tag=imap.important_tag,
         spam_tag=imap.spam_tag,

@@ -13,6 +13,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +26,7 @@ from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.ports import Judged, Receipt, ReceiptState
 from backfill.verdict import Scores, Verdict
 
+WRITERS = 4  # more gain nothing: they wait for the same disk
 MAX_SLUG_BYTES = 100  # with date, suffix and extension 127: also below eCryptfs's limit of 143
 
 
@@ -44,6 +46,7 @@ class NotesEffect:
         environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
         environment.filters.update(quoted=_quoted, escaped=_escaped, fenced=_fenced)
         self._notes_dir = notes_dir
+        self._writers = ThreadPoolExecutor(WRITERS, "notes")
         try:
             self._template = environment.from_string(template_text)
         except TemplateError as error:
@@ -51,22 +54,28 @@ class NotesEffect:
         self._render(_SPECIMEN)  # a template that does not work is found before the first mail is paid for
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
-        """Write each mail's note; APPLIED when it stands there with our bytes, FOREIGN when other bytes do."""
-        for mail in mails:
-            note = self._render(mail)
-            path = note_path(_message_of(mail))
-            try:
-                is_ours = write_once(self._notes_dir / path, note)
-            except OSError as error:
-                raise EffectUnavailable(
-                    f"Notes cannot be written below {self._notes_dir}: {error.strerror or error}. "
-                    "Verdicts are safe; make room or give permission, and run again."
-                ) from error
+        """Write each mail's note; APPLIED when it stands there with our bytes, FOREIGN when other bytes do.
+
+        All are on the disk before the first is answered: files that are synced together share the disk's waits.
+        """
+        paths = [note_path(_message_of(mail)) for mail in mails]
+        notes = [self._render(mail) for mail in mails]
+        files = [self._notes_dir / path for path in paths]
+        try:
+            are_ours = list(self._writers.map(write_once, files, notes))
+            for folder in {file.parent for file in files}:
+                _sync_folder(folder)
+        except OSError as error:
+            raise EffectUnavailable(
+                f"Notes cannot be written below {self._notes_dir}: {error.strerror or error}. "
+                "Verdicts are safe; make room or give permission, and run again."
+            ) from error
+        for mail, path, note, is_ours in zip(mails, paths, notes, are_ours, strict=True):
             detail = {"path": str(path), "sha256": hashlib.sha256(note).hexdigest()}
             yield Receipt(mail.ref, self.name, ReceiptState.APPLIED if is_ours else ReceiptState.FOREIGN, detail)
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        self._writers.shutdown()
 
     def _render(self, mail: Judged) -> bytes:
         try:
@@ -91,14 +100,15 @@ def note_path(message: Message) -> PurePosixPath:
 
 
 def write_once(path: Path, content: bytes) -> bool:
-    """Create `path` with `content`, whole and durable, or find it there; False when it holds something else.
+    """Create `path` with `content`, whole, or find it there; False when it holds something else.
 
     Never replaces a byte: the name is taken exclusively before the finished file moves there. A crash in between
-    leaves an empty file, which is filled when the same mail comes again. Raises OSError.
+    leaves an empty file, which is filled when the same mail comes again. The content is durable when this returns,
+    the name when its folder has been synced. Raises OSError.
     """
     _make_folder(path.parent)
-    is_taken_by_us = path.is_file() and path.stat().st_size == 0
-    if path.exists() and not is_taken_by_us:
+    is_taken = os.path.lexists(path)
+    if is_taken and not (path.is_file() and path.stat().st_size == 0):
         return _holds(path, content)
     temporary = path.with_name(f".{path.stem[-12:]}.tmp")  # one name per mail: a crash's leftover is swept up here
     temporary.unlink(missing_ok=True)
@@ -107,14 +117,14 @@ def write_once(path: Path, content: bytes) -> bool:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if not is_taken_by_us:
+        if not is_taken:
             path.touch(mode=0o600, exist_ok=False)
         temporary.replace(path)
-    except FileExistsError:
-        return _holds(path, content)
-    finally:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        if isinstance(error, FileExistsError):
+            return _holds(path, content)
+        raise
     return True
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from loguru import logger
 
+from backfill.budget import Budget
 from backfill.clock import Clock, StopRequest
 from backfill.errors import BackfillError, ClaimLost, RateLimited, ServiceUnavailable
 from backfill.executor.asker import Asker, Blocked
@@ -59,6 +60,7 @@ class Executor:
     stop: StopRequest
     observer: Observer
     allowance: MailAllowance | None = None  # None: the mail account may be read without end
+    budget: Budget | None = None  # None: nothing limits what may be spent
     _breaker: Breaker = field(default_factory=Breaker)
     _next_heartbeat: float = 0.0
     _next_analytics: float = 0.0
@@ -74,7 +76,7 @@ class Executor:
         flow = Flow.of(job, run, limits, self.stop, self.observer)
         reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
         reader = flow.start("reader", reading.work)
-        asker = Asker(flow, self.ledger, self.classifier, self.throttler, self.clock)
+        asker = Asker(flow, self.ledger, self.classifier, self.throttler, self.clock, self.budget)
         for number in range(limits.concurrency):
             flow.start(f"asker-{number}", asker.work)
         effecter = flow.start("effecter", Effecter(flow, self.effects, self.thresholds, self.clock).work)
@@ -145,7 +147,8 @@ class Executor:
             item, message = result.task.item, result.task.message
             waiting.extend(self._answered(flow, message.key, record.verdict))
             if isinstance(result, Asked):
-                self._breaker.succeeded()
+                if result.attempt_id is not None:  # what took no call says nothing of the service
+                    self._breaker.succeeded()
                 flow.calling.discard(item.id)
                 flow.slots.release()
             if record.is_ours:

@@ -12,6 +12,7 @@ from typing import Any
 
 import backoff
 
+from backfill.budget import Budget
 from backfill.clock import Clock
 from backfill.errors import (
     AnswerUnusable,
@@ -24,6 +25,7 @@ from backfill.errors import (
 )
 from backfill.executor.flow import Asked, Flow, Task, Troubled
 from backfill.ledger import Ledger
+from backfill.ledger.budgets import Reservation
 from backfill.lifecycle import AttemptOutcome
 from backfill.ports import Classifier
 from backfill.throttle import Throttler
@@ -57,6 +59,7 @@ class Asker:
     classifier: Classifier
     throttler: Throttler | None
     clock: Clock
+    budget: Budget | None = None
 
     def work(self) -> None:
         """Ask until the tasks end. A slot is held from before the task is taken until its result is committed."""
@@ -118,7 +121,7 @@ class Asker:
                 if self.flow.stop.is_set():
                     raise Stopped
                 raise Blocked(throttler.reason(), wait_s=throttler.blocked_for())
-            attempt_id = self.ledger.attempts.open(self.flow.run, task.item)
+            attempt_id = self.ledger.attempts.open(self.flow.run, task.item, self._reservation(task, concession))
             try:
                 return self.classifier.classify(task.message, concession), attempt_id
             except ClassifierError as error:
@@ -130,6 +133,12 @@ class Asker:
                 raise
 
         return ask_once()
+
+    def _reservation(self, task: Task, concession: Concession | None) -> Reservation | None:
+        if self.budget is None:
+            return None
+        tokens = self.classifier.estimate_tokens(task.message)
+        return self.budget.reservation(tokens, is_roomier=concession is Concession.ROOMIER)
 
     def _pause(self, details: Any) -> None:
         """Between two calls: what the service asked for is waited out by the throttle; else 5 s, 10 s, 20 s, …"""

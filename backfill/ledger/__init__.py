@@ -14,7 +14,9 @@ from backfill.clock import Clock, SystemClock
 from backfill.ledger import migrate
 from backfill.ledger.attempts import Attempts
 from backfill.ledger.audit import Audit
+from backfill.ledger.budgets import Budgets
 from backfill.ledger.database import Database
+from backfill.ledger.holdings import Holdings
 from backfill.ledger.items import Items
 from backfill.ledger.jobs import Jobs
 from backfill.ledger.outcomes import Outcomes
@@ -40,6 +42,8 @@ class Ledger:
     queries: Queries
     audit: Audit
     secrets: Secrets
+    holdings: Holdings
+    budgets: Budgets
 
     @classmethod
     def open(cls, url: str, clock: Clock | None = None) -> Ledger:
@@ -67,6 +71,8 @@ class Ledger:
             queries=Queries(database),
             audit=Audit(database),
             secrets=Secrets(database),
+            holdings=Holdings(database),
+            budgets=Budgets(database),
         )
 
     def close(self) -> None:

@@ -16,17 +16,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from uuid import uuid4
 
 from loguru import logger
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
-from backfill.clock import Clock, StopRequest, SystemClock
+from backfill.clock import Clock, StopRequest, SystemClock, micros
 from backfill.errors import ConfigError, LedgerUnusable
-from backfill.ledger.trouble import Undecided, is_passing, translated
+from backfill.ledger.trouble import is_passing, translated
 
 T = TypeVar("T")
 
@@ -39,8 +40,12 @@ PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0)
 # A server that has gone without a word is noticed after a minute, not after TCP's two hours.
 KEEPALIVE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
-TRANSACTION = text("SELECT CAST(pg_current_xact_id_if_assigned() AS TEXT)")
-TRANSACTION_STATUS = text("SELECT pg_xact_status(CAST(:number AS xid8))")
+# A transaction's own number would not do: after a crash of the server it may be given out again.
+INTRODUCE = text("INSERT INTO commit_mark (writer, number, at) VALUES (:writer, 0, :now) ON CONFLICT DO NOTHING")
+FORGET_OLD = text("DELETE FROM commit_mark WHERE at < :now - 2592000000000")  # a month, in which nobody wrote
+MARK = text("UPDATE commit_mark SET number = :number, at = :now WHERE writer = :writer")
+# The lock waits for a commit that is still under way on a session that was lost.
+MARKED = text("SELECT number FROM commit_mark WHERE writer = :writer FOR UPDATE")
 
 
 class _Piece(Generic[T]):
@@ -76,6 +81,7 @@ class Database:
         self._turn = threading.Lock()
         self._writing: Connection | None = None
         self._was_reached = False
+        self._writer_name, self._commits = str(uuid4()), 0
         if self.is_sqlite:
             self._writer = _sqlite_engine(self.url, "BEGIN IMMEDIATE", read_only=False)
             self._reader = _sqlite_engine(self.url, "BEGIN", read_only=True)
@@ -101,7 +107,11 @@ class Database:
             self._waiting.append(piece)
             is_first, self._is_serving = not self._is_serving, True
         if not is_first:
-            piece.wakes.acquire()  # on a lock of its own: one for all would wake the served one after the other
+            try:
+                piece.wakes.acquire()  # on a lock of its own: one for all would wake the served one after the other
+            except BaseException:
+                self._leave(piece, has_turn=not (piece.is_served or piece.wakes.locked()))
+                raise
         if not piece.is_served:
             self._take_turn(piece)
         if piece.error is not None:
@@ -115,13 +125,17 @@ class Database:
                 while not piece.is_served:
                     self._serve(self._next_group())
         finally:
-            with self._queueing:
-                if not piece.is_served:
-                    self._waiting.remove(piece)
-                if self._waiting:
-                    self._waiting[0].wakes.release()
-                else:
-                    self._is_serving = False
+            self._leave(piece, has_turn=True)
+
+    def _leave(self, piece: _Piece[Any], *, has_turn: bool) -> None:
+        """This thread goes, served or interrupted; who had the turn hands it on, or nobody would ever have it again."""
+        with self._queueing:
+            if not piece.is_served and piece in self._waiting:
+                self._waiting.remove(piece)
+            if has_turn and self._waiting:
+                self._waiting[0].wakes.release()
+            elif has_turn:
+                self._is_serving = False
 
     def _next_group(self) -> list[_Piece[Any]]:
         group = [self._waiting.popleft()]
@@ -151,31 +165,32 @@ class Database:
                 piece.settle(result)
 
     def _commit(self, group: list[_Piece[Any]]) -> list[Any]:
-        committing: tuple[str | None, list[Any]] | None = None
+        committing: list[Any] | None = None
 
         def once() -> list[Any]:
             nonlocal committing
-            if committing is not None and self._took_place(committing[0]):
-                return committing[1]
-            committing = None
             connection = self._writing_connection()
+            if committing is not None and self._took_place(connection):
+                return committing
+            committing = None
             with connection.begin():
                 results = [piece.work(connection) for piece in group]
                 if not self.is_sqlite:
-                    committing = connection.execute(TRANSACTION).scalar(), results
+                    self._mark(connection)
+                    committing = results
             return results
 
         return self._patiently(once)
 
-    def _took_place(self, number: str | None) -> bool:
-        """Was this transaction committed, whose answer did not come? Without a number it had written nothing."""
-        if number is None:
-            return False
-        with self._writing_connection().begin():
-            status = self._writing_connection().execute(TRANSACTION_STATUS, {"number": number}).scalar()
-        if status == "in progress":
-            raise Undecided
-        return status == "committed"
+    def _mark(self, connection: Connection) -> None:
+        """Number this commit, in itself."""
+        self._commits += 1
+        connection.execute(MARK, {"writer": self._writer_name, "number": self._commits, "now": self._now()})
+
+    def _took_place(self, connection: Connection) -> bool:
+        """Was the latest commit made, whose answer did not come?"""
+        with connection.begin():
+            return bool(connection.execute(MARKED, {"writer": self._writer_name}).scalar() == self._commits)
 
     def _writing_connection(self) -> Connection:
         if self._writing is not None and self._writing.invalidated:
@@ -183,15 +198,25 @@ class Database:
             self._writing = None
         if self._writing is None:
             self._writing = self._writer.connect()
+            if not self.is_sqlite:
+                self._introduce(self._writing)
         return self._writing
+
+    def _introduce(self, connection: Connection) -> None:
+        with connection.begin():
+            connection.execute(FORGET_OLD, {"now": self._now()})
+            connection.execute(INTRODUCE, {"writer": self._writer_name, "now": self._now()})
+
+    def _now(self) -> int:
+        return micros(self._clock.now())
 
     def _patiently(self, once: Callable[[], T]) -> T:
         """Try again while a server that was reached before is away. SQLite waits by itself, and no longer."""
         for pause in PAUSES_S:
             try:
                 result = once()
-            except (DBAPIError, Undecided) as error:
-                if not self._was_reached or (isinstance(error, DBAPIError) and not is_passing(error)):
+            except DBAPIError as error:
+                if not (self._was_reached and is_passing(error)):
                     raise
                 logger.debug("the ledger's server did not answer, trying again in {:g} s", pause)
                 self._clock.sleep(pause, StopRequest())
@@ -260,14 +285,22 @@ def _checked(url: str) -> URL:
 def _postgresql_engine(url: URL) -> Engine:
     given = {name: value for name, value in KEEPALIVE.items() if name not in url.query}
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"application_name": "backfill", **given})
+        engine = create_engine(url, pool_pre_ping=True, connect_args={"application_name": "backfill", **given})
     except ModuleNotFoundError as error:
         raise ConfigError('A PostgreSQL ledger needs psycopg: pip install "backfill[postgres]".') from error
 
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        # Or the locks of a transaction whose client has gone without a word would be held for hours.
+        connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+        connection.commit()
+
+    return engine
+
 
 def _sqlite_engine(url: URL, begin: str, *, read_only: bool) -> Engine:
-    # The writer keeps its one connection itself; readers open one a snapshot, which SQLite does in 50 µs.
-    engine = create_engine(url, poolclass=NullPool)
+    # The writer keeps its one connection itself; readers share a few, since opening one takes longer than reading.
+    engine = create_engine(url, poolclass=QueuePool if read_only else NullPool)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:

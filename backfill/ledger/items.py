@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, bindparam, select, text
 from backfill.clock import Clock, micros
 from backfill.errors import ClaimLost, LedgerHeld
 from backfill.ledger.database import Database
+from backfill.ledger.jobs import REOPEN_DONE
 from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.rows import Item, Run
 from backfill.ledger.runs import LOSSES_BEFORE_ALONE, goes_on
@@ -145,6 +146,8 @@ class Items:
             taken: int = connection.execute(prepared, parameters).rowcount
             if "vanished" in reasons:
                 taken += connection.execute(text(REVIVE), {"job": run.job_id, "run": run.id}).rowcount
+            if taken:
+                connection.execute(REOPEN_DONE, {"job": run.job_id})
             return taken
 
         return self.database.write(work)

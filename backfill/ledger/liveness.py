@@ -80,7 +80,7 @@ class _AdvisoryRunLock:
         self._session: Connection | None = None
 
     def take(self) -> None:
-        if not self.prove():
+        if not self._try_lock():
             raise LedgerHeld
 
     def prove(self) -> bool:
@@ -92,13 +92,17 @@ class _AdvisoryRunLock:
         except DBAPIError:
             self._end_session()
         try:
-            session = self._database.session()
-            if session.execute(TRY_LOCK, {"number": advisory_number(self.uuid)}).scalar():
-                self._session = session
-                return True
-            session.close()
+            return self._try_lock()
         except (DBAPIError, LedgerUnusable):
             logger.debug("the run's lock cannot be taken again yet")
+            return False
+
+    def _try_lock(self) -> bool:
+        session = self._database.session()
+        if session.execute(TRY_LOCK, {"number": advisory_number(self.uuid)}).scalar():
+            self._session = session
+            return True
+        session.close()
         return False
 
     def drop(self) -> None:

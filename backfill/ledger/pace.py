@@ -67,7 +67,7 @@ class Ahead:
 
     def drop_stale(self, now_us: int) -> deque[int]:
         """What is left. A slot that has passed is lost, as for everybody: used late it would be a burst."""
-        if not 0 <= now_us - self.reserved_us <= FRESH_US:  # below 0: the clock was set back
+        if abs(now_us - self.reserved_us) > FRESH_US:  # either way: clocks are set back, and threads overtake
             self.slots.clear()
         while self.slots and self.slots[0] < now_us:
             self.slots.popleft()

@@ -12,12 +12,13 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, text
 
-from backfill.ledger.attempts import usd
+from backfill.ledger.budgets import usd
 from backfill.ledger.database import Database
 from backfill.ledger.rows import RunInfo, moment_or_none
 from backfill.ledger.runs import run_info
-from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED
+from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_OPEN
 from backfill.lifecycle import AttemptOutcome, ItemStatus
+from backfill.message import MailboxKey, MessageRef
 
 # So many UIDs of a failure's reason are listed; the rest are counted.
 UIDS_LISTED = 100
@@ -39,6 +40,7 @@ class FolderCounts:
     folder: str
     planned: int
     statuses: dict[ItemStatus, int]
+    cost_usd: Decimal | None  # None where no call for its mails has a known cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,14 @@ class Queries:
         statement = text(question.format(scope="" if retried_by is None else "AND retried_by = :run"))
         return self.database.read(lambda connection: connection.execute(statement, parameters).scalar())
 
+    def sample_open(self, job_id: int, size: int) -> list[MessageRef]:
+        """About `size` mails that are not final, evenly over the job, by mailbox and UID."""
+        step = max(1, self.count_open(job_id) // size)
+        rows = self.database.read(
+            lambda connection: connection.execute(SAMPLE_OPEN, {"job": job_id, "step": step, "limit": size}).all()
+        )
+        return [MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid) for row in rows]
+
     def latest_attempt(self, job_id: int) -> int | None:
         """The newest call of a job; None when none was made."""
         newest = text(LATEST_ATTEMPT)
@@ -149,6 +159,9 @@ FOLDERS = """SELECT m.folder, SUM(p.planned) AS planned FROM plan_range p JOIN m
 STATUSES = """SELECT m.folder, c.status, SUM(c.mails) FROM
      (SELECT mailbox_id, status, COUNT(*) AS mails FROM item WHERE job_id = :job GROUP BY mailbox_id, status) c
       JOIN mailbox m ON m.id = c.mailbox_id GROUP BY m.folder, c.status"""
+FOLDER_COSTS = """SELECT m.folder, SUM(a.cost_nano) FROM attempt a JOIN item i ON i.id = a.item_id
+      JOIN mailbox m ON m.id = i.mailbox_id
+     WHERE i.job_id = :job AND a.cost_nano IS NOT NULL GROUP BY m.folder"""
 REUSED = "SELECT COUNT(*) FROM item WHERE job_id = :job AND reused"
 GATED = """SELECT COUNT(*) FROM item i JOIN verdict v ON v.id = i.verdict_id
      WHERE i.job_id = :job AND v.source = 'gate'"""
@@ -177,6 +190,10 @@ LABELS = """SELECT o.labels, COUNT(*) FROM outcome o JOIN item i ON i.id = o.ite
 LATEST_ATTEMPT = """SELECT a.id FROM attempt a JOIN run r ON r.id = a.run_id
      WHERE r.job_id = :job ORDER BY a.id DESC LIMIT 1"""
 # Two counts, since no index serves both: what is final, which may be millions, is never looked at.
+SAMPLE_OPEN = text(
+    f"""SELECT m.account, m.folder, m.uidvalidity, i.uid FROM item i JOIN mailbox m ON m.id = i.mailbox_id
+         WHERE i.job_id = :job AND i.{ITEM_OPEN} AND i.id % :step = 0 ORDER BY m.id, i.uid LIMIT :limit"""
+)
 COUNT_OPEN = f"""SELECT (SELECT COUNT(*) FROM item WHERE job_id = :job AND {ITEM_CLAIMABLE} {{scope}})
      + (SELECT COUNT(*) FROM item WHERE job_id = :job AND {ITEM_CLAIMED} {{scope}})"""
 NEXT_DUE = f"SELECT MIN(due_at) FROM item WHERE job_id = :job AND {ITEM_CLAIMABLE} {{scope}}"
@@ -187,8 +204,9 @@ def _folders(connection: Connection, job_id: int) -> tuple[FolderCounts, ...]:
     statuses: dict[str, dict[ItemStatus, int]] = {}
     for folder, status, mails in connection.execute(text(STATUSES), job):
         statuses.setdefault(folder, {})[ItemStatus(status)] = int(mails)
+    costs = {folder: int(cost) for folder, cost in connection.execute(text(FOLDER_COSTS), job)}
     return tuple(
-        FolderCounts(folder, int(planned), statuses.get(folder, {}))
+        FolderCounts(folder, int(planned), statuses.get(folder, {}), usd(costs.get(folder)))
         for folder, planned in connection.execute(text(FOLDERS), job)
     )
 

@@ -208,6 +208,7 @@ attempt = Table(
     Column("tokens_out", Integer),
     Column("tokens_cached", Integer),
     Column("cost_nano", BigInteger),  # NULL: unknown, which is not nothing
+    Column("estimate_nano", BigInteger),  # what was set aside for it; NULL without a budget
     Column("request_id", String(200)),
     CheckConstraint(one_of("outcome", AttemptOutcome), name="outcome"),
     Index("ix_attempt_item_id", "item_id"),
@@ -268,6 +269,23 @@ throttle = Table(
     Column("blocked_at_us", BigInteger, nullable=False, server_default="0"),  # when, by the clock that set it
     Column("reason", Text),
     CheckConstraint("interval_us > 0", name="interval"),
+)
+
+#: On PostgreSQL: the latest commit of each writing process, to be asked after when its answer was lost with the line.
+commit_mark = Table(
+    "commit_mark",
+    metadata,
+    Column("writer", String(36), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+#: What has been spent or set aside, by what is limited: a job over its life, a day.
+purse = Table(
+    "purse",
+    metadata,
+    Column("name", String(60), primary_key=True),
+    Column("spent_nano", BigInteger, nullable=False),
 )
 
 #: Facts about this ledger itself, e.g. the secret under which prompt delimiters are made.

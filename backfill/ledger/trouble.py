@@ -27,9 +27,11 @@ SQLITE = {
 }
 #: By the beginning of PostgreSQL's SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 POSTGRESQL = {
+    "08": "The line to the server broke; run again when it is up.",
     "25006": "The server is a read-only standby; connect to the primary.",
     "28": "The server refuses the user or the password; check paths.ledger_url.",
     "3D": "The server has no such database; create it, or check paths.ledger_url.",
+    "40": "Other programs hold what is to be written; end them and run again.",
     "42501": "The user may not write there; grant the rights, or check paths.ledger_url.",
     "53100": "The server's disk is full; make room and run again.",
     "53": "The server is short of resources or connections; run again later.",
@@ -40,10 +42,6 @@ POSTGRESQL = {
 #: A server that restarts or was lost (08, 57P), a deadlock or a conflict between two writers (40): the same
 #: transaction is good a moment later.
 PASSING = ("08", "40001", "40P01", "57P01", "57P02", "57P03")
-
-
-class Undecided(Exception):
-    """The server has not decided yet whether a commit, whose answer was lost, took place."""
 
 
 def is_passing(error: DBAPIError) -> bool:
@@ -62,16 +60,13 @@ def translated(where: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        remedy = _remedy(_code(error))
-        if remedy is None and isinstance(error, OperationalError):
-            remedy = f"({_code(error) or 'the server cannot be reached'})"
+        code = _code(error)
+        remedy = _remedy(code)
+        if remedy is None and not code and isinstance(error, OperationalError):
+            remedy = "The server cannot be reached; check paths.ledger_url and the network."
         if remedy is None:
             raise
         raise LedgerUnusable(f"The ledger {where} cannot be used. {remedy} Nothing was lost.") from error
-    except Undecided as error:
-        raise LedgerUnusable(
-            f"The ledger {where} cannot be used: the server does not say whether a commit took place."
-        ) from error
     except OSError as error:
         raise LedgerUnusable(f"The ledger {where} cannot be used: {error.strerror}. Nothing was lost.") from error
 

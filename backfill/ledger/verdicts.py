@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select, text
 
 from backfill.clock import Clock, micros
-from backfill.ledger.attempts import CLOSE, closing
+from backfill.ledger.attempts import close_attempt
 from backfill.ledger.database import Database
 from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.rows import Item, Run
@@ -130,7 +130,7 @@ class Verdicts:
             raise ValueError("a judgement needs an answer or a known verdict")
         if judgement.answer is not None and judgement.attempt_id is not None:
             won = AttemptOutcome.OK if is_first else AttemptOutcome.LATE
-            connection.execute(CLOSE, closing(judgement.attempt_id, won, judgement.answer.usage, now))
+            close_attempt(connection, judgement.attempt_id, won, judgement.answer.usage, now)
         row = connection.execute(
             CLASSIFY,
             {
@@ -177,8 +177,19 @@ class Verdicts:
             "truncated": mail.content.truncated or answer.truncated,
             "created_at": now,
         }
-        is_first = connection.execute(KEEP_VERDICT, row).first() is not None
-        return _verdict(connection.execute(FIND_VERDICT, question).one()), is_first
+        number = connection.execute(KEEP_VERDICT, row).scalar_one_or_none()
+        if number is None:
+            return _verdict(connection.execute(FIND_VERDICT, question).one()), False
+        first = Verdict(
+            id=number,
+            message_key=mail.key,
+            scores=answer.scores,
+            source=answer.source,
+            model=answer.model,
+            explanation=answer.explanation,
+            truncated=mail.content.truncated,
+        )
+        return first, True
 
     def known(self, fingerprint: str, generation: int, keys: Iterable[str]) -> dict[str, Verdict]:
         """The verdicts there are for these message keys, of this generation or a later one."""

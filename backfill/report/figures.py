@@ -62,6 +62,7 @@ def summarize(ledger: Ledger, job: Job) -> Summary:
                 done=folder.statuses.get(ItemStatus.DONE, 0),
                 failed=folder.statuses.get(ItemStatus.FAILED, 0),
                 pending=sum(folder.statuses.get(status, 0) for status in OPEN),
+                cost_usd=folder.cost_usd,
             )
             for folder in facts.folders
         ),
@@ -91,6 +92,7 @@ def _calls(facts: LedgerFacts) -> Calls:
         failed=sum(attempts.get(outcome, 0) for outcome in FAILED_CALLS),
         unknown_outcome=sum(attempts.get(outcome, 0) for outcome in UNKNOWN_CALLS),
         reused=facts.reused,
+        gated=facts.gated,
     )
 
 

@@ -50,7 +50,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Calls to the classifier by outcome; `reused` counts mails whose verdict was known already."""
+    """Calls to the classifier by outcome, and mails that took none.
+
+    `reused` counts mails whose verdict was known already, `gated` those that the gate's rules decided.
+    """
 
     made: int = 0
     succeeded: int = 0
@@ -58,6 +61,7 @@ class Calls:
     failed: int = 0
     unknown_outcome: int = 0
     reused: int = 0
+    gated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ class FolderCounts:
     done: int = 0
     failed: int = 0
     pending: int = 0
+    cost_usd: Decimal | None = None  # None: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,21 @@ class Summary:
         return 100 * self.counts.done / self.tried if self.tried else 0.0
 
     @property
+    def cost_per_thousand_usd(self) -> Decimal | None:
+        """What a thousand done mails cost, reused and free verdicts included; None when that is not known."""
+        if self.cost_usd is None or not self.counts.done:
+            return None
+        return (self.cost_usd * 1000 / self.counts.done).quantize(Decimal("0.0001"))
+
+    @property
+    def saved_usd(self) -> Decimal | None:
+        """What reused verdicts, and those of the gate, would have cost at this job's average; None if unknown."""
+        if self.cost_usd is None or not self.calls.succeeded:
+            return None
+        saved = self.calls.reused + self.calls.gated
+        return (self.cost_usd / self.calls.succeeded * saved).quantize(Decimal("0.0001"))
+
+    @property
     def total_time(self) -> float:
         """Seconds that runs were at work."""
         return self.time.running_seconds
@@ -213,7 +233,7 @@ class Summary:
             "conserved": self.is_conserved,
             "calls": asdict(self.calls),
             "tokens": asdict(self.tokens),
-            "cost_usd": None if self.cost_usd is None else float(self.cost_usd),
+            "cost_usd": _number(self.cost_usd),
             "effects": asdict(self.effects),
             "time": {
                 "started_at": _iso(self.time.started_at),
@@ -224,11 +244,17 @@ class Summary:
             "failures": [
                 {"reason": failure.reason, "count": failure.count, "uids": _named(failure)} for failure in self.failures
             ],
-            "folders": [asdict(folder) for folder in self.folders],
+            "folders": [asdict(folder) | {"cost_usd": _number(folder.cost_usd)} for folder in self.folders],
             "scores": {"importance": list(self.scores.importance), "spam": list(self.scores.spam)},
             "labels": {label.value: count for label, count in self.labels},
+            "cost_per_thousand_usd": _number(self.cost_per_thousand_usd),
+            "saved_usd": _number(self.saved_usd),
             "last_run": None if self.last_run is None else asdict(self.last_run),
         }
+
+
+def _number(amount: Decimal | None) -> float | None:
+    return None if amount is None else float(amount)
 
 
 def _named(failure: Failure) -> list[dict[str, Any]]:

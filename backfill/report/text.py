@@ -34,6 +34,7 @@ def _folders(summary: Summary) -> list[str]:
     return [
         f"  {wording.printable(folder.name)}: {wording.number(folder.done)} of {wording.number(folder.found)} done"
         f"{_if_any(folder.failed, 'failed')}{_if_any(folder.pending, 'pending')}"
+        f"{'' if folder.cost_usd is None else f', ${folder.cost_usd:.4f}'}"
         for folder in summary.folders
     ]
 

@@ -60,8 +60,9 @@ def figures(summary: Summary) -> tuple[Row, ...]:
         ("End time", moment(summary.end_time)),
         ("Calls", _calls(summary)) if calls.made else None,
         ("Verdicts reused", number(calls.reused)) if calls.reused else None,
+        ("Decided by the gate", f"{number(calls.gated)} without a call") if calls.gated else None,
         ("Tokens", _tokens(summary)) if summary.tokens.prompt or summary.tokens.completion else None,
-        ("Cost", f"${summary.cost_usd:.4f}") if summary.cost_usd is not None else None,
+        ("Cost", _cost(summary)) if summary.cost_usd is not None else None,
         ("Output", _effects(summary)) if not summary.job.dry_run else None,
         ("Labels", ", ".join(f"{label} {number(count)}" for label, count in summary.labels))
         if summary.labels
@@ -144,6 +145,15 @@ def _calls(summary: Summary) -> str:
     )
     unusual = ", ".join(f"{number(count)} {word}" for word, count in parts if count)
     return f"{number(calls.made)} ({unusual})" if unusual else number(calls.made)
+
+
+def _cost(summary: Summary) -> str:
+    parts = [f"${summary.cost_usd:.4f}"]
+    if summary.cost_per_thousand_usd is not None:
+        parts.append(f"${summary.cost_per_thousand_usd:.4f} per thousand mails")
+    if summary.saved_usd:
+        parts.append(f"about ${summary.saved_usd:.4f} saved")
+    return ", ".join(parts)
 
 
 def _tokens(summary: Summary) -> str:

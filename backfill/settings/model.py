@@ -52,17 +52,6 @@ def _split_by(split: Callable[[str], list[str]]) -> BeforeValidator:
     return BeforeValidator(lambda value: split(value) if isinstance(value, str) else value)
 
 
-def _must_stay(only: object, word: str) -> AfterValidator:
-    """A validator for a key that this version does not act on: a limit that is not kept is worse than none."""
-
-    def check(value: object) -> object:
-        if value != only:
-            raise ValueError(f"should stay {word}: this version of backfill does not act on it")
-        return value
-
-    return AfterValidator(check)
-
-
 Text = Annotated[str, _must(r"(?s).*\S.*", "should not be empty")]
 HostName = Annotated[str, _must(r"[^\s/@]+", "should be a bare host name, without imaps:// and without user")]
 Keyword = Annotated[  # a part of RFC 9051's atom that needs no quoting anywhere
@@ -116,8 +105,8 @@ class Imap(Section):
     processed_tag: Keyword = "AIProcessed"
     important_tag: Keyword = "Important"
     spam_tag: Annotated[Keyword, Field(validate_default=True)] = "Spam"
-    gmail_labels: Annotated[bool, _must_stay(False, "false")] = False
-    max_bytes_per_day: Annotated[Count | None, _must_stay(None, "null")] = None
+    gmail_labels: bool = False
+    max_bytes_per_day: Count | None = None
 
     @field_validator("security")
     @classmethod
@@ -173,8 +162,8 @@ class Processing(Section):
     max_emails_per_run: Count | None = None
     calls_per_minute: Annotated[float, Field(gt=0, le=100_000)] = 60.0
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
-    max_cost_usd: Annotated[Money | None, _must_stay(None, "null")] = None
-    max_cost_usd_per_day: Annotated[Money | None, _must_stay(None, "null")] = None
+    max_cost_usd: Money | None = None
+    max_cost_usd_per_day: Money | None = None
 
 
 class Paths(Section):
@@ -202,7 +191,7 @@ class Settings(BaseSettings):
     )
 
     imap: Imap
-    classifier: Literal["chat", "heuristic"] = "chat"
+    classifier: Literal["chat", "heuristic", "gated"] = "chat"
     llm: Llm = Llm()
     processing: Processing = Processing()
     effects: EffectNames = ("flags", "notes")

@@ -11,6 +11,13 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "commit_mark",
+        sa.Column("writer", sa.String(length=36), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("writer", name=op.f("pk_commit_mark")),
+    )
+    op.create_table(
         "fact",
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
@@ -59,6 +66,12 @@ def upgrade() -> None:
         sa.Column("list_id", sa.String(length=255), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("message_key", name=op.f("pk_message")),
+    )
+    op.create_table(
+        "purse",
+        sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("spent_nano", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_purse")),
     )
     op.create_table(
         "sink",
@@ -240,6 +253,7 @@ def upgrade() -> None:
         sa.Column("tokens_out", sa.Integer(), nullable=True),
         sa.Column("tokens_cached", sa.Integer(), nullable=True),
         sa.Column("cost_nano", sa.BigInteger(), nullable=True),
+        sa.Column("estimate_nano", sa.BigInteger(), nullable=True),
         sa.Column("request_id", sa.String(length=200), nullable=True),
         sa.CheckConstraint(
             "outcome IN ('halted', 'late', 'ok', 'open', 'rate_limited', 'refused', "

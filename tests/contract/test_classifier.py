@@ -11,22 +11,26 @@ from typing import Any
 import pytest
 
 from backfill.classifiers.chat import ChatClassifier, ChatSettings
+from backfill.classifiers.gated import GatedClassifier
 from backfill.classifiers.heuristic import HeuristicClassifier
+from backfill.errors import Concession
 from backfill.message import Attachment, Content, MailboxKey, Message, MessageRef, MisleadingLink
 from backfill.ports import Classifier
 from backfill.verdict import Answer, Usage
 from tests.support.api_server import ApiServer
 
 
-@pytest.fixture(params=["chat", "heuristic"])
+@pytest.fixture(params=["chat", "heuristic", "gated"])
 def classifier(request: pytest.FixtureRequest) -> Iterator[Any]:
+    rules = HeuristicClassifier(max_body_chars=4000)
     if request.param == "heuristic":
-        yield HeuristicClassifier(max_body_chars=4000)
+        yield rules
         return
     with ApiServer() as api:
         chat = ChatClassifier(ChatSettings(api.url, "test/model-1", "Judge."), secret=b"secret")
-        yield chat
-        chat.close()
+        asking: Classifier = chat if request.param == "chat" else GatedClassifier(rules, chat)
+        yield asking
+        asking.close()
 
 
 def mail(uid: int = 1, **content: Any) -> Message:
@@ -108,7 +112,7 @@ def test_the_fingerprint_stays_the_same_and_can_be_stored(classifier: Classifier
 
     assert classifier.fingerprint.digest() == before.digest()
     assert json.loads(before.canonical()) == before.parts
-    assert before.parts["classifier"] in ("chat", "heuristic")
+    assert before.parts["classifier"] in ("chat", "heuristic", "gated")
     assert before.parts["max_body_chars"] == 4000
 
 
@@ -122,3 +126,27 @@ def test_the_explanation_never_repeats_the_mail(classifier: Classifier):
     answer = classifier.classify(mail(subject="zebra viagra", sender="zebra@example.com", body="zebra?"))
 
     assert "zebra" not in answer.explanation
+
+
+def test_a_free_answer_is_one_of_the_classifiers_own_and_always_the_same(classifier: Classifier):
+    answers = {classifier.decide_free(mail(**EVERYTHING)) for _ in range(3)}
+
+    assert len(answers) == 1
+
+
+def test_what_is_unmetered_answers_everything_for_free(classifier: Classifier):
+    if not classifier.is_metered:
+        assert classifier.decide_free(mail()) == classifier.classify(mail())
+
+
+@pytest.mark.parametrize("concession", Concession)
+def test_a_second_try_that_may_do_something_otherwise_gets_two_scores_too(
+    classifier: Classifier, concession: Concession
+):
+    assert isinstance(classifier.classify(mail(**EVERYTHING), concession), Answer)
+
+
+def test_a_longer_mail_is_estimated_to_send_more_tokens_or_none_at_all(classifier: Classifier):
+    short, long = (classifier.estimate_tokens(mail(body="word " * count)) for count in (10, 700))
+
+    assert short < long if classifier.is_metered else short == long == 0

@@ -116,6 +116,8 @@ class ApiServer:
         self._calls: deque[Call] = deque(maxlen=remember)
         self._subjects: deque[str] = deque(maxlen=100_000)
         self._script: deque[Response] = deque()
+        self._pages: dict[str, Response] = {}
+        self.pages_asked_for: list[Call] = []
         self._answer: Callable[[Call], Response] = _judge
         self._in_flight = 0
         self._lock = threading.Lock()
@@ -148,6 +150,16 @@ class ApiServer:
         """Answer the next calls with these, in order."""
         with self._lock:
             self._script.extend(responses)
+
+    def offer(self, path: str, body: Any, *, status: int = 200) -> None:
+        """Have a page for GET, e.g. "/models"."""
+        self._pages[f"/v1{path}"] = Response(status, body)
+
+    def page(self, call: Call) -> Response:
+        """Record a GET and find its page. For the server's own use."""
+        with self._lock:
+            self.pages_asked_for.append(call)
+        return self._pages.get(call.path, Response(404, {"error": {"code": 404}}))
 
     def answer_with(self, answer: Callable[[Call], Response]) -> None:
         """From now on ask `answer` for every reply that is not scripted."""
@@ -245,8 +257,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(response)
 
     def do_GET(self) -> None:
-        known = self.path in ("/stats", "/v1/stats")
-        self._send(Response(body=self.server.api.stats()) if known else Response(404, {"error": {"code": 404}}))
+        if self.path in ("/stats", "/v1/stats"):
+            self._send(Response(body=self.server.api.stats()))
+            return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self._send(self.server.api.page(Call(self.command, self.path, headers, None, b"")))
 
     def _send(self, response: Response) -> None:
         payload = response.payload

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from backfill.budget import Budget
 from backfill.clock import StopRequest
 from backfill.errors import Concession, MessageGone
 from backfill.executor import Ended, Executor, Limits
@@ -24,6 +26,7 @@ from backfill.ports import (
     Folder,
     Judged,
     MailboxState,
+    Price,
     Receipt,
     ReceiptState,
     Surveyed,
@@ -34,6 +37,8 @@ from backfill.selection import Selection
 from backfill.throttle import Throttler
 from backfill.verdict import Answer, Scores, Thresholds, Usage
 
+#: A call is set aside with 400 characters at 1e-6 and 100 tokens of answer at 1e-5: 0.0014 USD.
+PRICE = Price(Decimal("0.000001"), Decimal("0.00001"))
 INBOX = MailboxKey("owner@example.org", "INBOX", 7)
 
 
@@ -101,6 +106,7 @@ class BenchClassifier:
     answers: Callable[[Message], Scores] = lambda message: Scores(5, 1)
     asked_about: list[int] = field(default_factory=list)
     is_metered: bool = True
+    cost: Decimal | None = None
     fingerprint: Fingerprint = field(default_factory=lambda: Fingerprint({"classifier": "bench"}, "prompt"))
 
     def decide_free(self, message: Message) -> Answer | None:
@@ -108,7 +114,10 @@ class BenchClassifier:
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
         self.asked_about.append(message.ref.uid)
-        return Answer(self.answers(message), "bench", usage=Usage(tokens_in=100, tokens_out=5))
+        return Answer(self.answers(message), "bench", usage=Usage(tokens_in=100, tokens_out=5, cost_usd=self.cost))
+
+    def estimate_tokens(self, message: Message) -> int:
+        return 100
 
     def close(self) -> None:
         return
@@ -181,7 +190,15 @@ class Bench:
         lock = self.ledger.runs.lock()
         return self.ledger.runs.begin(lock, job.id, "run", "0", {})
 
-    def run(self, *, dry_run: bool = False, analytics: bool = False, **limits: object) -> Ended:
+    def run(
+        self,
+        *,
+        dry_run: bool = False,
+        analytics: bool = False,
+        max_cost: str | None = None,
+        max_cost_per_day: str | None = None,
+        **limits: object,
+    ) -> Ended:
         """Plan and work; the run is ended whatever happens."""
         job = self.plan(dry_run=dry_run)
         run = self.begin(job)
@@ -197,6 +214,7 @@ class Bench:
             clock=self.clock,
             stop=self.stop.child(),
             observer=self.observer,
+            budget=self._budget(job, max_cost, max_cost_per_day),
         )
         outcome = RunOutcome.HALTED
         try:
@@ -206,6 +224,12 @@ class Bench:
         finally:
             self.ledger.runs.end(run, outcome, "", executor.running_us())
             self.ledger.jobs.settle(job.id)
+
+    def _budget(self, job: Job, max_cost: str | None, max_cost_per_day: str | None) -> Budget | None:
+        if max_cost is None and max_cost_per_day is None:
+            return None
+        of_job, of_day = (None if limit is None else Decimal(limit) for limit in (max_cost, max_cost_per_day))
+        return Budget(self.ledger, self.clock, job.id, PRICE, 100, of_job, of_day)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the ledger answers to a question in SQL."""

@@ -45,6 +45,7 @@ class Bench:
     clock: TurnedClock
     job: Job = field(init=False)
     locks: list[RunLock] = field(default_factory=list)
+    lock_of: dict[int, RunLock] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.job = self.open_job()
@@ -80,7 +81,9 @@ class Bench:
             ledger.runs.take(lock)
             self.locks.append(lock)
         lock = ledger.runs.lock() if ledger.database.is_sqlite else self.locks[-1]
-        return ledger.runs.begin(lock, (job or self.job).id, command, "0", {})
+        run = ledger.runs.begin(lock, (job or self.job).id, command, "0", {})
+        self.lock_of[run.id] = lock
+        return run
 
     def claim(self, run: Run, limit: int = 100, **scope: bool) -> list[Item]:
         return self.ledger.items.claim(run, limit, **scope)
@@ -103,6 +106,8 @@ class Bench:
 
     def end(self, run: Run, outcome: str = "interrupted") -> None:
         self.ledger.runs.end(run, outcome, None, 0)  # type: ignore[arg-type]  # a word will do
+        if not self.ledger.database.is_sqlite:
+            self.lock_of[run.id].drop()
 
     # ── what the tables say ──────────────────────────────────────────────────────────────────────────────
 

@@ -6,6 +6,7 @@ a bare environment: what the shell of whoever runs the tests has set changes not
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import pty
@@ -26,6 +27,8 @@ from typing import Any
 import yaml
 from imapclient import IMAPClient
 
+from backfill.ledger import Ledger
+from backfill.report.figures import summarize
 from tests.support.dovecot import PASSWORD, DovecotServer
 
 COMMAND = str(Path(sys.executable).with_name("backfill"))
@@ -121,12 +124,16 @@ class Project:
 
     # ── what it left behind ──────────────────────────────────────────────────────────────────────────────
 
-    def report(self, *job: str) -> dict[str, Any]:
-        """`backfill report --format json`."""
-        done = self.run("report", *job, "--format", "json")
-        assert done.returncode == 0, done.stderr
-        report: dict[str, Any] = json.loads(done.stdout)
-        return report
+    def report(self) -> dict[str, Any]:
+        """What `backfill report --format json` says of the latest run's job, without starting a process for it."""
+        ledger = Ledger.open(f"sqlite:///{self.ledger}")
+        try:
+            job = ledger.jobs.get(ledger.queries.latest_job() or 0)
+            assert job is not None, "there is no job"
+            report: dict[str, Any] = json.loads(summarize(ledger, job).to_json())
+            return report
+        finally:
+            ledger.close()
 
     def analytics(self) -> list[dict[str, Any]]:
         """The lines of analytics.jsonl; none when there is no file."""
@@ -214,5 +221,6 @@ def _bare_environment() -> dict[str, str]:
 def _template() -> Path:
     """What `backfill init` writes, made once."""
     folder = Path(mkdtemp(prefix="backfill-project-")) / "project"
+    atexit.register(shutil.rmtree, folder.parent, ignore_errors=True)
     subprocess.run([COMMAND, "init", str(folder)], env=_bare_environment(), check=True, capture_output=True)
     return folder

@@ -179,6 +179,9 @@ class WorldClassifier:
             raise MessageRefused
         return Answer(Scores(9, 1), "world", usage=Usage(tokens_in=10, tokens_out=2))
 
+    def estimate_tokens(self, message: Message) -> int:
+        return 10
+
     def close(self) -> None:
         return
 

@@ -22,8 +22,33 @@ ROOT = Path(__file__).parents[2]
 
 VALUES = {"message", "selection", "verdict", "lifecycle", "errors", "clock", "ports"}
 ADAPTERS = {"mail", "classifiers", "effects"}
-STORY = {"identity", "planner", "throttle", "executor", "export", "report"}
-ROOF = {"settings", "scaffold", "progress", "logs", "engines", "wiring", "processor", "demo", "cli", "__init__", "__main__"}
+STORY = {
+    "identity",
+    "folders",
+    "verification",
+    "budget",
+    "forecast",
+    "evaluation",
+    "planner",
+    "throttle",
+    "executor",
+    "export",
+    "report",
+}
+ROOF = {
+    "settings",
+    "scaffold",
+    "check",
+    "progress",
+    "logs",
+    "engines",
+    "wiring",
+    "workshop",
+    "processor",
+    "demo",
+    "cli",
+}
+ROOF |= {"__init__", "__main__"}
 
 #: From the ground up: a module imports from its own floor and from those below.
 FLOORS = (VALUES, {"resources"}, {"ledger"} | ADAPTERS, STORY, ROOF)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from backfill.progress import LiveProgress, PlainProgress, ProgressTracker, display_for
-from tests.support.judged import TurnedClock
+from tests.support.clocks import TurnedClock
 
 
 @pytest.fixture

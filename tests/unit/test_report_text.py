@@ -30,7 +30,7 @@ def test_the_summary_keeps_the_wording_people_know():
         "Average time per email:   0.50s",
         "Start time:               2026-11-20 08:00:00 UTC",
         "End time:                 2026-11-20 09:00:00 UTC",
-        "Cost:                     $0.0123",
+        "Cost:                     $0.0123, $0.1367 per thousand mails, about $0.0009 saved",
         "Verdicts reused:          6",
     ]:
         assert line in lines

@@ -43,6 +43,8 @@ def upgrade() -> None:
     recreate = "always" if op.get_bind().dialect.name == "sqlite" else "never"
     with op.batch_alter_table("mailbox", recreate=recreate) as table:
         table.add_column(sa.Column("note", sa.Text()))
+    for _ in range(3):
+        op.execute("UPDATE item SET reason = reason")
     {more}
 '''
 

@@ -199,3 +199,27 @@ def test_a_job_that_is_paused_and_resumed_goes_on(bench):
 
     assert (paused.state, paused.state_reason) == (JobState.PAUSED, "budget")
     assert jobs.settle(bench.job.id) is JobState.OPEN
+
+
+def test_newer_mail_makes_a_done_job_undone_in_the_transaction_that_sees_it(bench):
+    bench.plan(11)
+    bench.work_off(bench.run())
+    done = bench.ledger.jobs.settle(bench.job.id)
+
+    number = bench.ledger.jobs.open_mailbox(inbox())
+    bench.ledger.jobs.freeze(bench.job.id, number, 12)
+
+    assert done is JobState.DONE
+    assert bench.ledger.jobs.get(bench.job.id).state is JobState.PLANNING
+
+
+def test_a_retry_makes_a_done_job_undone(bench):
+    bench.plan(11)
+    run = bench.run()
+    bench.ledger.items.fail(run, bench.claim(run)[0], "refused")
+    done = bench.ledger.jobs.settle(bench.job.id)
+
+    bench.ledger.items.retry(run)
+
+    assert done is JobState.DONE
+    assert bench.ledger.jobs.settle(bench.job.id) is JobState.OPEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import resource
 import sqlite3
@@ -41,6 +42,7 @@ def names(ledger: Ledger) -> list[str]:
 
 def test_whoever_waits_is_served_in_one_commit(ledger):
     commits = []
+    ledger.throttle.set_rate("x", 60)  # the connection is there
     event.listen(ledger.database._writer, "commit", lambda connection: commits.append(connection))
     started, go_on = threading.Event(), threading.Event()
 
@@ -109,6 +111,33 @@ def test_a_thread_that_is_interrupted_leaves_the_others_work_to_be_done(ledger):
 
     assert results == [None, KeyboardInterrupt, None]
     assert names(ledger) == ["other"]
+
+
+def test_who_is_interrupted_while_waiting_for_the_turn_does_not_keep_it_from_the_others(ledger):
+    started, go_on = threading.Event(), threading.Event()
+
+    def hold(connection):
+        started.set()
+        go_on.wait(30)
+
+    def interrupt_the_waiting():
+        while not ledger.database._waiting:
+            started.is_set()
+        _thread.interrupt_main()
+
+    with ThreadPoolExecutor(2) as pool:
+        holding = pool.submit(ledger.database.write, hold)
+        started.wait(30)
+        interrupting = pool.submit(interrupt_the_waiting)
+        with pytest.raises(KeyboardInterrupt):
+            put(ledger, "interrupted")
+        go_on.set()
+        holding.result(30)
+        interrupting.result(30)
+
+    put(ledger, "later")
+
+    assert names(ledger) == ["later"]
 
 
 # ── SQLite ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,95 @@
+"""What a job will take: calls, tokens, money and hours, reckoned from a sample of its mails.
+
+Nothing is asked of the classifier. Mail whose verdict is known, or that the classifier decides for free, costs no call.
+What nobody knows, such as the price of a local model, is None and never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import groupby
+from typing import Final
+
+from backfill.ledger import Ledger
+from backfill.ledger.rows import Job
+from backfill.message import Message
+from backfill.ports import Classifier, MailSource, Price, Unfetched
+
+SAMPLE: Final = 50
+#: A verdict is one short JSON object; a reasoning model takes more, which only a run can tell.
+ANSWER_TOKENS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is to be expected of the mails that are not final yet."""
+
+    mails: int
+    sampled: int
+    calls: int  # expected: mails less what is known or free
+    tokens_in: int
+    tokens_out: int
+    cost_usd: Decimal | None  # None: the price is not known
+    hours: float  # at the pace that is allowed
+    binding_limit: str  # what keeps it from being quicker or from ending
+
+    def sentence(self) -> str:
+        """For people."""
+        cost = "at an unknown price" if self.cost_usd is None else f"for about ${self.cost_usd:.2f}"
+        time = f"{self.hours * 60:.0f} minutes" if self.hours < 2 else f"{self.hours:.1f} hours"
+        return (
+            f"{self.mails:,} mails to do: about {self.calls:,} calls with {self.tokens_in:,} tokens in and "
+            f"{self.tokens_out:,} out {cost}, in {time}; bound by {self.binding_limit}. "
+            f"(Reckoned from {self.sampled} mails; tokens as characters / 4.)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Forecaster:
+    """Samples a job's mails. Reads the ledger and the server; writes nothing."""
+
+    ledger: Ledger
+    source: MailSource
+    classifier: Classifier
+    price: Price | None
+    calls_per_minute: float
+    max_cost: Decimal | None = None
+
+    def forecast(self, job: Job, max_emails: int | None = None) -> Forecast:
+        """Reckon, for all that is left or for so many mails of it. Raises what the mail source raises."""
+        left = self.ledger.queries.count_open(job.id)
+        mails = left if max_emails is None else min(left, max_emails)
+        sample = list(self._sample(job))
+        known = self.ledger.verdicts.known(job.fingerprint, job.generation, [message.key for message in sample])
+        asked = [m for m in sample if m.key not in known and self.classifier.decide_free(m) is None]
+        calls = round(mails * len(asked) / len(sample)) if sample else 0
+        tokens = [self.classifier.estimate_tokens(message) for message in asked]
+        tokens_in = round(calls * sum(tokens) / len(tokens)) if tokens else 0
+        tokens_out = calls * ANSWER_TOKENS
+        cost = self._cost(calls, tokens_in, tokens_out)
+        pace = f"{self.calls_per_minute:g} calls a minute"
+        is_too_dear = cost is not None and self.max_cost is not None and cost > self.max_cost
+        return Forecast(
+            mails=mails,
+            sampled=len(sample),
+            calls=calls,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            cost_usd=cost,
+            hours=calls / self.calls_per_minute / 60,
+            binding_limit=f"the budget of ${self.max_cost}" if is_too_dear else pace,
+        )
+
+    def _cost(self, calls: int, tokens_in: int, tokens_out: int) -> Decimal | None:
+        if self.price is None:
+            return None
+        return self.price.prompt * tokens_in + self.price.completion * tokens_out + self.price.request * calls
+
+    def _sample(self, job: Job) -> Iterable[Message]:
+        refs = self.ledger.queries.sample_open(job.id, SAMPLE)
+        for mailbox, of_mailbox in groupby(refs, key=lambda ref: ref.mailbox):
+            for fetched in self.source.fetch(mailbox, [ref.uid for ref in of_mailbox]):
+                if not isinstance(fetched, Unfetched):
+                    yield fetched

@@ -1,0 +1,350 @@
+"""What one command works with, and one run from its first row to its last.
+
+The processor decides what is to be done; here the job is found, checked, planned and worked off, with adapters that
+are made when they are needed first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from loguru import logger
+
+from backfill import __version__, wiring
+from backfill.budget import Budget
+from backfill.clock import Clock, StopRequest
+from backfill.errors import BackfillError, ClassifierError, ConfigError, Declined, FolderUnknown, MailboxChanged
+from backfill.executor import Ended, Executor, Limits, Observer
+from backfill.executor.reader import LONGEST_WAIT_S
+from backfill.folders import resolve
+from backfill.forecast import Forecast, Forecaster
+from backfill.identity import Decision, Intent, Request, decide, describe
+from backfill.ledger.audit import Difference
+from backfill.ledger.liveness import RunLock
+from backfill.ledger.rows import Job, Run
+from backfill.lifecycle import RunOutcome
+from backfill.planner import Planned, Planner
+from backfill.ports import Classifier, Effect, MailSource, Price
+from backfill.report.figures import summarize
+from backfill.report.summary import Summary
+from backfill.selection import Selection
+from backfill.settings import Settings
+from backfill.verification import ServerDifference, Verification
+
+# A server that changes UIDVALIDITY again and again while a run works cannot be worked with.
+MOST_REPLANS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who a command works for. `confirm` None: nobody is asked; `tell` gets sentences for people."""
+
+    settings: Settings
+    clock: Clock
+    stop: StopRequest
+    observer: Observer
+    confirm: Callable[[str], bool] | None
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a run may do; None: as configured. Never part of the job."""
+
+    max_emails: int | None = None
+    calls_per_minute: float | None = None
+    concurrency: int | None = None
+    max_cost: Decimal | None = None  # USD, on the job over its life
+    max_cost_per_day: Decimal | None = None  # USD, by this ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command did: the job's figures, and how its run ended (None: there was nothing to run)."""
+
+    job: Job
+    intent: Intent
+    planned: Planned | None
+    ended: Ended | None
+    summary: Summary
+    forecast: Forecast | None = None  # of a plan with a classifier whose calls cost
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What `verify` found. `is_repaired`: what can be put right has been."""
+
+    job: Job
+    differences: tuple[Difference | ServerDifference, ...]
+    is_repaired: bool
+    summary: Summary
+
+
+class Workshop:
+    """One command's ledger and adapters; an adapter is made when it is needed first."""
+
+    def __init__(self, context: Context) -> None:
+        self.ledger = wiring.open_ledger(context.settings, context.clock)
+        self._context = context
+        self._settings = context.settings
+        self._clock = context.clock
+        self._source: MailSource | None = None
+        self._allowance = wiring.mail_allowance(self._settings, self.ledger, self._clock)
+        self._is_real = False  # may anything be written to the mail server?
+        self._classifier: Classifier | None = None
+
+    def close(self) -> None:
+        for adapter in (self._source, self._classifier, self._allowance):
+            if adapter is not None:
+                adapter.close()
+        self.ledger.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[RunLock]:
+        """The ledger's lock, held until the command ends."""
+        lock = self.ledger.runs.lock()
+        self.ledger.runs.take(lock)
+        try:
+            yield lock
+        finally:
+            lock.drop()
+
+    @property
+    def source(self) -> MailSource:
+        if self._source is None:
+            self._allowance.wait(self._context.stop, LONGEST_WAIT_S, self._context.tell)
+            self._source = wiring.mail_source(self._settings, self._allowance, lambda: self._is_real)
+        return self._source
+
+    def decide(self, request: Request) -> Decision:
+        """The job that a request means; from now on the classifier is the one that it asks."""
+        classifier = wiring.classifier(self._settings, self.ledger, self._clock)
+        self._classifier = classifier
+        default = Selection(search=self._settings.imap.query)
+        account = wiring.account(self._settings).name
+
+        if request.selection is not None and request.folders is not None and not request.folders.is_literal:
+            literal = resolve(request.folders, self.source.list_folders())
+            request = replace(request, selection=replace(request.selection, folders=literal))
+
+        def check(selection: Selection) -> None:
+            self._check(selection, dry_run=request.dry_run)
+
+        decision = decide(self.ledger, account, request, classifier.fingerprint, default, check)
+        if classifier.fingerprint.digest() != decision.job.fingerprint:  # only by --as-planned
+            classifier.close()
+            if self._source is not None:  # it reads as today's settings say
+                self._source.close()
+                self._source = None
+            self._settings, self._classifier = wiring.as_planned(self._settings, decision.job, self.ledger, self._clock)
+        self._is_real = not decision.job.dry_run
+        self._context.tell(f"{_SAID[decision.intent]} {describe(decision.job)}")
+        return decision
+
+    def _check(self, selection: Selection, *, dry_run: bool) -> None:
+        """Can a new job be done at all? Raises before anything is written.
+
+        `FolderUnknown`; `ConfigError` for criteria that the server does not understand or a broken note template.
+        """
+        for folder in selection.folders:
+            state = self.source.examine(folder)
+            if selection.search:  # no mail has this UID yet, but the server reads the criteria all the same
+                self.source.survey(state.key, state.uid_next, state.uid_next, selection)
+        for effect in () if dry_run else wiring.effects(self._settings):
+            effect.close()
+
+    def known_job(self, job_id: int | None) -> Job:
+        """The job of this number, by default of the latest run. Raises `ConfigError` when there is none."""
+        number = job_id if job_id is not None else self.ledger.queries.latest_job()
+        job = None if number is None else self.ledger.jobs.get(number)
+        if job is None:
+            raise ConfigError(
+                "There is no job yet; `backfill plan` makes one."
+                if number is None
+                else f"There is no job {number} in this ledger; `backfill jobs` lists them."
+            )
+        return job
+
+    def verify(self, job: Job, *, repair: bool) -> Verified:
+        """Hold the job against itself and the server; `repair` puts right what can be."""
+        effects = () if job.dry_run else self._settings.effects
+        within = self.ledger.audit.differences(job.id, effects)
+        verification = Verification(self.ledger, self.source)
+        outside = verification.differences(job)
+        if repair:
+            self.ledger.audit.repair(job.id)
+            verification.repair(job, outside)
+        return Verified(job, (*within, *outside), repair, summarize(self.ledger, job))
+
+    def planner(self) -> Planner:
+        return Planner(self.ledger, self.source, self._context.stop)
+
+    def plan(self, job: Job) -> Planned:
+        """Bring the job's plan up to date."""
+        planned = self.planner().plan(job)
+        logger.bind(job=job.id).info("planned {} new mails in {} folders", planned.new_mails, planned.folders)
+        if planned.new_mails:
+            self._context.tell(f"{planned.new_mails} new mail{'s' if planned.new_mails > 1 else ''} planned.")
+        return planned
+
+    def result(self, decision: Decision, planned: Planned | None, ended: Ended | None) -> Result:
+        return Result(decision.job, decision.intent, planned, ended, summarize(self.ledger, decision.job))
+
+    # ── working ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def work(
+        self, job: Job, command: str, pace: Pace, lock: RunLock, retry: tuple[str, ...] | None = None
+    ) -> Ended | None:
+        """One run on a job, from its first row to its last; None when there was nothing to retry.
+
+        `retry`: take up what failed for these reasons (none: all), and nothing else.
+        """
+        limits = self._limits(pace, only_retried=retry is not None)
+        parameters: dict[str, Any] = {**asdict(limits), "calls_per_minute": pace.calls_per_minute}
+        run = self.ledger.runs.begin(lock, job.id, command, __version__, parameters)
+        log = logger.bind(job=job.id, run=run.uuid)
+        log.info("{} begins: {}, {}", command, describe(job), parameters)
+        outcome, reason, began = RunOutcome.HALTED, "", self._clock.monotonic()
+        try:
+            if retry is not None and not self._take_up(job, run, retry):
+                outcome = RunOutcome.FINISHED
+                return None
+            ended = self._work(job, run, limits, pace, replan=retry is None)
+            outcome, reason = ended.outcome, ended.reason
+            return ended
+        except BackfillError as error:
+            reason = f"{error.reason}: {error}"
+            log.error("{} halted: {}", command, error)
+            if isinstance(error, FolderUnknown):  # renamed or deleted meanwhile: somebody has to look
+                self.ledger.jobs.pause(job.id, str(error))
+            raise
+        except BaseException as error:
+            reason = type(error).__name__
+            raise
+        finally:
+            running_us = round((self._clock.monotonic() - began) * 1e6)
+            self.ledger.runs.end(run, outcome, reason, running_us)
+            state = self.ledger.jobs.settle(job.id)
+            log.info("{} ends: {} {}; the job is {}", command, outcome, reason, state)
+
+    def _take_up(self, job: Job, run: Run, reasons: tuple[str, ...]) -> int:
+        taken = self.ledger.items.retry(run, reasons)
+        if taken:
+            self.ledger.jobs.reopen(job.id)
+            self._context.tell(f"{taken} mail{' is' if taken == 1 else 's are'} taken up again.")
+        return taken
+
+    def _work(self, job: Job, run: Run, limits: Limits, pace: Pace, *, replan: bool) -> Ended:
+        for _ in range(MOST_REPLANS):
+            if replan:
+                self.plan(job)
+            self.ledger.jobs.settle(job.id)
+            if self._context.stop.is_set():
+                return Ended(RunOutcome.INTERRUPTED, self._context.stop.reason)
+            self._ask_consent(job)
+            waiting = self.ledger.queries.count_open(job.id, retried_by=run.id if limits.only_retried else None)
+            self._context.observer.begins(waiting if limits.max_emails is None else min(waiting, limits.max_emails))
+            effects = () if job.dry_run else wiring.effects(self._settings, self._allowance)
+            try:
+                return self._executor(job, pace, effects).work(job, run, limits)
+            except MailboxChanged as changed:
+                logger.bind(job=job.id, run=run.uuid).warning("{}", changed)
+                self.ledger.runs.release_claims(run)
+            finally:
+                for effect in effects:
+                    effect.close()
+        raise MailboxChanged(f"UIDVALIDITY changed {MOST_REPLANS} times during this run; ask the server's operator.")
+
+    def _executor(self, job: Job, pace: Pace, effects: tuple[Effect, ...]) -> Executor:
+        classifier = self._classifier
+        assert classifier is not None  # `decide` came first
+        metered = classifier.is_metered
+        rate = pace.calls_per_minute
+        return Executor(
+            ledger=self.ledger,
+            source=self.source,
+            classifier=classifier,
+            effects=effects,
+            throttler=wiring.throttler(self._settings, self.ledger, self._clock, rate) if metered else None,
+            thresholds=wiring.thresholds(self._settings),
+            analytics=None if job.dry_run else wiring.analytics(self._settings, self.ledger),
+            clock=self._clock,
+            stop=self._context.stop.child(),
+            observer=self._context.observer,
+            allowance=self._allowance,
+            budget=self._budget(job, pace) if metered else None,
+        )
+
+    def _price(self) -> Price | None:
+        service = wiring.service(self._settings, self._clock)
+        try:
+            return service.price_of(self._settings.llm.model or "")
+        finally:
+            service.close()
+
+    def forecast(self, job: Job, pace: Pace) -> Forecast | None:
+        """What the rest of the job will take; None where calls cost nothing. A price list out of reach is no error."""
+        classifier, processing = self._classifier, self._settings.processing
+        if classifier is None or not classifier.is_metered:
+            return None
+        try:
+            price = self._price()
+        except ClassifierError as error:
+            self._context.tell(f"The price is not known: {error}")
+            price = None
+        calls_per_minute = pace.calls_per_minute or processing.calls_per_minute
+        max_cost = pace.max_cost if pace.max_cost is not None else processing.max_cost_usd
+        forecaster = Forecaster(self.ledger, self.source, classifier, price, calls_per_minute, max_cost)
+        return forecaster.forecast(job, pace.max_emails)
+
+    def _budget(self, job: Job, pace: Pace) -> Budget | None:
+        """The run's budget; None without a limit. Raises `ConfigError` for a limit where nobody knows the price."""
+        processing, llm = self._settings.processing, self._settings.llm
+        of_job = pace.max_cost if pace.max_cost is not None else processing.max_cost_usd
+        of_day = pace.max_cost_per_day if pace.max_cost_per_day is not None else processing.max_cost_usd_per_day
+        if of_job is None and of_day is None:
+            return None
+        price = self._price()
+        if price is None:
+            raise ConfigError(
+                f"What {llm.model} costs at {llm.api_url} is not known, so a limit on the cost cannot be kept; "
+                "leave it out (--max-emails bounds a run as well), or choose a model with a listed price."
+            )
+        return Budget(self.ledger, self._clock, job.id, price, llm.max_output_tokens, of_job, of_day)
+
+    def _limits(self, pace: Pace, *, only_retried: bool) -> Limits:
+        processing, llm = self._settings.processing, self._settings.llm
+        return Limits(
+            max_emails=pace.max_emails if pace.max_emails is not None else processing.max_emails_per_run,
+            concurrency=pace.concurrency if pace.concurrency is not None else processing.concurrency,
+            retry_attempts=llm.retry_attempts,
+            retry_delay_s=llm.retry_delay_seconds,
+            only_retried=only_retried,
+        )
+
+    def _ask_consent(self, job: Job) -> None:
+        """Ask once per job, before its first call that costs. Raises `Declined`."""
+        classifier, confirm = self._classifier, self._context.confirm
+        if confirm is None or classifier is None or not classifier.is_metered or job.has_consent:
+            return
+        if self.ledger.queries.latest_attempt(job.id) is None:
+            llm = self._settings.llm
+            count = self.ledger.queries.count_open(job.id)
+            mails = "mail is" if count == 1 else "mails are"
+            if count and not confirm(
+                f"{count} {mails} to be sent to {llm.model} at {llm.api_url}, which may cost money. "
+                f"(data_collection: {llm.data_collection}, zdr: {str(llm.zdr).lower()})"
+            ):
+                raise Declined
+        self.ledger.jobs.consent(job.id)
+
+
+_SAID = {
+    Intent.BEGIN: "New:",
+    Intent.RESUME: "Going on with",
+    Intent.EXTEND: "Looking for newer mail of",
+}

@@ -1,0 +1,83 @@
+"""`kill -9` at any moment: every mail is done once, and at most the calls in flight are paid for twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Mailbox
+from tests.support.api_server import ApiServer
+from tests.support.project import PROCESSED, Project, letter, wait_until
+
+MAILS = 300
+KILLS = 5
+CONCURRENCY = 8
+
+
+def moments(seed: int, measures: dict[str, Callable[[], int]]) -> list[tuple[str, int]]:
+    """`KILLS` moments of progress in random places, each by a measure of its own: "when 120 notes are written"."""
+    chance = random.Random(seed)
+    places = sorted(chance.sample(range(1, MAILS - 10), KILLS))
+    return [(chance.choice(sorted(measures)), place) for place in places]
+
+
+@pytest.mark.timeout(180)
+def test_a_run_that_is_killed_at_any_moment_loses_nothing_and_repeats_nothing(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    api.latency_s = 0.03
+    mailbox.holds(*(letter(n) for n in range(MAILS)))
+    project.configure(processing={"concurrency": CONCURRENCY})
+    measures: dict[str, Callable[[], int]] = {
+        "calls": lambda: api.call_count,
+        "notes": lambda: len(project.notes()),
+        "items done": lambda: project.count("item WHERE status = 'done'"),
+    }
+    seed = int(os.environ.get("KILL_SEED") or random.randrange(1_000_000))
+    print(f"to repeat this: KILL_SEED={seed}; kills at {moments(seed, measures)}")
+
+    for measure, place in moments(seed, measures):
+        with project.start("run", "--yes") as child:
+            wait_until(lambda watch=measures[measure], place=place: watch() >= place, child)
+            child.send_signal(signal.SIGKILL)
+    project.succeed("run", "--yes")
+
+    report = project.report()
+    assert report["counts"] == {"found": MAILS, "done": MAILS, "failed": 0, "skipped": 0, "vanished": 0, "pending": 0}
+    assert report["conserved"]
+    assert report["job"]["state"] == "done"
+    assert report["failures"] == []
+
+    whole = [call for call in api.calls if call.body is not None]  # a kill may cut a request short
+    assert len({call.subject for call in whole}) == MAILS
+    assert api.call_count <= MAILS + KILLS * CONCURRENCY
+    assert report["calls"]["made"] >= api.call_count
+
+    assert sorted(line["uid"] for line in project.analytics()) == list(range(1, MAILS + 1))
+    assert {line["status"] for line in project.analytics()} == {"done"}
+    assert len(project.notes()) == MAILS
+    assert {note.suffix for note in project.notes()} == {".md"}
+    assert len(project.flags()) == MAILS
+    assert all(PROCESSED in flags and b"\\Seen" not in flags for flags in project.flags().values())
+
+
+@pytest.mark.timeout(180)
+def test_no_mail_is_blamed_for_kills_that_come_again_and_again(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    api.latency_s = 0.03
+    mailbox.holds(*(letter(n) for n in range(40)))
+    project.configure(processing={"concurrency": CONCURRENCY})
+
+    for place in (2, 10, 18, 26):
+        with project.start("run", "--yes") as child:
+            wait_until(lambda place=place: api.call_count >= place, child)
+            child.send_signal(signal.SIGKILL)
+    project.succeed("run", "--yes")
+
+    counts = project.report()["counts"]
+    assert (counts["done"], counts["failed"]) == (40, 0)

@@ -1,0 +1,67 @@
+"""What a plan says of calls, money and hours: from a sample, and never a guess for what nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from backfill.forecast import Forecast, Forecaster
+from backfill.ports import Price
+from tests.support.bench import Bench
+
+PRICE = Price(Decimal("0.000001"), Decimal("0.00001"))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    bench.mailbox.holds(*range(1, 1001))
+    yield bench
+    bench.ledger.close()
+
+
+def forecast(bench: Bench, price: Price | None = PRICE, max_emails: int | None = None, **limits: Decimal) -> Forecast:
+    forecaster = Forecaster(bench.ledger, bench.mailbox, bench.classifier, price, 50, **limits)
+    return forecaster.forecast(bench.plan(), max_emails)
+
+
+def test_the_rest_of_a_job_is_reckoned_from_a_sample(bench: Bench) -> None:
+    expected = forecast(bench)
+
+    assert (expected.mails, expected.calls, expected.tokens_in, expected.tokens_out) == (1000, 1000, 100_000, 30_000)
+    assert expected.cost_usd == Decimal("0.4")
+    assert round(expected.hours, 2) == 0.33
+    assert expected.sampled == 50
+    assert "50 calls a minute" in expected.binding_limit
+
+
+def test_an_unknown_price_is_unknown_and_not_nothing(bench: Bench) -> None:
+    expected = forecast(bench, price=None)
+
+    assert expected.cost_usd is None
+    assert "unknown price" in expected.sentence()
+
+
+def test_mail_whose_verdict_is_known_costs_no_call(bench: Bench) -> None:
+    bench.run(dry_run=True)
+
+    expected = forecast(bench)
+
+    assert (expected.mails, expected.calls, expected.cost_usd) == (1000, 0, Decimal(0))
+
+
+def test_a_budget_that_does_not_do_is_the_binding_limit(bench: Bench) -> None:
+    assert "budget" in forecast(bench, max_cost=Decimal("0.1")).binding_limit
+
+
+def test_the_next_mails_only_are_reckoned_when_so_many_are_named(bench: Bench) -> None:
+    assert forecast(bench, max_emails=10).calls == 10
+
+
+def test_reckoning_asks_the_classifier_nothing(bench: Bench) -> None:
+    forecast(bench)
+
+    assert bench.classifier.asked_about == []
