@@ -102,7 +102,8 @@ class _Project:
         return done.stdout
 
     def note_files(self) -> Iterator[Path]:
-        return self.notes.rglob("*.md")
+        # A note that was being written when the run was killed is an empty file: its name was taken, no more.
+        return (note for note in self.notes.rglob("*.md") if note.stat().st_size)
 
     def outcomes(self) -> list[dict[str, Any]]:
         """The lines of the analytics file; a last line without its end was cut off by the kill."""

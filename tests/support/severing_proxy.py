@@ -73,9 +73,11 @@ def severing_proxy(url: str) -> Iterator[tuple[SeveringProxy, str]]:
     class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         daemon_threads = True
 
-    here = Path(tempfile.mkdtemp(prefix="px-"))
-    with Server(str(here / ".s.PGSQL.5432"), Handler) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="px-") as here,
+        Server(str(Path(here) / ".s.PGSQL.5432"), Handler) as server,
+    ):
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        detour = direct.set(port=5432).update_query_dict({"host": str(here)})
+        detour = direct.set(port=5432).update_query_dict({"host": here})
         yield proxy, detour.render_as_string(hide_password=False)
         server.shutdown()

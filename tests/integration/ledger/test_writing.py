@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import resource
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -113,7 +113,15 @@ def test_a_thread_that_is_interrupted_leaves_the_others_work_to_be_done(ledger):
     assert names(ledger) == ["other"]
 
 
-def test_who_is_interrupted_while_waiting_for_the_turn_does_not_keep_it_from_the_others(ledger):
+@pytest.fixture
+def interrupt():
+    """A signal that interrupts as Ctrl-C does, also in a worker of pytest-xdist, which ignores Ctrl-C."""
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    yield lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_who_is_interrupted_while_waiting_for_the_turn_does_not_keep_it_from_the_others(ledger, interrupt):
     started, go_on = threading.Event(), threading.Event()
 
     def hold(connection):
@@ -123,7 +131,7 @@ def test_who_is_interrupted_while_waiting_for_the_turn_does_not_keep_it_from_the
     def interrupt_the_waiting():
         while not ledger.database._waiting:
             started.is_set()
-        _thread.interrupt_main()
+        interrupt()
 
     with ThreadPoolExecutor(2) as pool:
         holding = pool.submit(ledger.database.write, hold)
