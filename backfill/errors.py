@@ -218,6 +218,14 @@ class AnswerUnusable(ClassifierError):
     reason = "answer_unusable"
 
 
+class AnswersUnusable(ClassifierError):
+    """The API answers, but mail after mail gets no verdict; nothing is lost. `backfill check` looks for the cause:
+    llm.model, llm.response_format or llm.max_output_tokens may not suit each other."""
+
+    exit_code = ExitCode.REFUSED
+    reason = "answers_unusable"
+
+
 class MessageRefused(ClassifierError):
     """The API will not judge this mail."""
 

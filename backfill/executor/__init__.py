@@ -17,7 +17,7 @@ from loguru import logger
 
 from backfill.budget import Budget
 from backfill.clock import Clock, StopRequest
-from backfill.errors import BackfillError, ClaimLost, RateLimited, ServiceUnavailable
+from backfill.errors import AnswersUnusable, AnswerUnusable, BackfillError, ClaimLost, RateLimited, ServiceUnavailable
 from backfill.executor.asker import Asker, Blocked
 from backfill.executor.breaker import Breaker
 from backfill.executor.effecter import Effecter
@@ -198,12 +198,14 @@ class Executor:
             for _ in waiting:
                 flow.window.leave(given_back=True)
         self._dispose(flow, troubled.item, error, is_inside=True)
-        if isinstance(error, ServiceUnavailable) and self._breaker.failed():
+        if isinstance(error, ServiceUnavailable) and self._breaker.failed(troubled.item.id):
             flow.fail(ServiceUnavailable(f"{error} No call gets through, so the run stops; nothing is lost."))
+        if isinstance(error, AnswerUnusable) and self._breaker.unusable(troubled.item.id):
+            flow.fail(AnswersUnusable(reason=error.reason))
         if isinstance(error, RateLimited) and not error.wait_s and self.throttler is not None:
             # No time was named and three calls were refused: leave it alone for a while, longer each time.
-            self._breaker.row += 1
-            self.throttler.block(min(15.0 * 2**self._breaker.row, 900.0), error.reason)
+            self._breaker.refusals += 1
+            self.throttler.block(min(15.0 * 2**self._breaker.refusals, 900.0), error.reason)
 
     def _dispose(self, flow: Flow, item: Item, error: BackfillError, *, is_inside: bool) -> None:
         """What an error means for its mail. `is_inside`: the mail counts in the window until now."""

@@ -1,7 +1,8 @@
 """The circuit breaker: a row of failures over different mails is an outage, not a row of bad mails.
 
 It opens before the mailbox is worn out on a dead service: at once when not a single call of the run has succeeded,
-later after five different mails in a row, or when more than half of the last hundred failed.
+later after five different mails in a row, or when more than half of the last hundred failed. Answers that are no
+verdicts may be the mails' fault, so more of them are borne; but a service that gives nothing else is set up wrongly.
 """
 
 from __future__ import annotations
@@ -10,25 +11,34 @@ from collections import deque
 from dataclasses import dataclass, field
 
 LONGEST_ROW = 5
+LONGEST_UNUSABLE_ROW = 10
 LAST = 100
 
 
 @dataclass(slots=True)
 class Breaker:
-    """Counts how mails fared with the service. Used by one thread."""
+    """Counts how mails fared with the service, by item number. Used by one thread."""
 
-    row: int = 0
     has_succeeded: bool = False
+    refusals: int = 0  # rate limits without a named time, in a row
+    _row: set[int] = field(default_factory=set)
     _last: deque[bool] = field(default_factory=lambda: deque(maxlen=LAST))
 
     def succeeded(self) -> None:
         """A mail was answered."""
-        self.row, self.has_succeeded = 0, True
+        self.has_succeeded, self.refusals = True, 0
+        self._row.clear()
         self._last.append(True)
 
-    def failed(self) -> bool:
+    def failed(self, item_id: int) -> bool:
         """The service failed a mail with all its patience; True when the run had better stop."""
-        self.row += 1
+        self._row.add(item_id)
         self._last.append(False)
         too_many = len(self._last) == LAST and self._last.count(False) * 2 > LAST
-        return not self.has_succeeded or self.row >= LONGEST_ROW or too_many
+        return not self.has_succeeded or len(self._row) >= LONGEST_ROW or too_many
+
+    def unusable(self, item_id: int) -> bool:
+        """The answer for a mail was no verdict; True when the run had better stop."""
+        self._row.add(item_id)
+        self._last.append(False)
+        return len(self._row) >= (LONGEST_UNUSABLE_ROW if self.has_succeeded else LONGEST_ROW)

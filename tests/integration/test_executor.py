@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backfill.errors import (
+    AnswersUnusable,
     AnswerUnusable,
     BackfillError,
     EffectRefused,
@@ -106,6 +107,27 @@ def test_unusable_answers_are_asked_again_a_bounded_number_of_times(bench: Bench
     assert bench.classifier.asked_about.count(2) == 3
     assert bench.statuses() == {1: "done", 2: "failed"}
     assert bench.attempts().count("unusable") == 3
+
+
+def test_a_service_that_never_gives_a_verdict_stops_the_run_before_a_mail_fails(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 101))
+    bench.classifier.answers = first(10_000, AnswerUnusable)
+
+    with pytest.raises(AnswersUnusable):
+        bench.run(concurrency=2, retry_attempts=3)
+
+    assert "failed" not in bench.statuses().values()
+    assert len(bench.classifier.asked_about) <= 10
+
+
+def test_a_few_mails_in_a_row_without_a_verdict_do_not_stop_a_run_that_works(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 41))
+    bench.classifier.answers = refusing(*range(20, 28), error=AnswerUnusable)
+
+    ended = bench.run(concurrency=1, retry_attempts=2)
+
+    assert ended.outcome is RunOutcome.FINISHED
+    assert list(bench.statuses().values()).count("failed") == 8
 
 
 def test_a_service_that_was_never_there_stops_the_run_at_once_and_fails_no_mail(bench: Bench) -> None:
