@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS = never
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz lint bench lock neighbours
+.PHONY: help install demo test deep fuzz lint bench lock neighbours
 
 help:
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,9 @@ demo: install  ## run backfill on an embedded sample mailbox: no account, no key
 
 test: install neighbours  ## run all tests
 	@$(BIN)/pytest -n auto $(ARGS)
+
+deep: install  ## ask ledgers of a million mails, on SQLite and PostgreSQL
+	@$(BIN)/pytest -q -n0 -s -m deep tests/integration/ledger $(ARGS)
 
 fuzz: install  ## try ten thousand mutated mails; ARGS=-x stops at the first that breaks something
 	@BACKFILL_FUZZ=10000 $(BIN)/pytest -q -n0 --timeout 0 -k mutated tests/unit/test_mime.py $(ARGS)

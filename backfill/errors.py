@@ -78,6 +78,13 @@ class ClaimLost(LedgerError):
     disposition = Disposition.DROP
 
 
+class AskedElsewhere(LedgerError):
+    """Another run is asking about a mail with the same content; its verdict will do for this one."""
+
+    disposition = Disposition.RELEASE
+    reason = "asked_elsewhere"
+
+
 # ── the mail server ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -131,6 +138,7 @@ class MailboxChanged(MailError):
     """The folder's UIDVALIDITY is another one: its UIDs name other mails now. It is planned anew."""
 
     disposition = Disposition.REPLAN
+    exit_code = ExitCode.STOPPED_EARLY
     reason = "uidvalidity_changed"
 
 

@@ -68,8 +68,13 @@ class AnalyticsFile:
                 FileLock(f"{self.path}.lock", timeout=LOCK_TIMEOUT_S, mode=0o600),
                 open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file,
             ):
-                sink = self.ledger.outcomes.open_sink(socket.gethostname(), str(self.path))
-                length = file.seek(0, os.SEEK_END)
+                host, length = socket.gethostname(), file.seek(0, os.SEEK_END)
+                if length and not self.ledger.outcomes.has_sink(host, str(self.path)):
+                    raise EffectUnavailable(
+                        f"{self.path} holds lines that this ledger did not write; move it away, or name another file "
+                        "with paths.analytics_file. Nothing of it was touched."
+                    )
+                sink = self.ledger.outcomes.open_sink(host, str(self.path))
                 if length < sink.committed_bytes:
                     logger.warning("{} is shorter than the ledger says; it is written anew", self.path)
                     anew = replace(sink, committed_bytes=0, last_outcome_id=0)

@@ -28,16 +28,21 @@ class Forecast:
 
     mails: int
     sampled: int
-    calls: int  # expected: mails less what is known or free
-    tokens_in: int
-    tokens_out: int
-    cost_usd: Decimal | None  # None: the price is not known
-    hours: float  # at the pace that is allowed
+    calls: int | None  # expected: mails less what is known or free; None: no mail of the sample could be read
+    tokens_in: int | None  # None where the calls are, as for the rest
+    tokens_out: int | None
+    cost_usd: Decimal | None  # None also where the price is not known
+    hours: float | None  # at the pace that is allowed
     binding_limit: str  # what keeps it from being quicker or from ending
 
     def sentence(self) -> str:
         """For people."""
-        cost = "at an unknown price" if self.cost_usd is None else f"for about ${self.cost_usd:.2f}"
+        if self.calls is None or self.hours is None:
+            return (
+                f"{self.mails:,} mails to do. What they will take is not known: none of those that were tried as a "
+                f"sample could be read. Bound by {self.binding_limit}."
+            )
+        cost = "at an unknown price" if self.cost_usd is None else f"for about ${self.cost_usd:.4f}"
         time = f"{self.hours * 60:.0f} minutes" if self.hours < 2 else f"{self.hours:.1f} hours"
         return (
             f"{self.mails:,} mails to do: about {self.calls:,} calls with {self.tokens_in:,} tokens in and "
@@ -64,12 +69,14 @@ class Forecaster:
         sample = list(self._sample(job))
         known = self.ledger.verdicts.known(job.fingerprint, job.generation, [message.key for message in sample])
         asked = [m for m in sample if m.key not in known and self.classifier.decide_free(m) is None]
+        pace = f"{self.calls_per_minute:g} calls a minute"
+        if mails and not sample:
+            return Forecast(mails, 0, None, None, None, None, None, pace)
         calls = round(mails * len(asked) / len(sample)) if sample else 0
         tokens = [self.classifier.estimate_tokens(message) for message in asked]
         tokens_in = round(calls * sum(tokens) / len(tokens)) if tokens else 0
         tokens_out = calls * ANSWER_TOKENS
         cost = self._cost(calls, tokens_in, tokens_out)
-        pace = f"{self.calls_per_minute:g} calls a minute"
         is_too_dear = cost is not None and self.max_cost is not None and cost > self.max_cost
         return Forecast(
             mails=mails,

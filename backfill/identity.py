@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from backfill.errors import ConfigError
 from backfill.folders import FolderPatterns
@@ -78,6 +79,11 @@ def decide(
     generation = ledger.jobs.next_generation(account, selection, digest) if request.ask_again else 0
     found = ledger.jobs.find(job_key(account, selection, digest, dry_run=request.dry_run, generation=generation))
     if found is not None:
+        if request.new_job:
+            raise ConfigError(
+                f"Job {found.id} is this very job: the same mail and the same classifier. Leave out --new-job to go on "
+                "with it, or pay again for what is known with --ask-again."
+            )
         return _resumed(found)
     if not request.dry_run and not request.new_job and not request.ask_again:
         for job in ledger.jobs.unfinished(account):
@@ -92,7 +98,7 @@ def fingerprint_differences(job: Job, fingerprint: Fingerprint) -> list[str]:
     """What differs between a job's classifier and the configured one, line by line, for people."""
     planned, configured = json.loads(job.fingerprint_parts), fingerprint.parts
     lines = [
-        f"{name}: {planned.get(name)!r} -> {configured.get(name)!r}"
+        f"{name}: {_shown(planned.get(name))} -> {_shown(configured.get(name))}"
         for name in sorted({*planned, *configured})
         if planned.get(name) != configured.get(name)
     ]
@@ -100,6 +106,12 @@ def fingerprint_differences(job: Job, fingerprint: Fingerprint) -> list[str]:
     if prompt.digest() != Fingerprint(parts={}, prompt=fingerprint.prompt).digest():
         lines.append("prompt: another text")
     return lines
+
+
+def _shown(value: Any) -> str:
+    """A value of a fingerprint for people: what is long or nested is only said to be another one."""
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 and not isinstance(value, dict) else "…"
 
 
 def describe(job: Job) -> str:
@@ -114,10 +126,21 @@ def describe(job: Job) -> str:
     return " · ".join(parts)
 
 
-def _named(ledger: Ledger, request: Request, fingerprint: Fingerprint) -> Decision:
-    job = ledger.jobs.get(request.job or 0)
+def known_job(ledger: Ledger, number: int | None) -> Job:
+    """The job of this number, by default of the latest run. Raises `ConfigError` when there is none."""
+    wanted = number if number is not None else ledger.queries.latest_job()
+    if wanted is None:
+        raise ConfigError("There is no job yet; `backfill plan` makes one.")
+    job = ledger.jobs.get(wanted)
     if job is None:
-        raise ConfigError(f"There is no job {request.job} in this ledger; `backfill jobs` lists them.")
+        raise ConfigError(f"There is no job {wanted} in this ledger; `backfill jobs` lists them.")
+    return job
+
+
+def _named(ledger: Ledger, request: Request, fingerprint: Fingerprint) -> Decision:
+    if request.new_job or request.ask_again:
+        raise ConfigError("--job goes on with a job; leave out --new-job and --ask-again.")
+    job = known_job(ledger, request.job)
     if request.selection is not None and request.selection.canonical() != job.selection.canonical():
         raise ConfigError(f"Job {job.id} has a selection of its own; leave out either --job or the selection.")
     return _same_question(job, request, fingerprint)
@@ -129,7 +152,7 @@ def _same_question(job: Job, request: Request, fingerprint: Fingerprint) -> Deci
     differences = "; ".join(fingerprint_differences(job, fingerprint))
     raise ConfigError(
         f"Job {job.id} was planned with another classifier ({differences}). Go on as it was planned with "
-        "--as-planned, or classify its mail anew with --new-job, which pays for every mail again."
+        "--as-planned, or classify its mail anew with --new-job, which asks about every mail again."
     )
 
 

@@ -8,7 +8,7 @@ finds nothing new unless newer mail has come.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from loguru import logger
 
@@ -26,7 +26,7 @@ WINDOW = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What one planning found. `is_complete` is False when it was stopped."""
+    """What one planning found. `is_complete` is False while a folder is not fully planned, by whomever."""
 
     new_mails: int
     folders: int
@@ -52,35 +52,41 @@ class Planner:
             state = self.source.examine(folder)
             mailbox_id = self.ledger.jobs.open_mailbox(state.key)
             window = self.ledger.jobs.freeze(job.id, mailbox_id, state.uid_next - 1)
-            found = self._plan_mailbox(job, state.key, window)
-            self._compare(job.selection, state, window, found)
+            found, planned = self._plan_mailbox(state.key, job.selection, window)
+            self._compare(job.selection, state, window, planned)
             new += found
             if self.stop.is_set():
                 return Planned(new, len(job.selection.folders), is_complete=False)
-        self.ledger.jobs.settle(job.id)
-        return Planned(new, len(job.selection.folders), is_complete=True)
+        is_complete = self.ledger.jobs.settle(job.id) is not JobState.PLANNING
+        return Planned(new, len(job.selection.folders), is_complete)
 
-    def _compare(self, selection: Selection, state: MailboxState, window: PlanRange, found: int) -> None:
+    def _compare(self, selection: Selection, state: MailboxState, before: PlanRange, after: PlanRange) -> None:
         """Some servers (Yahoo, AOL, Gmail when set so) list less than they have: better said than thought complete."""
-        is_whole = not (selection.search or selection.start_date or selection.end_date) and window.next_uid == 1
-        if is_whole and found < state.exists and not self.stop.is_set():
+        is_whole = not (selection.search or selection.start_date or selection.end_date) and before.next_uid == 1
+        if is_whole and after.is_planned and after.planned < state.exists:
             logger.warning(
                 "{!r} holds {} mails and the server lists {} of them: what it hides cannot be processed",
                 state.key.folder,
                 state.exists,
-                found,
+                after.planned,
             )
 
-    def _plan_mailbox(self, job: Job, mailbox: MailboxKey, window: PlanRange) -> int:
+    def _plan_mailbox(self, mailbox: MailboxKey, selection: Selection, window: PlanRange) -> tuple[int, PlanRange]:
+        """How many mails were new, and how far the mailbox is planned.
+
+        Another process may be planning it as well: the ledger says after each window where to go on.
+        """
         new = 0
         while not window.is_planned and not self.stop.is_set():
             up_to = min(window.next_uid + WINDOW - 1, window.high_uid)
-            mails = self.source.survey(mailbox, window.next_uid, up_to, job.selection)
+            mails = self.source.survey(mailbox, window.next_uid, up_to, selection)
             inserted = self.ledger.jobs.plan_window(window, up_to, mails)
             new += inserted
             self.tell(mailbox.folder, inserted)
-            window = replace(window, next_uid=up_to + 1)
-        return new
+            before, window = window, self.ledger.jobs.freeze(window.job_id, window.mailbox_id, window.high_uid)
+            if window.next_uid == before.next_uid:
+                break  # the epoch was closed meanwhile: whoever closed it plans the new one
+        return new, window
 
     def has_newer_mail(self, job: Job) -> bool:
         """Do the job's folders hold mail that is not planned, or another UIDVALIDITY? Asks the server; writes nothing.

@@ -7,7 +7,7 @@ it passes the same suite. The ledger has no socket here: it is always the real o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -94,6 +94,10 @@ class MailMarker(Protocol):
 
     def remove(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
         """STORE -FLAGS.SILENT; the UIDs that a SEARCH afterwards proves not to bear the keyword."""
+        ...
+
+    def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
+        """Those of `uids` that a SEARCH in a fresh session finds: an old one may show what others have expunged."""
         ...
 
     def close(self) -> None: ...
@@ -216,6 +220,8 @@ class Judged:
     labels: tuple[Label, ...]
     flags_before: frozenset[str]
     message: Message | None  # None unless the effect says `needs_message`
+    #: What an earlier verdict's receipt of this effect says, where one stands: how the effect knows its own work.
+    previous: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 class ReceiptState(StrEnum):

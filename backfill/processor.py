@@ -16,7 +16,7 @@ from backfill import settings as facade
 from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.executor import Observer
 from backfill.folders import FolderPatterns
-from backfill.identity import Intent, Request
+from backfill.identity import Intent, Request, known_job
 from backfill.lifecycle import JobState
 from backfill.report.summary import Summary
 from backfill.selection import DateField, Selection
@@ -133,19 +133,18 @@ class BackfillProcessor:
         Without a job: that of the latest run. `ended` of the result is None when nothing had failed so.
         """
         with self._workshop() as workshop, workshop.locked() as lock:
-            number = job_id if job_id is not None else workshop.ledger.queries.latest_job()
-            decision = workshop.decide(Request(job=number or 0, as_planned=True))
+            job = known_job(workshop.ledger, job_id)
+            decision = workshop.decide(Request(job=job.id, as_planned=True), "Retrying")
             ended = workshop.work(decision.job, "retry", pace or self._pace, lock, retry=tuple(reasons))
             return workshop.result(decision, None, ended)
 
     def verify(self, job_id: int | None = None, *, repair: bool = False) -> Verified:
         """Hold a job against itself and against the server. Writes only to `repair`, and then takes the lock.
 
-        Without a job: that of the latest run.
+        Without a job: that of the latest run. A stop request ends it early: the result says that it is not complete.
         """
         with self._workshop() as workshop, workshop.locked() if repair else nullcontext():
-            job = workshop.known_job(job_id)
-            return workshop.verify(job, repair=repair)
+            return workshop.verify(known_job(workshop.ledger, job_id), repair=repair)
 
     @contextmanager
     def _workshop(self) -> Iterator[Workshop]:

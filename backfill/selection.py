@@ -25,7 +25,10 @@ class DateField(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Folders, dates and search criteria of a job. Dates are calendar days and both ends are included."""
+    """Folders, dates and search criteria of a job. Dates are calendar days and both ends are included.
+
+    Each folder is named once; INBOX is one folder in whatever case it is written (RFC 9051 §5.1).
+    """
 
     folders: tuple[str, ...] = ("INBOX",)
     start_date: date | None = None
@@ -37,6 +40,8 @@ class Selection:
     def __post_init__(self) -> None:
         if not self.folders:
             raise ConfigError("No folder is selected; name one with --folder.")
+        names = ("INBOX" if name.upper() == "INBOX" else name for name in self.folders)
+        object.__setattr__(self, "folders", tuple(dict.fromkeys(names)))
         if self.start_date and self.end_date and self.start_date > self.end_date:
             raise ConfigError(f"The start date {self.start_date} is after the end date {self.end_date}; swap them.")
         if self.search is not None and not (self.search.isascii() and self.search.isprintable()):

@@ -29,6 +29,7 @@ class Throttler:
     clock: Clock
     resource: str  # e.g. "calls:https://openrouter.ai/api/v1"
     calls_per_minute: float
+    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Writes the rate, which holds from now on for everybody who uses the resource."""
@@ -41,6 +42,16 @@ class Throttler:
 
         False when a stop came first, or when calls are blocked for longer than `longest_block_s`.
         """
+        # One at a time: a process has one slot outstanding, so that a stop leaves at most one unused.
+        while not self._turn.acquire(timeout=0.5):
+            if stop.is_set():
+                return False
+        try:
+            return self._wait(stop, longest_block_s)
+        finally:
+            self._turn.release()
+
+    def _wait(self, stop: StopRequest, longest_block_s: float) -> bool:
         while not stop.is_set():
             asked_us = self._now_us()
             is_clear = self.ledger.throttle.has_slot_ahead(self.resource, asked_us)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
+from backfill.budget import Budget
 from backfill.classifiers.chat import ChatClassifier, ChatSettings
 from backfill.classifiers.gated import GatedClassifier
 from backfill.classifiers.heuristic import HeuristicClassifier
@@ -27,7 +29,7 @@ from backfill.mail.login import ImapAccount
 from backfill.mail.mark import ImapMarker
 from backfill.mail.mime import Reading, whole
 from backfill.message import MailboxKey, Message, MessageRef
-from backfill.ports import Classifier, Effect, MailMarker, MailSource, Service
+from backfill.ports import Classifier, Effect, MailMarker, MailSource, Price, Service
 from backfill.settings import Settings
 from backfill.throttle import MailAllowance, Throttler
 from backfill.verdict import Thresholds
@@ -167,6 +169,31 @@ def service(settings: Settings, clock: Clock) -> Service:
     llm = settings.llm
     key = None if llm.api_key_env is None else settings.secret(llm.api_key_env)
     return ApiService(llm.api_url, key, timeout_s=llm.timeout_seconds, clock=clock)
+
+
+def price(settings: Settings, clock: Clock) -> Price | None:
+    """What the configured model costs by the API's list; None when nobody says."""
+    asked = service(settings, clock)
+    try:
+        return asked.price_of(settings.llm.model or "")
+    finally:
+        asked.close()
+
+
+def budget(
+    settings: Settings, ledger: Ledger, clock: Clock, job_id: int, of_job: Decimal | None, of_day: Decimal | None
+) -> Budget | None:
+    """A run's budget; None without a limit. Raises `ConfigError` for a limit where nobody knows the price."""
+    if of_job is None and of_day is None:
+        return None
+    llm = settings.llm
+    listed = price(settings, clock)
+    if listed is None:
+        raise ConfigError(
+            f"What {llm.model} costs at {llm.api_url} is not known, so a limit on the cost cannot be kept; "
+            "leave it out (--max-emails bounds a run as well), or choose a model with a listed price."
+        )
+    return Budget(ledger, clock, job_id, listed, llm.max_output_tokens, of_job, of_day)
 
 
 def as_planned(settings: Settings, job: Job, ledger: Ledger, clock: Clock) -> tuple[Settings, Classifier]:

@@ -17,8 +17,8 @@ from loguru import logger
 from backfill import __version__, wiring
 from backfill.budget import Budget
 from backfill.clock import Clock, StopRequest
-from backfill.errors import BackfillError, ClassifierError, ConfigError, Declined, FolderUnknown, MailboxChanged
-from backfill.executor import Ended, Executor, Limits, Observer
+from backfill.errors import BackfillError, ClassifierError, Declined, FolderUnknown, MailboxChanged
+from backfill.executor import Cap, Ended, Executor, Limits, Observer
 from backfill.executor.reader import LONGEST_WAIT_S
 from backfill.folders import resolve
 from backfill.forecast import Forecast, Forecaster
@@ -28,9 +28,10 @@ from backfill.ledger.liveness import RunLock
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
 from backfill.planner import Planned, Planner
-from backfill.ports import Classifier, Effect, MailSource, Price
+from backfill.ports import Classifier, Effect, MailSource
 from backfill.report.figures import summarize
 from backfill.report.summary import Summary
+from backfill.report.text import render_text
 from backfill.selection import Selection
 from backfill.settings import Settings
 from backfill.verification import ServerDifference, Verification
@@ -76,11 +77,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What `verify` found. `is_repaired`: what can be put right has been."""
+    """What `verify` found. `is_repaired`: what can be put right has been. `is_complete`: no stop cut it short."""
 
     job: Job
     differences: tuple[Difference | ServerDifference, ...]
+    notes: tuple[str, ...]  # what could not be compared, for people
     is_repaired: bool
+    is_complete: bool
     summary: Summary
 
 
@@ -120,7 +123,12 @@ class Workshop:
             self._source = wiring.mail_source(self._settings, self._allowance, lambda: self._is_real)
         return self._source
 
-    def decide(self, request: Request) -> Decision:
+    def _hang_up(self) -> None:
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def decide(self, request: Request, said: str | None = None) -> Decision:
         """The job that a request means; from now on the classifier is the one that it asks."""
         classifier = wiring.classifier(self._settings, self.ledger, self._clock)
         self._classifier = classifier
@@ -137,12 +145,10 @@ class Workshop:
         decision = decide(self.ledger, account, request, classifier.fingerprint, default, check)
         if classifier.fingerprint.digest() != decision.job.fingerprint:  # only by --as-planned
             classifier.close()
-            if self._source is not None:  # it reads as today's settings say
-                self._source.close()
-                self._source = None
+            self._hang_up()  # it reads as today's settings say
             self._settings, self._classifier = wiring.as_planned(self._settings, decision.job, self.ledger, self._clock)
         self._is_real = not decision.job.dry_run
-        self._context.tell(f"{_SAID[decision.intent]} {describe(decision.job)}")
+        self._context.tell(f"{said or _SAID[decision.intent]} {describe(decision.job)}")
         return decision
 
     def _check(self, selection: Selection, *, dry_run: bool) -> None:
@@ -157,28 +163,18 @@ class Workshop:
         for effect in () if dry_run else wiring.effects(self._settings):
             effect.close()
 
-    def known_job(self, job_id: int | None) -> Job:
-        """The job of this number, by default of the latest run. Raises `ConfigError` when there is none."""
-        number = job_id if job_id is not None else self.ledger.queries.latest_job()
-        job = None if number is None else self.ledger.jobs.get(number)
-        if job is None:
-            raise ConfigError(
-                "There is no job yet; `backfill plan` makes one."
-                if number is None
-                else f"There is no job {number} in this ledger; `backfill jobs` lists them."
-            )
-        return job
-
     def verify(self, job: Job, *, repair: bool) -> Verified:
-        """Hold the job against itself and the server; `repair` puts right what can be."""
+        """Hold the job against itself and the server; `repair` puts right what can be, unless a stop was asked for."""
         effects = () if job.dry_run else self._settings.effects
         within = self.ledger.audit.differences(job.id, effects)
-        verification = Verification(self.ledger, self.source)
-        outside = verification.differences(job)
-        if repair:
+        verification = Verification(self.ledger, self.source, self._context.stop)
+        outside = verification.compare(job)
+        is_repaired = repair and outside.is_complete
+        if is_repaired:
             self.ledger.audit.repair(job.id)
-            verification.repair(job, outside)
-        return Verified(job, (*within, *outside), repair, summarize(self.ledger, job))
+            verification.repair(job, outside.differences)
+        figures, notes = summarize(self.ledger, job), outside.notes
+        return Verified(job, (*within, *outside.differences), notes, is_repaired, outside.is_complete, figures)
 
     def planner(self) -> Planner:
         return Planner(self.ledger, self.source, self._context.stop)
@@ -210,7 +206,7 @@ class Workshop:
         log.info("{} begins: {}, {}", command, describe(job), parameters)
         outcome, reason, began = RunOutcome.HALTED, "", self._clock.monotonic()
         try:
-            if retry is not None and not self._take_up(job, run, retry):
+            if retry is not None and not self._take_up(job, run, limits, retry):
                 outcome = RunOutcome.FINISHED
                 return None
             ended = self._work(job, run, limits, pace, replan=retry is None)
@@ -219,6 +215,8 @@ class Workshop:
         except BackfillError as error:
             reason = f"{error.reason}: {error}"
             log.error("{} halted: {}", command, error)
+            if not isinstance(error, Declined):
+                self._context.tell(f"Nothing is lost; when it is put right, go on with: backfill run --job {job.id}")
             if isinstance(error, FolderUnknown):  # renamed or deleted meanwhile: somebody has to look
                 self.ledger.jobs.pause(job.id, str(error))
             raise
@@ -229,37 +227,42 @@ class Workshop:
             running_us = round((self._clock.monotonic() - began) * 1e6)
             self.ledger.runs.end(run, outcome, reason, running_us)
             state = self.ledger.jobs.settle(job.id)
+            for line in render_text(summarize(self.ledger, replace(job, state=state))).splitlines():
+                log.info("{}", line)
             log.info("{} ends: {} {}; the job is {}", command, outcome, reason, state)
 
-    def _take_up(self, job: Job, run: Run, reasons: tuple[str, ...]) -> int:
-        taken = self.ledger.items.retry(run, reasons)
+    def _take_up(self, job: Job, run: Run, limits: Limits, reasons: tuple[str, ...]) -> int:
+        taken = self.ledger.items.retry(run, reasons, limits.max_emails)
         if taken:
             self.ledger.jobs.reopen(job.id)
             self._context.tell(f"{taken} mail{' is' if taken == 1 else 's are'} taken up again.")
         return taken
 
     def _work(self, job: Job, run: Run, limits: Limits, pace: Pace, *, replan: bool) -> Ended:
+        cap = Cap(limits.max_emails)
         for _ in range(MOST_REPLANS):
             if replan:
                 self.plan(job)
             self.ledger.jobs.settle(job.id)
             if self._context.stop.is_set():
                 return Ended(RunOutcome.INTERRUPTED, self._context.stop.reason)
-            self._ask_consent(job)
-            waiting = self.ledger.queries.count_open(job.id, retried_by=run.id if limits.only_retried else None)
-            self._context.observer.begins(waiting if limits.max_emails is None else min(waiting, limits.max_emails))
+            mails = self.ledger.queries.count_open(job.id, retried_by=run.id if limits.only_retried else None)
+            mails = mails if limits.max_emails is None else min(mails, limits.max_emails)
+            self._ask_consent(job, pace, mails)
+            self._context.observer.begins(mails)
             effects = () if job.dry_run else wiring.effects(self._settings, self._allowance)
             try:
-                return self._executor(job, pace, effects).work(job, run, limits)
+                return self._executor(job, pace, effects, cap).work(job, run, limits)
             except MailboxChanged as changed:
                 logger.bind(job=job.id, run=run.uuid).warning("{}", changed)
                 self.ledger.runs.release_claims(run)
+                self._hang_up()  # the old reader may still be at it, and a connection is one thread's
             finally:
                 for effect in effects:
                     effect.close()
         raise MailboxChanged(f"UIDVALIDITY changed {MOST_REPLANS} times during this run; ask the server's operator.")
 
-    def _executor(self, job: Job, pace: Pace, effects: tuple[Effect, ...]) -> Executor:
+    def _executor(self, job: Job, pace: Pace, effects: tuple[Effect, ...], cap: Cap) -> Executor:
         classifier = self._classifier
         assert classifier is not None  # `decide` came first
         metered = classifier.is_metered
@@ -277,14 +280,8 @@ class Workshop:
             observer=self._context.observer,
             allowance=self._allowance,
             budget=self._budget(job, pace) if metered else None,
+            cap=cap,
         )
-
-    def _price(self) -> Price | None:
-        service = wiring.service(self._settings, self._clock)
-        try:
-            return service.price_of(self._settings.llm.model or "")
-        finally:
-            service.close()
 
     def forecast(self, job: Job, pace: Pace) -> Forecast | None:
         """What the rest of the job will take; None where calls cost nothing. A price list out of reach is no error."""
@@ -292,7 +289,7 @@ class Workshop:
         if classifier is None or not classifier.is_metered:
             return None
         try:
-            price = self._price()
+            price = wiring.price(self._settings, self._clock)
         except ClassifierError as error:
             self._context.tell(f"The price is not known: {error}")
             price = None
@@ -302,19 +299,10 @@ class Workshop:
         return forecaster.forecast(job, pace.max_emails)
 
     def _budget(self, job: Job, pace: Pace) -> Budget | None:
-        """The run's budget; None without a limit. Raises `ConfigError` for a limit where nobody knows the price."""
-        processing, llm = self._settings.processing, self._settings.llm
+        processing = self._settings.processing
         of_job = pace.max_cost if pace.max_cost is not None else processing.max_cost_usd
         of_day = pace.max_cost_per_day if pace.max_cost_per_day is not None else processing.max_cost_usd_per_day
-        if of_job is None and of_day is None:
-            return None
-        price = self._price()
-        if price is None:
-            raise ConfigError(
-                f"What {llm.model} costs at {llm.api_url} is not known, so a limit on the cost cannot be kept; "
-                "leave it out (--max-emails bounds a run as well), or choose a model with a listed price."
-            )
-        return Budget(self.ledger, self._clock, job.id, price, llm.max_output_tokens, of_job, of_day)
+        return wiring.budget(self._settings, self.ledger, self._clock, job.id, of_job, of_day)
 
     def _limits(self, pace: Pace, *, only_retried: bool) -> Limits:
         processing, llm = self._settings.processing, self._settings.llm
@@ -326,18 +314,20 @@ class Workshop:
             only_retried=only_retried,
         )
 
-    def _ask_consent(self, job: Job) -> None:
-        """Ask once per job, before its first call that costs. Raises `Declined`."""
+    def _ask_consent(self, job: Job, pace: Pace, mails: int) -> None:
+        """Ask once per job, before its first call that costs. `mails`: what the run is about. Raises `Declined`."""
         classifier, confirm = self._classifier, self._context.confirm
-        if confirm is None or classifier is None or not classifier.is_metered or job.has_consent:
+        if confirm is None or classifier is None or not classifier.is_metered or job.has_consent or not mails:
             return
         if self.ledger.queries.latest_attempt(job.id) is None:
-            llm = self._settings.llm
-            count = self.ledger.queries.count_open(job.id)
-            mails = "mail is" if count == 1 else "mails are"
-            if count and not confirm(
-                f"{count} {mails} to be sent to {llm.model} at {llm.api_url}, which may cost money. "
-                f"(data_collection: {llm.data_collection}, zdr: {str(llm.zdr).lower()})"
+            llm, at_most = self._settings.llm, "At most " if self._settings.classifier == "gated" else ""
+            are = "mail is" if mails == 1 else "mails are"
+            forecast = self.forecast(job, replace(pace, max_emails=mails))
+            if forecast is not None and forecast.calls == 0:
+                return  # every verdict is known: nothing will be sent
+            reckoned = "" if forecast is None else f" {forecast.sentence()}"
+            if not confirm(
+                f"{at_most}{mails} {are} to be sent to {llm.model} at {llm.api_url}, which may cost money.{reckoned}"
             ):
                 raise Declined
         self.ledger.jobs.consent(job.id)

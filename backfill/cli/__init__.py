@@ -4,6 +4,7 @@ What is slow to import is imported by the command that needs it, so that `backfi
 """
 
 import json
+import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -41,19 +42,27 @@ EVERYWHERE = GeneralOptions()
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code. Every error becomes one line on standard error."""
     tokens = sys.argv[1:] if arguments is None else arguments
+    code = int(ExitCode.OK)
     try:
         if not tokens:
             app.help_print([])
-            return ExitCode.OK
-        _refuse_unknown_command(tokens)
-        return int(app(tokens, exit_on_error=False, print_error=False) or ExitCode.OK)
+        else:
+            _refuse_unknown_command(tokens)
+            code = int(app(tokens, exit_on_error=False, print_error=False) or ExitCode.OK)
+        sys.stdout.flush()  # here, and not in the interpreter's last breath, a broken pipe can still be caught
+        return code
     except CycloptsError as error:
         return _complain(f"{' '.join(str(error).split())} See `backfill --help`.", ExitCode.USAGE)
     except BackfillError as error:
         return _complain(str(error), error.exit_code)
     except BrokenPipeError:  # the reader of our output has gone, e.g. `backfill report | head`
-        sys.stderr.close()
-        return ExitCode.OK
+        _write_to_nobody()
+        return code
+    except SystemExit as left:  # this is how rich, which draws the help, takes a broken pipe
+        if not isinstance(left.__context__, BrokenPipeError):
+            raise
+        _write_to_nobody()
+        return code
     except Exception as error:  # noqa: BLE001 - the outermost frame: whatever it is, the log gets it
         from loguru import logger  # start-up: only a bug needs it
 
@@ -152,7 +161,9 @@ def retry(
     with command.listening():
         result = command.processor(assume_yes=yes).retry(job, tuple(reason or ()), pace)
     if result.ended is None:
-        command.terminal.say("Nothing has failed so; there is nothing to take up again.")
+        pending = result.summary.counts.pending
+        rest = f" {pending:,} mails are pending; `backfill run` works on those." if pending else ""
+        command.terminal.say(f"Nothing has failed so; there is nothing to take up again.{rest}")
     return command.finish(result, as_json=json)
 
 
@@ -253,6 +264,11 @@ def _refuse_unknown_command(tokens: list[str]) -> None:
         near = get_close_matches(tokens[0], names, n=1)
         hint = f"did you mean `backfill {near[0]}`?" if near else f"there are {', '.join(sorted(names))}."
         raise ConfigError(f"There is no command {tokens[0]!r:.40}; {hint}")
+
+
+def _write_to_nobody() -> None:
+    """The interpreter flushes at its exit; https://docs.python.org/3/library/signal.html#note-on-sigpipe"""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _json(value: object) -> str:

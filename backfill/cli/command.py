@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from backfill.cli.options import GeneralOptions, JobOptions, LimitOptions, SelectionOptions
 from backfill.clock import StopRequest
-from backfill.errors import ConfigError
 from backfill.lifecycle import ExitCode, RunOutcome
 
 if TYPE_CHECKING:
@@ -71,17 +70,16 @@ class Command:
     @contextmanager
     def ledger(self) -> "Iterator[Ledger]":
         """The ledger, for reading."""
-        from backfill import wiring  # start-up: brings the adapters
-        from backfill.clock import SystemClock  # start-up: as above
+        from backfill.ledger import Ledger  # start-up: brings SQLAlchemy, but no adapter
 
-        ledger = wiring.open_ledger(self.settings, SystemClock())
+        ledger = Ledger.open(self.settings.paths.ledger_url)
         try:
             yield ledger
         finally:
             ledger.close()
 
     def print_summary(self, summary: "Summary", *, as_json: bool) -> None:
-        """The figures on standard output, and in the log."""
+        """The figures on standard output."""
         from backfill.report.text import render_text  # start-up: only where figures are shown
 
         print(summary.to_json() if as_json else render_text(summary), end="\n" if as_json else "")
@@ -100,14 +98,8 @@ class Command:
             print(forecast.sentence())
 
     def finish(self, result: "Result", *, as_json: bool) -> int:
-        """Show how a run ended, and say so by the exit code."""
-        from loguru import logger  # start-up: only where something was done
-
-        from backfill.report.text import render_text  # start-up: as above
-
+        """Show how a run ended, and say so by the exit code. The log has it from the run itself."""
         summary, ended = result.summary, result.ended
-        for line in render_text(summary).splitlines():
-            logger.info("{}", line)
         self.print_summary(summary, as_json=as_json)
         if ended is not None and ended.outcome is RunOutcome.INTERRUPTED:
             self.terminal.say(
@@ -128,11 +120,7 @@ def pace_of(limits: LimitOptions | None) -> "Pace":
 
 def summary_of(ledger: "Ledger", job_id: int | None) -> "Summary":
     """The figures of a job, by default of the latest run's. Raises `ConfigError` when there is none."""
-    from backfill.report.figures import summarize  # start-up: brings the ledger
+    from backfill.identity import known_job  # start-up: brings the ledger
+    from backfill.report.figures import summarize  # start-up: as above
 
-    number = job_id if job_id is not None else ledger.queries.latest_job()
-    job = None if number is None else ledger.jobs.get(number)
-    if job is None:
-        wanted = "no job yet; `backfill plan` makes one" if number is None else f"no job {number}; see `backfill jobs`"
-        raise ConfigError(f"There is {wanted}.")
-    return summarize(ledger, job)
+    return summarize(ledger, known_job(ledger, job_id))

@@ -30,6 +30,7 @@ def verify(
     """Prove that nothing was lost: the ledger against itself, and against the mail server as it is now.
 
     Exit code 0: every mail that the selection names has exactly one fate. 7: there is a difference, and it is named.
+    75: it was stopped early; what was found until then is shown, and nothing repaired.
     """
     command = Command.begin(general)
     with command.listening():
@@ -39,7 +40,8 @@ def verify(
         rows = [
             {"kind": d.kind, "folder": d.folder, "uid": d.uid, "sentence": d.sentence} for d in verified.differences
         ]
-        print(json.dumps({"job": verified.job.id, "differences": rows, "repaired": verified.is_repaired}, indent=2))
+        said = {"notes": verified.notes, "complete": verified.is_complete, "repaired": verified.is_repaired}
+        print(json.dumps({"job": verified.job.id, "differences": rows, **said}, indent=2))
     else:
         from backfill.report.wording import printable  # start-up: only here
 
@@ -48,8 +50,11 @@ def verify(
         print("".join(f"  {printable(sentence)}\n" for sentence in sentences[:LISTED]), end="")
         if len(sentences) > LISTED:
             print(f"  … and {len(sentences) - LISTED} more; --json lists them all.")
+        print("".join(f"{printable(note)}\n" for note in verified.notes), end="")
         if sentences and verified.is_repaired:
             print("Repaired, as far as that can be done here; now: backfill run, then backfill verify.")
+    if not verified.is_complete:
+        return ExitCode.STOPPED_EARLY
     return ExitCode.DIFFERENCE if sentences else ExitCode.OK
 
 

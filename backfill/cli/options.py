@@ -62,6 +62,12 @@ class SelectionOptions:
         """The selection, or None when no option was given. Raises `ConfigError`."""
         if all(value is None for value in astuple(self)):
             return None
+        if self.all_folders and self.folder:
+            raise ConfigError(
+                "--all-folders takes every folder; leave out --folder, or leave folders out by --exclude."
+            )
+        if self.exclude and not self.all_folders and not any(set("*?") & set(name) for name in self.folder or ()):
+            raise ConfigError("--exclude leaves folders out of --all-folders or of a pattern such as --folder 'Work*'.")
         return Selection(
             folders=tuple(dict.fromkeys(self.folder or ("INBOX",))),
             start_date=_day("--start-date", self.start_date),

@@ -103,6 +103,8 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
 
     def handle(number: int, _: FrameType | None) -> None:
         if stop.is_set():
+            if sys.stderr.isatty():
+                os.write(2, b"\x1b[?25h\n")  # the bar hides the cursor, and nobody is left to show it again
             os._exit(ExitCode.KILLED_INT if number == signal.SIGINT else ExitCode.KILLED_TERM)
         stop.set(signal.Signals(number).name)
         os.write(2, b"\nStopping: answers under way are awaited; once more to stop at once.\n")

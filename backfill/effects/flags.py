@@ -1,14 +1,15 @@
 """The verdict as IMAP keywords on the mail itself.
 
-A keyword counts as set only when the server, asked again, lists it. What the server does not keep is named in
-the receipt. Labels are written before the processed keyword, so that mail which bears the latter is complete.
+A keyword counts as set only when the server, asked again, lists it; a mail that does not show it is refused, or gone.
+What the server does not keep is named in the receipt. Labels are written before the processed keyword, so that mail
+which bears the latter is complete.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from backfill.errors import EffectRefused
+from backfill.errors import EffectRefused, MessageGone
 from backfill.message import MailboxKey
 from backfill.ports import Judged, MailMarker, Receipt, ReceiptState, Unapplied
 from backfill.verdict import Label
@@ -63,8 +64,11 @@ class FlagsEffect:
             for uid in {*missing, *stale} - proved:
                 unproved.setdefault(uid, keyword)
 
+        present = self._marker.present(mailbox, unproved) if unproved else frozenset()
         for mail, keywords in zip(mails, wanted, strict=True):
-            if mail.ref.uid in unproved:
+            if mail.ref.uid in unproved and mail.ref.uid not in present:  # expunged since it was judged
+                yield Unapplied(mail.ref, self.name, MessageGone())
+            elif mail.ref.uid in unproved:
                 refusal = f"The server took the keyword {unproved[mail.ref.uid]} and does not show it as asked."
                 yield Unapplied(mail.ref, self.name, EffectRefused(refusal))
             else:

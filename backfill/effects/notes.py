@@ -62,7 +62,8 @@ class NotesEffect:
         notes = [self._render(mail) for mail in mails]
         files = [self._notes_dir / path for path in paths]
         try:
-            are_ours = list(self._writers.map(write_once, files, notes))
+            before = [(mail.previous or {}).get("sha256") for mail in mails]
+            are_ours = list(self._writers.map(write_once, files, notes, before))
             for folder in {file.parent for file in files}:
                 _sync_folder(folder)
         except OSError as error:
@@ -99,16 +100,17 @@ def note_path(message: Message) -> PurePosixPath:
     return PurePosixPath(*day.split("-")[:2], f"{name}.md")
 
 
-def write_once(path: Path, content: bytes) -> bool:
+def write_once(path: Path, content: bytes, before: str | None = None) -> bool:
     """Create `path` with `content`, whole, or find it there; False when it holds something else.
 
-    Never replaces a byte: the name is taken exclusively before the finished file moves there. A crash in between
+    `before`: the SHA-256 of what an earlier verdict wrote, which is ours to replace while nobody has changed it. Never
+    replaces another byte: the name is taken exclusively before the finished file moves there. A crash in between
     leaves an empty file, which is filled when the same mail comes again. The content is durable when this returns,
     the name when its folder has been synced. Raises OSError.
     """
     _make_folder(path.parent)
     is_taken = os.path.lexists(path)
-    if is_taken and not (path.is_file() and path.stat().st_size == 0):
+    if is_taken and not (path.is_file() and (path.stat().st_size == 0 or _has_digest(path, before))):
         return _holds(path, content)
     temporary = path.with_name(f".{path.stem[-12:]}.tmp")  # one name per mail: a crash's leftover is swept up here
     temporary.unlink(missing_ok=True)
@@ -126,6 +128,10 @@ def write_once(path: Path, content: bytes) -> bool:
             return _holds(path, content)
         raise
     return True
+
+
+def _has_digest(path: Path, digest: str | None) -> bool:
+    return digest is not None and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
 def _holds(path: Path, content: bytes) -> bool:

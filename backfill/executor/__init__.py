@@ -7,9 +7,10 @@ an error's disposition into what becomes of the mail.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from queue import Empty
 from typing import TYPE_CHECKING, assert_never
 
@@ -17,11 +18,19 @@ from loguru import logger
 
 from backfill.budget import Budget
 from backfill.clock import Clock, StopRequest
-from backfill.errors import AnswersUnusable, AnswerUnusable, BackfillError, ClaimLost, RateLimited, ServiceUnavailable
+from backfill.errors import (
+    AnswersUnusable,
+    AnswerUnusable,
+    AskedElsewhere,
+    BackfillError,
+    ClaimLost,
+    RateLimited,
+    ServiceUnavailable,
+)
 from backfill.executor.asker import Asker, Blocked
 from backfill.executor.breaker import Breaker
 from backfill.executor.effecter import Effecter
-from backfill.executor.flow import Applied, Asked, Ended, Flow, Judgment, Known, Limits, Observer, Result, Troubled
+from backfill.executor.flow import Applied, Asked, Cap, Ended, Flow, Judgment, Known, Limits, Observer, Result, Troubled
 from backfill.executor.reader import Reader
 from backfill.export import AnalyticsFile
 from backfill.ledger import Ledger
@@ -35,14 +44,24 @@ from backfill.verdict import Thresholds, Verdict
 if TYPE_CHECKING:
     from loguru import Logger
 
-__all__ = ["Ended", "Executor", "Limits", "Observer"]
+__all__ = ["Cap", "Ended", "Executor", "Limits", "Observer"]
 
 # After a stop, answers in flight are awaited so long: a call costs money, and 10 s is what a supervisor grants.
 DRAIN_S = 8.0
 HEARTBEAT_S = 10.0
 ANALYTICS_S = 2.0
+# So long another run is left to answer a question before this one looks for the verdict: about one call.
+ELSEWHERE = timedelta(seconds=5)
 # Results of so many mails are committed together at the most.
 GROUP = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """The threads whose end the writer waits for."""
+
+    reader: threading.Thread
+    effecter: threading.Thread
 
 
 @dataclass(slots=True)
@@ -61,6 +80,7 @@ class Executor:
     observer: Observer
     allowance: MailAllowance | None = None  # None: the mail account may be read without end
     budget: Budget | None = None  # None: nothing limits what may be spent
+    cap: Cap | None = None  # of the whole run, where it has more than one executor; None: a new one
     _breaker: Breaker = field(default_factory=Breaker)
     _next_heartbeat: float = 0.0
     _next_analytics: float = 0.0
@@ -73,36 +93,60 @@ class Executor:
         which gives back whatever is still claimed.
         """
         self._began = self.clock.monotonic()
-        flow = Flow.of(job, run, limits, self.stop, self.observer)
-        reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
-        reader = flow.start("reader", reading.work)
-        asker = Asker(flow, self.ledger, self.classifier, self.throttler, self.clock, self.budget)
-        for number in range(limits.concurrency):
-            flow.start(f"asker-{number}", asker.work)
-        effecter = flow.start("effecter", Effecter(flow, self.effects, self.thresholds, self.clock).work)
-
-        while not self.stop.is_set() and (flow.ended is None or flow.window.inside):
-            self._settle(flow, self._ready(flow, 0.25))
-            self._tick(run)
-        deadline = self.clock.monotonic() + DRAIN_S
-        while self.stop.is_set() and self.clock.monotonic() < deadline and (flow.calling or reader.is_alive()):
-            self._settle(flow, self._ready(flow, 0.1))
-        self._settle(flow, self._ready(flow, 0))
-        flow.hand(flow.judgments, None)
-        while effecter.is_alive() and not (self.stop.is_set() and self.clock.monotonic() > deadline):
-            self._settle(flow, self._ready(flow, 0.1))
-            self._tick(run)
-        self._settle(flow, self._ready(flow, 0))
-        for _ in range(limits.concurrency):
-            flow.slots.release()
-        for _ in range(limits.concurrency):
-            if not flow.hand(flow.tasks, None):
-                break  # full after a stop: nobody waits at it, and whoever comes sees the stop
+        if self.analytics is not None:
+            self.analytics.catch_up()  # a file that cannot be written is found before the first call
+        flow = Flow.of(job, run, limits, self.cap or Cap(limits.max_emails), self.stop, self.observer)
+        stages = self._start(flow)
+        try:
+            while not self.stop.is_set() and (flow.ended is None or flow.window.inside):
+                self._settle(flow, self._ready(flow, 0.25))
+                self._tick(run)
+            is_drained = self._drain(flow, stages)
+        except BaseException as error:  # what the writer meets ends the run as what a stage meets does
+            flow.fail(error)
+            is_drained = self._drain(flow, stages)
+            raise
+        finally:
+            self._dismiss(flow)
         if self.analytics is not None:
             self.analytics.catch_up()
         if flow.error is not None:
             raise flow.error
+        if self.stop.is_set() and not is_drained:
+            return Ended(RunOutcome.INTERRUPTED, self.stop.reason)
         return flow.ended or Ended(RunOutcome.INTERRUPTED, self.stop.reason)
+
+    def _start(self, flow: Flow) -> _Stages:
+        reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
+        asking = Asker(flow, self.ledger, self.classifier, self.throttler, self.clock, self.budget)
+        effecting = Effecter(flow, self.ledger, self.effects, self.thresholds, self.clock)
+        for number in range(flow.limits.concurrency):
+            flow.start(f"asker-{number}", asking.work)
+        return _Stages(flow.start("reader", reading.work), flow.start("effecter", effecting.work))
+
+    def _drain(self, flow: Flow, stages: _Stages) -> bool:
+        """Record what is in flight and bring its effects about, after a stop for some seconds; is all of it done?"""
+        deadline: float | None = None
+        is_last = False
+        while True:
+            self._settle(flow, self._ready(flow, 0.05))
+            is_answered = not flow.calling and flow.results.empty()
+            if is_answered and not is_last:
+                is_last = flow.hand(flow.judgments, None)
+            if is_answered and not stages.effecter.is_alive():
+                return self.ledger.queries.count_held(flow.run.id) == 0
+            if self.stop.is_set():
+                deadline = deadline or self.clock.monotonic() + DRAIN_S
+                if self.clock.monotonic() > deadline:
+                    return False
+
+    def _dismiss(self, flow: Flow) -> None:
+        """Let the asking threads go."""
+        for _ in range(flow.limits.concurrency):
+            flow.slots.release()
+        for _ in range(flow.limits.concurrency):
+            if not flow.hand(flow.tasks, None):
+                break  # full after a stop: nobody waits at it, and whoever comes sees the stop
 
     def running_us(self) -> int:
         """Microseconds since `work` began."""
@@ -187,17 +231,18 @@ class Executor:
 
     def _trouble(self, flow: Flow, troubled: Troubled) -> None:
         error = troubled.error
-        if troubled.was_asked:
-            flow.calling.discard(troubled.item.id)
-            flow.slots.release()
         if troubled.key is not None:
             with flow.asking_lock:
                 waiting = flow.asking.pop(troubled.key, [])
             if waiting:
-                self.ledger.items.release(flow.run, [task.item for task in waiting])
-            for _ in waiting:
-                flow.window.leave(given_back=True)
+                self.ledger.items.release(flow.run, [task.item for task in waiting], self._due_again(error))
+            for task in waiting:
+                flow.cap.gives_back(task.item.id)
+                flow.window.leave()
         self._dispose(flow, troubled.item, error, is_inside=True)
+        if troubled.was_asked:  # only now that it is committed, as a verdict's slot
+            flow.calling.discard(troubled.item.id)
+            flow.slots.release()
         if isinstance(error, ServiceUnavailable) and self._breaker.failed(troubled.item.id):
             flow.fail(ServiceUnavailable(f"{error} No call gets through, so the run stops; nothing is lost."))
         if isinstance(error, AnswerUnusable) and self._breaker.unusable(troubled.item.id):
@@ -210,22 +255,22 @@ class Executor:
     def _dispose(self, flow: Flow, item: Item, error: BackfillError, *, is_inside: bool) -> None:
         """What an error means for its mail. `is_inside`: the mail counts in the window until now."""
         items, log = self.ledger.items, self._log(flow, item)
-        given_back = False
         try:
             match error.disposition:
                 case Disposition.RETRY if item.failures + 1 < flow.limits.retry_attempts:
                     delay = timedelta(seconds=flow.limits.retry_delay_s * 2.0**item.failures)
-                    items.postpone(flow.run, item, self.clock.now() + delay, error.reason)
-                    given_back = True
+                    until = self.clock.now() + delay
+                    items.postpone(flow.run, item, until, error.reason)
+                    flow.cap.postpones(item.id, until)
                     log.warning("postponed ({}): {}", error.reason, error)
                 case Disposition.RETRY | Disposition.FAIL:
                     items.fail(flow.run, item, error.reason)
                     self.observer.record(failed=1)
                     log.error("failed ({}): {}", error.reason, error)
                 case Disposition.RELEASE:
-                    items.release(flow.run, [item])
-                    given_back = True
-                    level = "INFO" if isinstance(error, Blocked) else "WARNING"
+                    items.release(flow.run, [item], self._due_again(error))
+                    flow.cap.gives_back(item.id)
+                    level = "INFO" if isinstance(error, AskedElsewhere | Blocked) else "WARNING"
                     log.log(level, "given back ({}): {}", error.reason, error)
                 case Disposition.SKIP:
                     items.skip(flow.run, item, error.reason)
@@ -244,9 +289,11 @@ class Executor:
         except ClaimLost as lost:
             log.info("dropped: {}", lost)
         if is_inside:
-            flow.window.leave(given_back=given_back)
-        elif given_back:
-            flow.window.give_back()
+            flow.window.leave()
+
+    def _due_again(self, error: BackfillError) -> datetime | None:
+        """When a mail that is given back may be taken up again; None: at once."""
+        return self.clock.now() + ELSEWHERE if isinstance(error, AskedElsewhere) else None
 
     # ── beside the work ──────────────────────────────────────────────────────────────────────────────────
 

@@ -7,7 +7,8 @@ backoff's own sleep cannot be interrupted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import backoff
@@ -25,6 +26,7 @@ from backfill.errors import (
 )
 from backfill.executor.flow import Asked, Flow, Task, Troubled
 from backfill.ledger import Ledger
+from backfill.ledger.attempts import Question
 from backfill.ledger.budgets import Reservation
 from backfill.lifecycle import AttemptOutcome
 from backfill.ports import Classifier
@@ -40,6 +42,10 @@ OUTCOMES: dict[type[ClassifierError], AttemptOutcome] = {
     AnswerUnusable: AttemptOutcome.UNUSABLE,
     MessageRefused: AttemptOutcome.REFUSED,
 }
+
+
+#: Turned away at the door: known to have cost nothing. Anything else that has no cost in its answer may have cost.
+FREE = (AttemptOutcome.RATE_LIMITED, AttemptOutcome.HALTED)
 
 
 class Stopped(Exception):
@@ -102,9 +108,11 @@ class Asker:
     ) -> tuple[Answer, int]:
         """The answer and the number of its attempt, which stays open until the verdict is recorded.
 
-        Short trouble of the service is tried again, `retry_attempts` calls in all. Raises `Stopped`, `ClaimLost`
-        or the `ClassifierError` of the last call.
+        Short trouble of the service is tried again, `retry_attempts` calls in all. Raises `Stopped`, `ClaimLost`,
+        `AskedElsewhere` or the `ClassifierError` of the last call.
         """
+
+        question = Question.about(self.flow.job, task.message.key)
 
         @backoff.on_exception(
             backoff.constant,
@@ -121,12 +129,16 @@ class Asker:
                 if self.flow.stop.is_set():
                     raise Stopped
                 raise Blocked(throttler.reason(), wait_s=throttler.blocked_for())
-            attempt_id = self.ledger.attempts.open(self.flow.run, task.item, self._reservation(task, concession))
+            attempt_id = self.ledger.attempts.open(
+                self.flow.run, task.item, self._reservation(task, concession), question
+            )
             try:
                 return self.classifier.classify(task.message, concession), attempt_id
             except ClassifierError as error:
                 outcome = OUTCOMES.get(type(error), AttemptOutcome.HALTED)
                 usage = error.usage or Usage(http_status=error.http_status)
+                if outcome in FREE and usage.cost_usd is None:
+                    usage = replace(usage, cost_usd=Decimal(0))
                 self.ledger.attempts.close(attempt_id, outcome, usage)
                 if isinstance(error, RateLimited | ServiceUnavailable) and error.wait_s:
                     throttler.block(error.wait_s, error.reason)

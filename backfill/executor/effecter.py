@@ -1,12 +1,13 @@
 """The effects stage: brings committed verdicts into the world, mailbox by mailbox, in batches.
 
 What is ready is gathered for a moment, so that keywords go out a hundred at a time when mails come quickly and at
-once when they come slowly. It writes nothing to the ledger: receipts go to the writer.
+once when they come slowly. It only reads the ledger: receipts go to the writer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from queue import Empty
@@ -17,6 +18,7 @@ from backfill.clock import Clock
 from backfill.errors import ServerUnavailable
 from backfill.executor.flow import Applied, Flow, Judgment
 from backfill.executor.reader import LONGEST_WAIT_S
+from backfill.ledger import Ledger
 from backfill.message import MessageRef
 from backfill.ports import Effect, Judged, Receipt, Unapplied
 from backfill.verdict import Thresholds
@@ -28,24 +30,30 @@ LOOK_S = 0.05
 PAUSES_S = (2.0, 5.0, 15.0, 60.0, 120.0)
 
 
+class _LeftOff(Exception):
+    """A stop came while the mail server was away."""
+
+
 @dataclass(frozen=True, slots=True)
 class Effecter:
     """One run's effects stage."""
 
     flow: Flow
+    ledger: Ledger
     effects: tuple[Effect, ...]
     thresholds: Thresholds
     clock: Clock
 
     def work(self) -> None:
-        """Apply effects until the judgments end."""
+        """Apply effects until the judgments end. What a stop leaves undone is done by the next run."""
         is_last = False
         while not is_last:
             batch, is_last = self._gather()
             batch.sort(key=lambda judgment: judgment.item.ref)
             for _, of_mailbox in groupby(batch, key=lambda judgment: judgment.item.mailbox_id):
-                for applied in self._apply(list(of_mailbox)):
-                    self.flow.results.put(applied)
+                with suppress(_LeftOff):
+                    for applied in self._apply(list(of_mailbox)):
+                        self.flow.results.put(applied)
 
     def _gather(self) -> tuple[list[Judgment], bool]:
         batch: list[Judgment] = []
@@ -72,7 +80,7 @@ class Effecter:
         for effect in self.effects:
             outstanding = [judged for judged in batch if judged.receipts.get(effect.name) != judged.verdict.id]
             if outstanding:
-                for answer in self._patiently(effect, [self._judged(judgment) for judgment in outstanding]):
+                for answer in self._patiently(effect, [self._judged(judgment, effect) for judgment in outstanding]):
                     kept = receipts if isinstance(answer, Receipt) else refusals
                     kept[answer.ref].append(answer)  # type: ignore[arg-type]  # the pair matches by the line above
         return [
@@ -85,13 +93,15 @@ class Effecter:
             for judgment in batch
         ]
 
-    def _judged(self, judgment: Judgment) -> Judged:
+    def _judged(self, judgment: Judgment, effect: Effect) -> Judged:
+        has_earlier = effect.name in judgment.receipts
         return Judged(
             ref=judgment.item.ref,
             verdict=judgment.verdict,
             labels=self.thresholds.labels(judgment.verdict.scores),
             flags_before=judgment.flags_before,
             message=judgment.message,
+            previous=self.ledger.verdicts.standing(judgment.item, effect.name) if has_earlier else None,
         )
 
     def _patiently(self, effect: Effect, mails: list[Judged]) -> list[Receipt | Unapplied]:
@@ -108,5 +118,5 @@ class Effecter:
                 self.clock.sleep(wait, self.flow.stop)
                 self.flow.observer.waiting(None)
                 if self.flow.stop.is_set():
-                    raise
+                    raise _LeftOff from error
         return list(effect.apply(mails))

@@ -7,8 +7,9 @@ and the window bounds what is claimed but not recorded, so memory stays flat how
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from queue import Full, Queue
 from typing import Protocol, TypeVar
 
@@ -119,15 +120,11 @@ Result = Asked | Known | Troubled | Applied
 
 
 class Window:
-    """Counts the items that are claimed and not recorded yet; whoever wants to claim waits for room.
-
-    `taken` counts those that this run has claimed and not given back, which is what a cap is compared with.
-    """
+    """Counts the items that are claimed and not recorded yet; whoever wants to claim waits for room."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.inside = 0
-        self.taken = 0
         self._changed = threading.Condition()
 
     def room(self, wanted: int, stop: StopRequest) -> int:
@@ -143,24 +140,58 @@ class Window:
     def enter(self, items: int) -> None:
         with self._changed:
             self.inside += items
-            self.taken += items
 
-    def leave(self, *, given_back: bool = False) -> None:
-        """One item is recorded or final, or given back to be claimed again."""
+    def leave(self) -> None:
+        """One item is recorded, or final, or given back."""
         with self._changed:
             self.inside -= 1
-            self.taken -= int(given_back)
             self._changed.notify_all()
-
-    def give_back(self) -> None:
-        """An item that had left is to be claimed again: an effect refused it for now."""
-        with self._changed:
-            self.taken -= 1
 
     def wait_for_change(self, seconds: float) -> None:
         """Until something leaves, or so long."""
         with self._changed:
             self._changed.wait(seconds)
+
+
+class Cap:
+    """Which mails a run has taken, where it may take only so many: each counts once, however often it is tried.
+
+    A mail that is postponed keeps its place, for it may have cost a call; one that the world was at fault for gives
+    it back. Items are named by number; each change is one operation on a set or dict, so it needs no lock.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._taken: set[int] = set()
+        self._postponed: dict[int, datetime] = {}  # taken, and to be tried again by this run from then on
+
+    def room(self, wanted: int) -> int:
+        """How many of so many new mails may be taken."""
+        return wanted if self._limit is None else min(wanted, self._limit - len(self._taken))
+
+    def takes(self, item_ids: Iterable[int]) -> None:
+        if self._limit is not None:
+            for item_id in item_ids:
+                self._taken.add(item_id)
+                self._postponed.pop(item_id, None)
+
+    def postpones(self, item_id: int, until: datetime) -> None:
+        if self._limit is not None:
+            self._postponed[item_id] = until
+
+    def gives_back(self, item_id: int) -> None:
+        self._taken.discard(item_id)
+
+    def next_due(self) -> datetime | None:
+        """When the first of the postponed mails is due; None when there is none."""
+        return min(self._postponed.copy().values(), default=None)
+
+    def take_due(self, now: datetime) -> list[int]:
+        """The postponed mails that are due, which are no longer waited for."""
+        due = [item_id for item_id, until in self._postponed.copy().items() if until <= now]
+        for item_id in due:
+            self._postponed.pop(item_id, None)
+        return due
 
 
 @dataclass(slots=True)
@@ -172,6 +203,7 @@ class Flow:
     limits: Limits
     stop: StopRequest
     observer: Observer
+    cap: Cap
     window: Window
     tasks: Queue[Task | None]
     results: Queue[Result]
@@ -185,7 +217,7 @@ class Flow:
     error: BaseException | None = None  # the first that concerns the run and no single item
 
     @classmethod
-    def of(cls, job: Job, run: Run, limits: Limits, stop: StopRequest, observer: Observer) -> Flow:
+    def of(cls, job: Job, run: Run, limits: Limits, cap: Cap, stop: StopRequest, observer: Observer) -> Flow:
         """The bounds: twice the concurrency is fetched ahead, but never so little that a batch is not worth it."""
         ahead = max(2 * limits.concurrency, 50)
         return cls(
@@ -194,6 +226,7 @@ class Flow:
             limits=limits,
             stop=stop,
             observer=observer,
+            cap=cap,
             window=Window(2 * ahead),
             tasks=Queue(ahead),
             results=Queue(),  # bounded by the window: nothing else is put there

@@ -6,7 +6,7 @@ connection. A mail server that is away is waited for, visibly; it never fails a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -45,7 +45,7 @@ class Reader:
         """Read until nothing is left to read, the cap is reached or a stop is asked for; `Flow.ended` says which."""
         flow = self.flow
         while flow.ended is None and not flow.stop.is_set():
-            if self._is_capped() or self._is_blocked():
+            if self._is_blocked() or self._is_capped():
                 continue
             room = flow.window.room(self._wanted(), flow.stop)
             items = self._claim(room) if room else []
@@ -54,24 +54,31 @@ class Reader:
             elif not flow.stop.is_set():
                 self._wait_for_work()
 
-    def _claim(self, limit: int, *, alone: bool = False) -> list[Item]:
-        return self.ledger.items.claim(self.flow.run, limit, alone=alone, only_retried=self.flow.limits.only_retried)
+    def _claim(self, limit: int, *, alone: bool = False, only: Collection[int] = ()) -> list[Item]:
+        only_retried = self.flow.limits.only_retried
+        return self.ledger.items.claim(self.flow.run, limit, alone=alone, only_retried=only_retried, only=only)
 
     def _wanted(self) -> int:
-        batch, cap = self.flow.window.size // 2, self.flow.limits.max_emails
-        return batch if cap is None else min(batch, cap - self.flow.window.taken)
+        return self.flow.cap.room(self.flow.window.size // 2)
 
     def _is_capped(self) -> bool:
-        """Is the cap's number taken? The run ends when none of them can be given back any more."""
+        """Is the cap's number taken? Then only what of it was postponed is tried again, and then the run ends."""
         if self._wanted() > 0:
             return False
-        if self.flow.window.inside:
+        due = self.flow.cap.next_due()
+        if due is not None and due > self.clock.now():
+            self._wait((due - self.clock.now()).total_seconds(), f"a mail is tried again at {due:%H:%M:%S} UTC")
+        elif due is not None:
+            numbers = self.flow.cap.take_due(self.clock.now())
+            self._take(self._claim(len(numbers), only=numbers))
+        elif self.flow.window.inside:
             self.flow.window.wait_for_change(0.2)
         else:
             self.flow.ended = Ended(RunOutcome.CAPPED)
         return True
 
     def _take(self, items: list[Item]) -> None:
+        self.flow.cap.takes({item.id for item in items})
         self.flow.window.enter(len(items))
         for _, of_mailbox in groupby(items, key=lambda item: item.mailbox_id):
             self._hand_on(list(of_mailbox))
@@ -83,16 +90,16 @@ class Reader:
         receipts = self.ledger.verdicts.receipts(judged) if judged else {}
         to_fetch = []
         for item in items:
-            if item.verdict is None or self._needs_message(item, receipts[item.id]):
+            if item.verdict is None or self._needs_message(item, receipts.get(item.id, {})):
                 to_fetch.append(item)
             else:
-                self._pass_on(item, None, receipts[item.id])
+                self._pass_on(item, None, receipts.get(item.id, {}))
         tasks = []
         for item, message in self._fetch(to_fetch):
             if item.verdict is None:
                 tasks.append(Task(item, message))
             else:
-                self._pass_on(item, message, receipts[item.id])
+                self._pass_on(item, message, receipts.get(item.id, {}))
         self._ask_or_reuse(tasks)
 
     def _needs_message(self, item: Item, receipts: dict[str, int]) -> bool:
@@ -111,11 +118,11 @@ class Reader:
         """The mails that came. The others are reported, or left claimed when a stop came first."""
         if not items:
             return []
-        self.ledger.items.begin(self.flow.run, items)
         waiting = {item.ref.uid: item for item in items}
         messages: list[tuple[Item, Message]] = []
         waited, pause = 0.0, FIRST_PAUSE_S
         while waiting and not self.flow.stop.is_set():
+            self.ledger.items.begin(self.flow.run, list(waiting.values()))
             try:
                 for fetched in self.source.fetch(items[0].ref.mailbox, sorted(waiting)):
                     item = waiting.pop(fetched.ref.uid)
@@ -125,6 +132,7 @@ class Reader:
                         messages.append((item, fetched))
                     waited, pause = 0.0, FIRST_PAUSE_S
             except MailThrottled as error:  # every run that reads this account knows by now
+                self.ledger.items.rest(self.flow.run, list(waiting.values()))  # waiting for the world never counts
                 self._wait(error.wait_s or pause, str(error) if self.allowance is None else self.allowance.reason())
                 if self.flow.ended is not None:
                     self._give_back(list(waiting.values()))
@@ -133,6 +141,7 @@ class Reader:
                 pause = error.wait_s or pause
                 if waited + pause > max(SERVER_PATIENCE_S, error.wait_s or 0) or pause > LONGEST_WAIT_S:
                     raise
+                self.ledger.items.rest(self.flow.run, list(waiting.values()))
                 logger.warning("mail server unavailable, trying again in {:.0f} s: {}", pause, error)
                 self.flow.observer.waiting(f"mail server unavailable, trying again in {pause:.0f} s")
                 self.clock.sleep(pause, self.flow.stop)
@@ -144,8 +153,9 @@ class Reader:
 
     def _give_back(self, items: list[Item]) -> None:
         self.ledger.items.release(self.flow.run, items)
-        for _ in items:
-            self.flow.window.leave(given_back=True)
+        for item in items:
+            self.flow.cap.gives_back(item.id)
+            self.flow.window.leave()
 
     def _ask_or_reuse(self, tasks: list[Task]) -> None:
         """Each question once: known verdicts are reused, copies of a question in flight wait for its answer.

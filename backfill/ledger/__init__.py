@@ -1,8 +1,8 @@
 """The state store: the only memory there is, and the only house that SQL lives in.
 
 `Ledger` groups its verbs by what they write: `jobs` (plan), `runs` (who works), `items` (claim, postpone, release,
-skip, vanish, fail, retry), `verdicts` (record, finish), `attempts`, `throttle`, `outcomes`; `queries` only reads,
-and `audit` asks whether the tables agree.
+skip, vanish, fail, retry), `verdicts` (record, finish), `receipts` (reapply, take back), `attempts`, `throttle`,
+`outcomes`; `queries` only reads, and `audit` asks whether the tables agree.
 One public method is one short transaction.
 """
 
@@ -22,6 +22,7 @@ from backfill.ledger.jobs import Jobs
 from backfill.ledger.outcomes import Outcomes
 from backfill.ledger.pace import Throttles
 from backfill.ledger.queries import Queries
+from backfill.ledger.receipts import Receipts
 from backfill.ledger.runs import Runs
 from backfill.ledger.secrets import Secrets
 from backfill.ledger.verdicts import Verdicts
@@ -36,6 +37,7 @@ class Ledger:
     runs: Runs
     items: Items
     verdicts: Verdicts
+    receipts: Receipts
     attempts: Attempts
     throttle: Throttles
     outcomes: Outcomes
@@ -65,6 +67,7 @@ class Ledger:
             runs=Runs(database, clock),
             items=Items(database, clock),
             verdicts=Verdicts(database, clock),
+            receipts=Receipts(database, clock),
             attempts=Attempts(database, clock),
             throttle=Throttles(database, clock),
             outcomes=Outcomes(database),

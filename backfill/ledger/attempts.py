@@ -1,33 +1,44 @@
 """Writes about attempts: one row per call to a metered classifier, opened before the call is made.
 
 Whatever happens, the rows say at least as many calls as were made. One that stays open when its run dies becomes
-"unknown outcome": it may have cost.
+"unknown outcome": it may have cost. While a call is open no other run asks the same question.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from backfill.clock import Clock, micros
-from backfill.errors import ClaimLost
+from backfill.errors import AskedElsewhere, ClaimLost
 from backfill.ledger.budgets import Reservation, nano, set_aside, settle
 from backfill.ledger.database import Database
-from backfill.ledger.rows import Item, Run
+from backfill.ledger.rows import Item, Job, Run
+from backfill.ledger.schema import ATTEMPT_OPEN
 from backfill.lifecycle import AttemptOutcome
 from backfill.verdict import Usage
 
 # A call that is under way counts against its mail when the run dies; waiting for the next one does not.
 BEGIN = text("UPDATE item SET begun = TRUE WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no")
-REST = text("UPDATE item SET begun = FALSE WHERE id = (SELECT item_id FROM attempt WHERE id = :attempt)")
+REST = text(
+    """UPDATE item SET begun = FALSE WHERE id = (SELECT item_id FROM attempt WHERE id = :attempt)
+        AND claimed_by = (SELECT run_id FROM attempt WHERE id = :attempt)"""
+)
 
 OPEN = text(
-    """INSERT INTO attempt (item_id, run_id, started_at, outcome, estimate_nano)
-       SELECT id, :run, :now, 'open', :estimate FROM item
-        WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no
-       RETURNING id"""
+    f"""INSERT INTO attempt (item_id, run_id, started_at, outcome, estimate_nano, question)
+        SELECT id, :run, :now, 'open', :estimate, :question FROM item
+         WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no
+            ON CONFLICT (question) WHERE {ATTEMPT_OPEN} DO NOTHING
+     RETURNING id"""
+)
+HELD = text("SELECT id FROM item WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no")
+KNOWN = text(
+    """SELECT id FROM verdict
+        WHERE message_key = :message_key AND fingerprint = :fingerprint AND generation >= :generation LIMIT 1"""
 )
 # A run that was taken for dead may still get its answer, which tells what the call cost after all.
 CLOSE = text(
@@ -39,16 +50,37 @@ CLOSE = text(
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What a call asks. Mails that ask the same share the verdict."""
+
+    message_key: str
+    fingerprint: str
+    generation: int
+
+    @classmethod
+    def about(cls, job: Job, message_key: str) -> Question:
+        """What this job asks about a mail of this content."""
+        return cls(message_key, job.fingerprint, job.generation)
+
+    def digest(self) -> str:
+        """32 hex digits, the same in every process."""
+        return sha256(f"{self.message_key}\0{self.fingerprint}\0{self.generation}".encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
 class Attempts:
     """The attempt table."""
 
     database: Database
     clock: Clock
 
-    def open(self, run: Run, item: Item, reservation: Reservation | None = None) -> int:
+    def open(
+        self, run: Run, item: Item, reservation: Reservation | None = None, question: Question | None = None
+    ) -> int:
         """Note that a call is about to be made, and set aside what it may cost. Writes.
 
-        Raises `ClaimLost` when the item is no longer this run's, `BudgetReached` when the money would not do.
+        Raises `ClaimLost` when the item is no longer this run's, `BudgetReached` when the money would not do,
+        `AskedElsewhere` when a call with the same question is open, or has been answered meanwhile.
         """
         parameters = {
             "run": run.id,
@@ -56,18 +88,23 @@ class Attempts:
             "claim_no": item.claim_no,
             "now": micros(self.clock.now()),
             "estimate": None if reservation is None else reservation.estimate_nano,
+            "question": None if question is None else question.digest(),
         }
 
-        def work(connection: Connection) -> int | None:
+        def work(connection: Connection) -> int:
             connection.execute(BEGIN, parameters)
             if reservation is not None:
                 set_aside(connection, reservation)
-            return connection.execute(OPEN, parameters).scalar_one_or_none()
+            number: int | None = connection.execute(OPEN, parameters).scalar_one_or_none()
+            if number is None:
+                held = connection.execute(HELD, parameters).scalar()
+                raise ClaimLost if held is None else AskedElsewhere
+            # After the insertion: it may have waited for the other run's commit, which brought the verdict.
+            if question is not None and connection.execute(KNOWN, asdict(question)).scalar() is not None:
+                raise AskedElsewhere
+            return number
 
-        number = self.database.write(work)
-        if number is None:
-            raise ClaimLost
-        return number
+        return self.database.write(work)
 
     def close(self, attempt_id: int, outcome: AttemptOutcome, usage: Usage) -> None:
         """Note what became of a call that brought no verdict; `record` closes the others. Writes."""

@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text, update
 
 from backfill.clock import micros
 from backfill.errors import BudgetReached
@@ -85,11 +85,13 @@ class Budgets:
         """Every call that was set aside is an attempt, so the attempts say what the purse holds, at any time."""
 
         def work(connection: Connection) -> None:
-            statement = self.database.insert(purse_table)
-            statement = statement.on_conflict_do_update(
-                index_elements=["name"], set_={"spent_nano": statement.excluded.spent_nano}
-            )
-            connection.execute(statement, [{"name": purse.name, "spent_nano": int(count(connection) or 0)}])
+            this = purse_table.c.name == purse.name
+            row = {"name": purse.name, "spent_nano": 0}
+            connection.execute(self.database.insert(purse_table).on_conflict_do_nothing(), [row])
+            # Whoever sets something aside waits for this lock, so that the count misses nobody's.
+            connection.execute(select(purse_table.c.name).where(this).with_for_update()).one()
+            spent = int(count(connection) or 0)
+            connection.execute(update(purse_table).where(this).values(spent_nano=spent))
 
         self.database.write(work)
 

@@ -18,7 +18,8 @@ PLAN_AGAIN = """UPDATE plan_range SET next_uid = 1 WHERE job_id = :job
      AND mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)"""
 REOPEN = """UPDATE job SET state = 'planning', done_at = NULL
      WHERE id = :job AND state IN ('open', 'done', 'paused')"""
-REVIVE = """UPDATE item SET status = 'pending', final_at = NULL, reason = NULL, failures = 0, due_at = 0
+REVIVE = """UPDATE item SET status = 'pending', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0,
+       verdict_id = NULL
      WHERE job_id = :job AND mailbox_id = :mailbox AND uid IN :uids AND status = 'vanished'"""
 
 

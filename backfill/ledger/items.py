@@ -7,7 +7,7 @@ answer. What goes forward, `record` and `finish`, is in `verdicts`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -55,12 +55,15 @@ RELEASE = text(
     """UPDATE item SET claimed_by = NULL, begun = FALSE, due_at = :until
         WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no"""
 )
+# A UID of a closed epoch names no mail any more; the folder's mails are planned under its new one.
+# `+` keeps SQLite from looking through whole folders: it is the index of failed items that is short.
+OPEN_EPOCH = "+mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)"
 RETRY = f"""UPDATE item SET status = CASE WHEN verdict_id IS NULL THEN 'pending' ELSE 'classified' END,
               final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0, retried_by = :run
-        WHERE job_id = :job AND {ITEM_FAILED}"""
-REVIVE = """UPDATE item SET status = 'pending', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0,
+        WHERE job_id = :job AND {ITEM_FAILED} AND {OPEN_EPOCH}"""
+REVIVE = f"""UPDATE item SET status = 'pending', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0,
               verdict_id = NULL, retried_by = :run
-        WHERE job_id = :job AND status = 'vanished' AND reason <> 'uidvalidity_changed'"""
+        WHERE job_id = :job AND status = 'vanished' AND {OPEN_EPOCH}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +73,23 @@ class Items:
     database: Database
     clock: Clock
 
-    def claim(self, run: Run, limit: int, *, alone: bool = False, only_retried: bool = False) -> list[Item]:
+    def claim(
+        self, run: Run, limit: int, *, alone: bool = False, only_retried: bool = False, only: Collection[int] = ()
+    ) -> list[Item]:
         """Take up to `limit` items that are due, in order.
 
         Writes; one statement. An item is due when it is PENDING or CLASSIFIED, its `due_at` has passed and no run
         holds it. Returns [] when nothing is due, which is not the same as nothing left. `alone`: only items that
         runs have died with, which are left out otherwise. `only_retried`: only those that this run took up again.
+        `only`: only these, by number.
         Raises `LedgerHeld` when the run has ended, or another one has taken its place.
         """
         template = CLAIM if self.database.is_sqlite else CLAIM_POSTGRESQL
         losses = f"{'>=' if alone else '<'} {LOSSES_BEFORE_ALONE}"
-        statement = text(template.format(losses=losses, scope="AND retried_by = :run" if only_retried else ""))
+        scope = "AND retried_by = :run" if only_retried else ""
+        if only:
+            scope += f" AND id IN ({', '.join(str(int(number)) for number in sorted(only))})"
+        statement = text(template.format(losses=losses, scope=scope))
         now = micros(self.clock.now())
         parameters = {"run": run.id, "job": run.job_id, "now": now, "limit": limit}
 
@@ -128,16 +137,21 @@ class Items:
         """PENDING or CLASSIFIED → FAILED with the reason, and the outcome row. Writes; raises `ClaimLost`."""
         self._end(run, held, ItemStatus.FAILED, reason)
 
-    def retry(self, run: Run, reasons: Sequence[str] = ()) -> int:
+    def retry(self, run: Run, reasons: Sequence[str] = (), limit: int | None = None) -> int:
         """FAILED → CLASSIFIED where a verdict is known, else → PENDING, for this run; how many. Writes.
 
-        `reasons`: only those that failed so; "vanished" among them takes up vanished mails as well.
+        `reasons`: only those that failed so; "vanished" among them takes up vanished mails as well. `limit`: at most
+        so many failed ones; the others stay as they are.
         """
-        statement = RETRY
         parameters: dict[str, Any] = {"job": run.job_id, "run": run.id}
+        of_reasons = " AND reason IN :reasons" if reasons else ""
+        statement = RETRY + of_reasons
         if reasons:
-            statement += " AND reason IN :reasons"
             parameters["reasons"] = list(reasons)
+        if limit is not None:
+            first = f"SELECT id FROM item WHERE job_id = :job AND {ITEM_FAILED} AND {OPEN_EPOCH}{of_reasons}"
+            statement += f" AND id IN ({first} ORDER BY rank LIMIT :limit)"
+            parameters["limit"] = limit
 
         def work(connection: Connection) -> int:
             prepared = text(statement)

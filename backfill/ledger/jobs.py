@@ -47,16 +47,20 @@ INSERT_SQLITE = text(INSERT.format(uids="json_each(:uids)"))
 INSERT_POSTGRESQL = text(INSERT.format(uids="unnest(CAST(:uids AS BIGINT[])) AS value"))
 # Whoever gives a done job something to do says in the same transaction that it is not done any more.
 REOPEN_DONE = text("UPDATE job SET state = 'planning', done_at = NULL WHERE id = :job AND state = 'done'")
+# An epoch that is closed has nothing left to plan; its folder is planned when its new epoch is.
+UNPLANNED = """SELECT 1 FROM plan_range JOIN mailbox ON mailbox.id = plan_range.mailbox_id
+     WHERE job_id = :job AND next_uid <= high_uid AND closed_at IS NULL"""
 SETTLE_PLANNED = text(
-    """UPDATE job SET state = 'open' WHERE id = :job AND state = 'planning'
-        AND EXISTS (SELECT 1 FROM plan_range WHERE job_id = :job)
-        AND NOT EXISTS (SELECT 1 FROM plan_range JOIN mailbox ON mailbox.id = plan_range.mailbox_id
-                         WHERE job_id = :job AND next_uid <= high_uid AND closed_at IS NULL)"""
+    f"""UPDATE job SET state = 'open' WHERE id = :job AND state = 'planning'
+        AND (SELECT COUNT(*) FROM plan_range JOIN mailbox ON mailbox.id = plan_range.mailbox_id
+              WHERE job_id = :job AND closed_at IS NULL) >= :folders
+        AND NOT EXISTS ({UNPLANNED})"""
 )
 SETTLE_DONE = text(
     f"""UPDATE job SET state = 'done', done_at = :now WHERE id = :job AND state = 'open'
+        AND NOT EXISTS ({UNPLANNED})
         AND NOT EXISTS (SELECT 1 FROM item WHERE job_id = :job AND claimed_by IS NULL AND {ITEM_OPEN})
-        AND NOT EXISTS (SELECT 1 FROM item WHERE job_id = :job AND claimed_by IS NOT NULL AND {ITEM_OPEN})"""
+        AND NOT EXISTS (SELECT 1 FROM item WHERE +job_id = :job AND claimed_by IS NOT NULL AND {ITEM_OPEN})"""
 )
 
 
@@ -126,11 +130,13 @@ class Jobs:
         )
 
     def settle(self, job_id: int) -> JobState:
-        """PLANNING → OPEN when every range is planned, OPEN → DONE when no item is open; the state. Writes."""
+        """PLANNING → OPEN when every folder is planned, OPEN → DONE when no item is open; the state. Writes."""
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> JobState:
-            connection.execute(SETTLE_PLANNED, {"job": job_id})
+            selection = connection.execute(select(job.c.selection).where(job.c.id == job_id)).scalar_one()
+            folders = len(Selection.from_canonical(selection).folders)
+            connection.execute(SETTLE_PLANNED, {"job": job_id, "folders": folders})
             connection.execute(SETTLE_DONE, {"job": job_id, "now": now})
             return JobState(connection.execute(select(job.c.state).where(job.c.id == job_id)).scalar_one())
 
@@ -215,6 +221,8 @@ class Jobs:
                 return 0
             inserted = self._insert(connection, window, mails, now)
             connection.execute(count, {"inserted": inserted})
+            if inserted:
+                connection.execute(REOPEN_DONE, {"job": window.job_id})
             return inserted
 
         return self.database.write(work)

@@ -21,14 +21,16 @@ from backfill.message import MailboxKey, MessageRef
 from backfill.verdict import Label, Scores, Verdict
 
 # Attempts of the item up to the outcome: what this outcome cost. An earlier outcome of the item has said its own.
+# The sums are cast because PostgreSQL would make them decimals.
 AFTER = """SELECT o.id, o.status, o.reason, o.labels, o.supersedes, o.at, i.uid, i.message_key,
            m.account, m.folder, m.uidvalidity, r.uuid AS run_uuid,
            v.id AS verdict_id, v.message_key AS verdict_key, v.importance, v.spam, v.source, v.model,
            v.explanation, v.truncated,
            (SELECT SUM(COALESCE(a.tokens_in, 0) + COALESCE(a.tokens_out, 0)) FROM attempt a
              WHERE a.item_id = o.item_id AND a.ended_at <= o.at AND a.tokens_in IS NOT NULL) AS tokens,
-           (SELECT SUM(a.cost_nano) FROM attempt a WHERE a.item_id = o.item_id AND a.ended_at <= o.at) AS cost_nano,
-           (SELECT SUM(a.ended_at - a.started_at) FROM attempt a
+           (SELECT CAST(SUM(a.cost_nano) AS BIGINT) FROM attempt a
+             WHERE a.item_id = o.item_id AND a.ended_at <= o.at) AS cost_nano,
+           (SELECT CAST(SUM(a.ended_at - a.started_at) AS BIGINT) FROM attempt a
              WHERE a.item_id = o.item_id AND a.ended_at <= o.at) AS latency_us
       FROM outcome o
       JOIN item i ON i.id = o.item_id
@@ -81,6 +83,11 @@ class Outcomes:
 
         # A snapshot would be from before the wait; each statement of a writer sees what is committed by then.
         return self.database.read(work) if self.database.is_sqlite else self.database.write(work)
+
+    def has_sink(self, host: str, path: str) -> bool:
+        """Has this ledger ever written to this file?"""
+        statement = select(sink.c.id).where(sink.c.host == host, sink.c.path == path)
+        return self.database.read(lambda connection: connection.execute(statement).first() is not None)
 
     def open_sink(self, host: str, path: str) -> Sink:
         """The sink of this file, new with nothing committed. Writes."""

@@ -122,13 +122,23 @@ class Queries:
         statement = text(question.format(scope="" if retried_by is None else "AND retried_by = :run"))
         return self.database.read(lambda connection: connection.execute(statement, parameters).scalar())
 
+    def count_held(self, run_id: int) -> int:
+        """Items that a run holds."""
+        held = self.database.read(lambda connection: connection.execute(COUNT_HELD, {"run": run_id}).scalar_one())
+        return int(held)
+
     def sample_open(self, job_id: int, size: int) -> list[MessageRef]:
-        """About `size` mails that are not final, evenly over the job, by mailbox and UID."""
-        step = max(1, self.count_open(job_id) // size)
+        """`size` mails that are not final, or all when there are fewer, evenly over the job, by mailbox and UID."""
         rows = self.database.read(
-            lambda connection: connection.execute(SAMPLE_OPEN, {"job": job_id, "step": step, "limit": size}).all()
+            lambda connection: connection.execute(SAMPLE_OPEN, {"job": job_id, "size": size}).all()
         )
         return [MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid) for row in rows]
+
+    def open_mailboxes(self, job_id: int) -> frozenset[int]:
+        """The mailboxes of a job's plan whose epoch, as far as is known, is the folder's present one."""
+        return self.database.read(
+            lambda connection: frozenset(connection.execute(text(OPEN_MAILBOXES), {"job": job_id}).scalars())
+        )
 
     def latest_attempt(self, job_id: int) -> int | None:
         """The newest call of a job; None when none was made."""
@@ -154,6 +164,8 @@ class Queries:
         return None if row is None else run_info(row)
 
 
+OPEN_MAILBOXES = """SELECT m.id FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
+     WHERE p.job_id = :job AND m.closed_at IS NULL"""
 FOLDERS = """SELECT m.folder, SUM(p.planned) AS planned FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
      WHERE p.job_id = :job GROUP BY m.folder ORDER BY MIN(m.id)"""
 STATUSES = """SELECT m.folder, c.status, SUM(c.mails) FROM
@@ -174,7 +186,7 @@ TIMES = """SELECT MIN(started_at) AS started_at, MAX(ended_at) AS ended_at, SUM(
            SUM(CASE WHEN ended_at IS NULL THEN 1 ELSE 0 END) AS living
       FROM run WHERE job_id = :job"""
 RECEIPTS = """SELECT t.effect, t.state, COUNT(*) FROM receipt t
-      JOIN item i ON i.mailbox_id = t.mailbox_id AND i.uid = t.uid AND i.job_id = :job
+      JOIN item i ON i.mailbox_id = t.mailbox_id AND i.uid = t.uid AND i.job_id = :job AND i.verdict_id = t.verdict_id
      WHERE t.undone_at IS NULL GROUP BY t.effect, t.state"""
 REASONS = """SELECT COALESCE(reason, 'unknown'), COUNT(*) FROM item
      WHERE job_id = :job AND status = 'failed' GROUP BY COALESCE(reason, 'unknown') ORDER BY 2 DESC, 1"""
@@ -189,13 +201,18 @@ LABELS = """SELECT o.labels, COUNT(*) FROM outcome o JOIN item i ON i.id = o.ite
      GROUP BY o.labels"""
 LATEST_ATTEMPT = """SELECT a.id FROM attempt a JOIN run r ON r.id = a.run_id
      WHERE r.job_id = :job ORDER BY a.id DESC LIMIT 1"""
-# Two counts, since no index serves both: what is final, which may be millions, is never looked at.
+COUNT_HELD = text("SELECT COUNT(*) FROM item WHERE claimed_by = :run AND claimed_by IS NOT NULL")
+# The open mails in a row, cut into `size` equal parts; of each part its last mail.
 SAMPLE_OPEN = text(
-    f"""SELECT m.account, m.folder, m.uidvalidity, i.uid FROM item i JOIN mailbox m ON m.id = i.mailbox_id
-         WHERE i.job_id = :job AND i.{ITEM_OPEN} AND i.id % :step = 0 ORDER BY m.id, i.uid LIMIT :limit"""
+    f"""SELECT m.account, m.folder, m.uidvalidity, i.uid FROM
+         (SELECT mailbox_id, uid, ROW_NUMBER() OVER (ORDER BY mailbox_id, uid) AS place, COUNT(*) OVER () AS mails
+            FROM item WHERE job_id = :job AND {ITEM_OPEN}) i JOIN mailbox m ON m.id = i.mailbox_id
+         WHERE i.place * :size / i.mails > (i.place - 1) * :size / i.mails ORDER BY m.id, i.uid"""
 )
+# Two counts, since no index serves both: what is final, which may be millions, is never looked at. `+` keeps SQLite
+# from looking through the whole job: it is the index of claimed items that is short.
 COUNT_OPEN = f"""SELECT (SELECT COUNT(*) FROM item WHERE job_id = :job AND {ITEM_CLAIMABLE} {{scope}})
-     + (SELECT COUNT(*) FROM item WHERE job_id = :job AND {ITEM_CLAIMED} {{scope}})"""
+     + (SELECT COUNT(*) FROM item WHERE +job_id = :job AND {ITEM_CLAIMED} {{scope}})"""
 NEXT_DUE = f"SELECT MIN(due_at) FROM item WHERE job_id = :job AND {ITEM_CLAIMABLE} {{scope}}"
 
 

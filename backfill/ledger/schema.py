@@ -53,6 +53,8 @@ ITEM_CLAIMABLE = f"claimed_by IS NULL AND {ITEM_OPEN}"
 ITEM_CLAIMED = "claimed_by IS NOT NULL"
 ITEM_FAILED = "status = 'failed'"
 ATTEMPT_OPEN = "outcome = 'open'"
+#: What a receipt must be to count: what it tells of stands in the world, and as it should be.
+RECEIPT_CURRENT = "undone_at IS NULL AND NOT stale"
 
 
 def _id() -> Column[int]:
@@ -210,9 +212,18 @@ attempt = Table(
     Column("cost_nano", BigInteger),  # NULL: unknown, which is not nothing
     Column("estimate_nano", BigInteger),  # what was set aside for it; NULL without a budget
     Column("request_id", String(200)),
+    Column("question", String(32)),  # digest of message key, fingerprint and generation; NULL: not known
     CheckConstraint(one_of("outcome", AttemptOutcome), name="outcome"),
     Index("ix_attempt_item_id", "item_id"),
     Index("ix_attempt_open", "run_id", sqlite_where=text(ATTEMPT_OPEN), postgresql_where=text(ATTEMPT_OPEN)),
+    # No two runs ask the same at the same time; what has no question is in nobody's way.
+    Index(
+        "uq_attempt_question_open",
+        "question",
+        unique=True,
+        sqlite_where=text(ATTEMPT_OPEN),
+        postgresql_where=text(ATTEMPT_OPEN),
+    ),
 )
 
 receipt = Table(
@@ -226,6 +237,7 @@ receipt = Table(
     Column("state", String(20), nullable=False),
     Column("detail", Text, nullable=False),  # JSON: keywords; path and hash; the server's reason
     Column("applied_at", BigInteger, nullable=False),
+    Column("stale", Boolean, nullable=False, server_default=text("FALSE")),  # in the world, but to be made anew
     Column("undone_at", BigInteger),
     UniqueConstraint("mailbox_id", "uid", "effect"),
 )

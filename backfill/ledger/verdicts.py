@@ -19,10 +19,10 @@ from backfill.ledger.attempts import close_attempt
 from backfill.ledger.database import Database
 from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.rows import Item, Run
-from backfill.ledger.schema import verdict
+from backfill.ledger.schema import RECEIPT_CURRENT, receipt, verdict
 from backfill.lifecycle import AttemptOutcome, ItemStatus, check_transition
 from backfill.message import Message
-from backfill.ports import Receipt
+from backfill.ports import Receipt, ReceiptState
 from backfill.verdict import Answer, Label, Scores, Verdict
 
 CLASSIFY = text(
@@ -57,14 +57,14 @@ FIND_VERDICT = select(verdict).where(
     verdict.c.generation == bindparam("generation"),
 )
 RECEIPTS = text(
-    "SELECT effect, verdict_id FROM receipt WHERE mailbox_id = :mailbox AND uid = :uid AND undone_at IS NULL"
+    f"SELECT effect, verdict_id FROM receipt WHERE mailbox_id = :mailbox AND uid = :uid AND {RECEIPT_CURRENT}"
 )
 KEEP_RECEIPT = text(
     """INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at)
        VALUES (:mailbox, :uid, :effect, :verdict, :state, :detail, :now)
        ON CONFLICT (mailbox_id, uid, effect) DO UPDATE
           SET verdict_id = excluded.verdict_id, state = excluded.state, detail = excluded.detail,
-              applied_at = excluded.applied_at, undone_at = NULL"""
+              applied_at = excluded.applied_at, stale = FALSE, undone_at = NULL"""
 )
 
 
@@ -209,6 +209,18 @@ class Verdicts:
     def receipts(self, items: Sequence[Item]) -> dict[int, dict[str, int]]:
         """Item number → effect → number of the verdict that the receipt was made from."""
         return self.database.read(lambda connection: {held.id: _receipts(connection, held) for held in items})
+
+    def standing(self, held: Item, effect: str) -> dict[str, Any] | None:
+        """The detail of the receipt that an earlier verdict left for this mail; None when nothing was applied."""
+        statement = select(receipt.c.detail).where(
+            receipt.c.mailbox_id == held.mailbox_id,
+            receipt.c.uid == held.ref.uid,
+            receipt.c.effect == effect,
+            receipt.c.state == ReceiptState.APPLIED,
+            receipt.c.undone_at.is_(None),
+        )
+        detail = self.database.read(lambda connection: connection.execute(statement).scalar_one_or_none())
+        return None if detail is None else dict(json.loads(detail))
 
     def finish(self, run: Run, finished: Sequence[Finished]) -> list[bool]:
         """CLASSIFIED → DONE with the receipts, and the outcome row; False where the claim was lost. Writes.

@@ -89,6 +89,17 @@ class ImapMarker:
         proof = unbearing_key(keyword, gmail_labels=self._gmail_labels)
         return self._store(mailbox, uids, store, proof=proof)
 
+    def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
+        """Those of `uids` that are there, by a search in a fresh session."""
+        self._session.renew()
+        there: set[int] = set()
+        try:
+            for uid_set, named in uid_sets(uids):
+                there |= named & self._session.search(mailbox, f"UID {uid_set}")
+        except CommandFailed as refusal:
+            raise ServerUnavailable(str(refusal)) from refusal
+        return frozenset(there)
+
     def close(self) -> None:
         """Log out; a later call would log in again."""
         self._session.close()

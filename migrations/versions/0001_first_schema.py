@@ -137,6 +137,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("applied_at", sa.BigInteger(), nullable=False),
+        sa.Column("stale", sa.Boolean(), server_default=sa.text("FALSE"), nullable=False),
         sa.Column("undone_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["mailbox_id"], ["mailbox.id"], name=op.f("fk_receipt_mailbox_id_mailbox")),
         sa.ForeignKeyConstraint(["verdict_id"], ["verdict.id"], name=op.f("fk_receipt_verdict_id_verdict")),
@@ -255,6 +256,7 @@ def upgrade() -> None:
         sa.Column("cost_nano", sa.BigInteger(), nullable=True),
         sa.Column("estimate_nano", sa.BigInteger(), nullable=True),
         sa.Column("request_id", sa.String(length=200), nullable=True),
+        sa.Column("question", sa.String(length=32), nullable=True),
         sa.CheckConstraint(
             "outcome IN ('halted', 'late', 'ok', 'open', 'rate_limited', 'refused', "
             "'unavailable', 'unknown', 'unsent', 'unusable')",
@@ -270,6 +272,13 @@ def upgrade() -> None:
             "ix_attempt_open",
             ["run_id"],
             unique=False,
+            sqlite_where=sa.text("outcome = 'open'"),
+            postgresql_where=sa.text("outcome = 'open'"),
+        )
+        batch_op.create_index(
+            "uq_attempt_question_open",
+            ["question"],
+            unique=True,
             sqlite_where=sa.text("outcome = 'open'"),
             postgresql_where=sa.text("outcome = 'open'"),
         )

@@ -125,6 +125,27 @@ def test_a_mail_that_was_deleted_meanwhile_is_no_failure(project: Project, mailb
     assert sorted(call.subject for call in api.calls) == ["Letter 1", "Letter 3"]
 
 
+def test_a_mail_deleted_between_verdict_and_keyword_counts_as_vanished(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    def judge_and_delete(call: Call) -> Response:
+        if call.subject == "Letter 2":
+            with project.mail_program() as client:
+                client.select_folder("INBOX")
+                client.delete_messages([2])
+                client.expunge()
+        return judge(call)
+
+    mailbox.holds(letter(1), letter(2), letter(3))
+    api.answer_with(judge_and_delete)
+
+    project.succeed("run", "--yes")
+
+    report = project.report()
+    assert (report["counts"]["done"], report["counts"]["vanished"], report["counts"]["failed"]) == (2, 1, 0)
+    assert report["conserved"]
+
+
 # ── the world ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -190,6 +211,9 @@ def test_a_refused_key_credit_or_model_stops_the_run_and_fails_no_mail(
     counts = project.report()["counts"]
     assert (counts["pending"], counts["failed"]) == (10, 0)
     assert project.notes() == []
+    assert "go on with: backfill run --job 1" in halted.stderr
+    assert halted.stdout == ""
+    assert re.search(r"Total emails found: +10\b", project.log())
 
 
 def test_a_429_is_obeyed_by_all_and_counted(project: Project, mailbox: Mailbox, api: ApiServer) -> None:

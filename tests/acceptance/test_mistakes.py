@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,7 +13,7 @@ import pytest
 from tests.conftest import Mailbox
 from tests.support.api_server import ApiServer
 from tests.support.dovecot import PASSWORD, free_port
-from tests.support.project import KEY, PROCESSED, Project, complaints, letter
+from tests.support.project import COMMAND, KEY, PROCESSED, Project, complaints, letter
 
 WRONG_PASSWORD = "hunter2-hunter2"
 
@@ -104,7 +106,10 @@ MISTAKES = {
     "unknown command": Mistake(r"no command 'rnu'; did you mean `backfill run`", arguments=("rnu",)),
     "unknown option": Mistake(r"--fodler.*--help", arguments=("run", "--yes", "--fodler", "INBOX")),
     "a report on nothing": Mistake(r"no job yet; `backfill plan` makes one", arguments=("report",)),
-    "a retry of nothing": Mistake(r"no job", arguments=("retry",)),
+    "a report on an unknown job": Mistake(r"no job 99 in this ledger; `backfill jobs`", arguments=("report", "99")),
+    "a retry of nothing": Mistake(r"no job yet; `backfill plan` makes one", arguments=("retry",)),
+    "a retry of an unknown job": Mistake(r"no job 99 in this ledger; `backfill jobs`", arguments=("retry", "99")),
+    "a proof of an unknown job": Mistake(r"no job 99 in this ledger; `backfill jobs`", arguments=("verify", "99")),
 }
 
 
@@ -142,6 +147,36 @@ def test_without_a_terminal_nobody_is_asked_and_nothing_is_sent(
     assert re.search(r"1 mails? .*test/model-1 at http.*--yes", complaint)
     assert api.call_count == 0
     assert_untouched(project)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "said"), [("chat", "2 mails are to be"), ("gated", "At most 2 mails are to be")]
+)
+def test_the_question_names_no_more_mail_than_the_run_will_take(
+    project: Project, mailbox: Mailbox, api: ApiServer, classifier: str, said: str
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(5)))
+    project.configure(classifier=classifier)
+
+    done = project.run("run", "--max-emails", "2")
+
+    assert done.returncode == 2
+    (complaint,) = complaints(done.stderr)
+    assert complaint.startswith(f"backfill: {said} sent to test/model-1")
+    assert api.call_count == 0
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["report"]], ids=" ".join)
+def test_a_reader_that_goes_away_is_no_mistake(project: Project, mailbox: Mailbox, arguments: list[str]) -> None:
+    mailbox.holds(letter(1))
+    project.succeed("plan")
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = subprocess.run([COMMAND, *arguments], cwd=project.folder, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_no_sends_nothing_and_a_yes_holds_for_the_whole_job(

@@ -24,6 +24,8 @@ def test_a_budget_stops_the_run_before_it_is_exceeded_and_a_higher_one_goes_on(
 
     assert stopped.returncode == 5
     assert "budget of $0.005" in complaints(stopped.stderr)[0]
+    assert "go on with: backfill run --job 1" in stopped.stderr
+    assert stopped.stdout == ""
     assert 0 < spent <= 0.005
     assert ended.returncode == 0
     assert project.report()["counts"]["done"] == 30

@@ -226,7 +226,7 @@ def test_another_model_half_way_is_refused_with_the_difference(
 
     assert refused.returncode == 2
     (complaint,) = complaints(refused.stderr)
-    assert "model: 'test/model-1' -> 'test/model-2'" in complaint
+    assert "model: test/model-1 -> test/model-2" in complaint
     assert "--as-planned" in complaint
     assert "--new-job" in complaint
     assert api.call_count == 1

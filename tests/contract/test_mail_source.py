@@ -85,6 +85,7 @@ def test_another_epoch_is_noticed_by_every_call(opened: Opened) -> None:
         lambda: source.survey(former, 1, 10, Selection()),
         lambda: list(source.fetch(former, [1])),
         lambda: marker.add(former, "AIProcessed", [1]),
+        lambda: marker.present(former, [1]),
     ]
 
     for call in calls:
@@ -155,3 +156,11 @@ def test_keywords_are_kept_and_seen_and_reading_marks_nothing_read(opened: Opene
         Surveyed(1, "already processed"),
         Surveyed(2),
     ]
+
+
+def test_a_marker_knows_which_mails_are_still_there(opened: Opened) -> None:
+    source, marker = opened
+    inbox = source.examine("INBOX").key
+
+    assert marker.present(inbox, [1, 3, 120, 999]) == {1, 3, 120}
+    assert marker.present(inbox, []) == set()

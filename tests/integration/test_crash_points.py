@@ -1,12 +1,19 @@
-"""Every step between two durable ones, cut at its first, middle and last occurrence: nothing is lost or doubled."""
+"""Every step between two durable ones, cut at its first, middle and last occurrence: nothing is lost or doubled.
+
+So it is on SQLite. On PostgreSQL the cut before a step is at its first occurrence and the one after it at its last,
+unless BACKFILL_CRASH_POINTS=all asks for every one of them.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +21,7 @@ import pytest
 
 from backfill.ledger import Ledger
 from backfill.report.figures import summarize
+from tests.support.postgres import Postgres
 from tests.support.world import CONCURRENCY, CUT, WRITES, Diary, World, request
 
 WORLD = World(mails=14, copies={9: 3, 10: 3, 11: 5}, refused=(5,), unreadable=(6,), gone=(8,))
@@ -61,10 +69,32 @@ def runner() -> Iterator[Runner]:
     process.close()
 
 
+@dataclass(frozen=True)
+class Fresh:
+    """A kind of database. `ledger` gives the URL of one that nobody has used, for the files of a folder."""
+
+    ledger: Callable[[Path], AbstractContextManager[str]]
+    is_thorough: bool  # is every step cut at three occurrences, or at one?
+
+    def occurrences(self, step: str, last: int) -> list[int]:
+        if self.is_thorough:
+            return sorted({1, (last + 1) // 2, last})
+        return [1 if step.startswith("before") else last]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def fresh(request: pytest.FixtureRequest) -> Fresh:
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        return Fresh(lambda folder: server.passing_database(), os.environ.get("BACKFILL_CRASH_POINTS") == "all")
+    return Fresh(lambda folder: nullcontext(f"sqlite:///{folder}/ledger.db"), is_thorough=True)
+
+
 @pytest.fixture(scope="module")
-def occurrences(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+def occurrences(runner: Runner, fresh: Fresh, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     folder = tmp_path_factory.mktemp("uncut")
-    answer = runner.run(folder, f"sqlite:///{folder}/ledger.db")
+    with fresh.ledger(folder) as url:
+        answer = runner.run(folder, url)
     assert answer["code"] == 0
     reached: dict[str, int] = answer["reached"]
     return reached
@@ -76,21 +106,19 @@ def test_every_step_is_reached(occurrences: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_power_cut_at_any_step_loses_and_repeats_nothing(
-    step: str, runner: Runner, occurrences: dict[str, int], tmp_path: Path
+    step: str, runner: Runner, fresh: Fresh, occurrences: dict[str, int], tmp_path: Path
 ) -> None:
-    last = occurrences[step]
-    for occurrence in sorted({1, (last + 1) // 2, last}):
+    for occurrence in fresh.occurrences(step, occurrences[step]):
         folder = tmp_path / str(occurrence)
         folder.mkdir()
-        url = f"sqlite:///{folder}/ledger.db"
+        with fresh.ledger(folder) as url:
+            codes = [runner.run(folder, url, (step, occurrence))["code"]]
+            if codes == [CUT]:
+                codes.append(runner.run(folder, url, shift_s=120.0)["code"])
 
-        codes = [runner.run(folder, url, (step, occurrence))["code"]]
-        if codes == [CUT]:
-            codes.append(runner.run(folder, url, shift_s=120.0)["code"])
-
-        # How often a step occurs varies a little with the threads; then the run was not cut at all.
-        assert codes in ([CUT, 0], [0])
-        assert_all_is_well(folder, url, cuts=codes.count(CUT))
+            # How often a step occurs varies a little with the threads; then the run was not cut at all.
+            assert codes in ([CUT, 0], [0])
+            assert_all_is_well(folder, url, cuts=codes.count(CUT))
 
 
 def assert_all_is_well(folder: Path, url: str, cuts: int) -> None:
@@ -123,7 +151,7 @@ def assert_all_is_well(folder: Path, url: str, cuts: int) -> None:
     assert marked == DONE
     assert len(notes) == len(DONE)
     assert not list((folder / "notes").rglob("*.tmp*"))
-    assert len(calls) <= WORLD.questions + cuts * CONCURRENCY
+    assert len(calls) <= WORLD.questions + cuts * CONCURRENCY, calls
     assert summary.calls.made >= len(calls)
     assert summary.calls.unknown_outcome <= cuts * CONCURRENCY
     assert claims == 0

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from backfill.clock import micros
 from backfill.errors import (
     AnswersUnusable,
     AnswerUnusable,
     BackfillError,
     EffectRefused,
+    EffectUnavailable,
     KeyRefused,
     MessageRefused,
     RateLimited,
@@ -214,6 +216,46 @@ def test_a_cap_counts_a_mail_that_is_tried_again_once(bench: Bench) -> None:
 
     assert ended.outcome is RunOutcome.CAPPED
     assert list(bench.statuses().values()).count("done") == 5
+    assert len(set(bench.classifier.asked_about)) == 5
+
+
+def test_a_cap_bounds_the_mails_that_are_paid_for_also_when_answers_are_no_use(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 101))
+    bench.classifier.answers = refusing(*range(1, 101, 2), error=AnswerUnusable)
+
+    ended = bench.run(max_emails=10, concurrency=1, retry_attempts=3)
+
+    assert ended.outcome is RunOutcome.CAPPED
+    assert sorted(set(bench.classifier.asked_about)) == list(range(1, 11))
+    assert list(bench.statuses().values()).count("failed") == 5
+
+
+def test_an_output_file_that_cannot_be_written_costs_no_answer_that_was_paid_for(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 101))
+
+    def make_unwritable(message: Message) -> Scores:
+        path = bench.folder / "analytics.jsonl"
+        if path.is_file():
+            path.unlink()
+            path.mkdir()
+        return Scores(5, 1)
+
+    bench.classifier.answers = make_unwritable
+    with pytest.raises(EffectUnavailable):
+        bench.run(analytics=True)
+
+    assert set(bench.attempts()) == {"ok"}
+    assert list(bench.statuses().values()).count("done") == len(bench.classifier.asked_about)
+
+
+def test_a_stopped_run_leaves_no_queue_of_slots_behind(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 101))
+    bench.classifier.answers = lambda message: bench.stop.set("SIGTERM") or Scores(5, 1)
+
+    bench.run(concurrency=8)
+
+    (arrival,) = bench.rows("SELECT arrival_us FROM throttle WHERE name = 'calls:bench'")
+    assert arrival[0] - micros(bench.clock.now()) <= 2 * 100_000
 
 
 def test_a_mail_that_runs_have_died_with_twice_is_processed_alone_and_last(bench: Bench) -> None:
@@ -294,3 +336,14 @@ def test_an_unmetered_classifier_needs_no_attempt_and_no_slot(bench: Bench) -> N
 
     assert bench.attempts() == []
     assert bench.rows("SELECT name FROM throttle") == []
+
+
+def test_a_capped_retry_leaves_the_other_failed_mails_failed(bench: Bench) -> None:
+    bench.mailbox.holds(*range(1, 11))
+    bench.classifier.answers = refusing(*range(1, 11), error=MessageRefused)
+    bench.run()
+
+    taken = bench.ledger.items.retry(bench.begin(bench.plan()), limit=3)
+
+    assert taken == 3
+    assert list(bench.statuses().values()) == ["pending"] * 3 + ["failed"] * 7

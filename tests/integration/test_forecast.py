@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,39 @@ def test_mail_whose_verdict_is_known_costs_no_call(bench: Bench) -> None:
     expected = forecast(bench)
 
     assert (expected.mails, expected.calls, expected.cost_usd) == (1000, 0, Decimal(0))
+
+
+@pytest.mark.parametrize("mails", [49, 50, 51, 99, 101, 999])
+def test_the_sample_is_spread_over_all_of_the_job(bench: Bench, mails: int) -> None:
+    bench.mailbox.contents.clear()
+    bench.mailbox.holds(*range(1, mails + 1))
+    job = bench.plan()
+
+    uids = [ref.uid for ref in bench.ledger.queries.sample_open(job.id, 50)]
+
+    assert len(uids) == min(mails, 50)
+    assert uids[-1] == mails
+    gaps = {later - earlier for earlier, later in pairwise(uids)}
+    assert max(gaps) - min(gaps) <= 1
+
+
+def test_what_the_sample_cannot_tell_is_unknown_and_not_nothing(bench: Bench) -> None:
+    bench.mailbox.gone = set(bench.mailbox.contents)
+
+    expected = forecast(bench)
+
+    assert expected.mails == 1000
+    assert (expected.calls, expected.tokens_in, expected.tokens_out) == (None, None, None)
+    assert (expected.cost_usd, expected.hours) == (None, None)
+    assert "1,000 mails to do. What they will take is not known" in expected.sentence()
+
+
+def test_when_nothing_is_left_it_takes_nothing(bench: Bench) -> None:
+    bench.mailbox.contents.clear()
+
+    expected = forecast(bench)
+
+    assert (expected.mails, expected.calls, expected.tokens_in, expected.cost_usd) == (0, 0, 0, Decimal(0))
 
 
 def test_a_budget_that_does_not_do_is_the_binding_limit(bench: Bench) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from imapclient import IMAPClient
 
-from backfill.errors import ConfigError, MailboxChanged
+from backfill.effects.flags import FlagsEffect
+from backfill.errors import ConfigError, MailboxChanged, MessageGone
 from backfill.mail.imap import ImapMarker, ImapSource
 from backfill.mail.login import ImapAccount
 from backfill.message import MailboxKey
-from backfill.ports import MailboxState
+from backfill.ports import MailboxState, Receipt, Unapplied
+from tests.support.dovecot import PASSWORD
+from tests.support.judged import judged
 from tests.support.scripted_imap import ScriptedImap
 
 SCRIPTED = MailboxKey("bob@127.0.0.1", "INBOX", 7)
@@ -62,6 +66,24 @@ def test_a_mail_that_is_not_there_is_not_said_to_be_marked(mailbox, marker):
     mailbox.holds(MAIL)
 
     assert marker.add(opened(mailbox).key, "AIProcessed", [1, 99]) == {1}
+
+
+def test_a_mail_expunged_between_verdict_and_keyword_is_gone_and_not_refused(mailbox, marker):
+    mailbox.holds(MAIL, MAIL, MAIL)
+    inbox = opened(mailbox).key
+    effect = FlagsEffect(marker, processed_tag="AIProcessed", important_tag="Important", spam_tag="Spam")
+    list(effect.apply([judged(1, mailbox=inbox)]))  # its session has seen all three
+    with IMAPClient(mailbox.server.host, mailbox.server.port, ssl=False) as client:
+        client.login(mailbox.user, PASSWORD)
+        client.select_folder("INBOX")
+        client.delete_messages([2])
+        client.expunge()
+
+    second, third = effect.apply([judged(2, mailbox=inbox), judged(3, mailbox=inbox)])
+
+    assert isinstance(second, Unapplied)
+    assert isinstance(second.error, MessageGone)
+    assert isinstance(third, Receipt)
 
 
 def test_many_scattered_mails_are_marked_in_lines_below_8_kb(monkeypatch):

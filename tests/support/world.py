@@ -202,6 +202,9 @@ class WorldMarker:
     def remove(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
         return frozenset(uids)
 
+    def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
+        return frozenset(uids)
+
     def close(self) -> None:
         return
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backfill.effects.flags import FlagsEffect
-from backfill.errors import EffectRefused, MailboxChanged
+from backfill.errors import EffectRefused, MailboxChanged, MessageGone
 from backfill.message import MailboxKey
 from backfill.ports import Receipt, ReceiptState, Unapplied
 from backfill.verdict import Label
@@ -52,6 +52,21 @@ def test_a_keyword_that_the_server_forgets_leaves_the_mail_unapplied():
     assert isinstance(second, Unapplied)
     assert isinstance(second.error, EffectRefused)
     assert "AIProcessed" in str(second.error)
+
+
+def test_a_mail_that_was_expunged_since_it_was_judged_is_gone_and_not_refused():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1, 3)
+    marker.deaf.add(3)
+
+    first, second, third = flags_on(marker).apply([judged(1), judged(2), judged(3)])
+
+    assert isinstance(first, Receipt)
+    assert isinstance(second, Unapplied)
+    assert isinstance(second.error, MessageGone)
+    assert isinstance(third, Unapplied)
+    assert isinstance(third.error, EffectRefused)
+    assert [uids for verb, _, uids in marker.commands if verb == "present"] == [(2, 3)]
 
 
 def test_a_folder_that_keeps_no_keywords_makes_the_effect_not_applicable_with_the_reason():

@@ -19,7 +19,7 @@ from backfill.effects.notes import NotesEffect, note_path, write_once
 from backfill.errors import ConfigError, EffectUnavailable
 from backfill.message import MailboxKey
 from backfill.ports import ReceiptState
-from backfill.verdict import Label
+from backfill.verdict import Label, Scores
 from tests.support.judged import judged
 
 TEMPLATE = (Path(__file__).parents[2] / "config" / "note.md.j2").read_text("utf-8")
@@ -289,3 +289,17 @@ def test_a_file_is_written_once_and_then_found(tmp_path):
     assert write_once(path, b"ours")
     assert not write_once(path, b"theirs")
     assert path.read_bytes() == b"ours"
+
+
+def test_a_note_of_an_earlier_verdict_is_brought_up_to_date_while_nobody_has_changed_it(notes_dir):
+    effect = NotesEffect(notes_dir, "{{ importance_score }}")
+    before = judged(1)
+    (first,) = effect.apply([before])
+    after = replace(before, verdict=replace(before.verdict, scores=Scores(2, 9)), previous=first.detail)
+
+    (second,) = effect.apply([after])
+    (notes_dir / second.detail["path"]).write_text("mine now")
+    (third,) = effect.apply([replace(before, previous=second.detail)])
+
+    assert (second.state, third.state) == (ReceiptState.APPLIED, ReceiptState.FOREIGN)
+    assert (notes_dir / second.detail["path"]).read_text() == "mine now"

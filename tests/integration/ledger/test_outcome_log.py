@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from decimal import Decimal
 
 from backfill.ledger import Ledger
 from backfill.ledger.outcomes import write_outcome
@@ -17,13 +18,15 @@ def test_an_outcome_says_what_the_mail_cost_and_what_came_of_it(bench):
     (item,) = bench.claim(run)
     attempt = bench.ledger.attempts.open(run, item)
     bench.clock.turn(2)
-    verdict = bench.record(run, item, answer=answer(9, tokens_in=700, tokens_out=20), attempt_id=attempt).verdict
+    paid = answer(9, tokens_in=700, tokens_out=20, cost_usd=Decimal("0.001"))
+    verdict = bench.record(run, item, answer=paid, attempt_id=attempt).verdict
     bench.finish(run, item, verdict, labels=[Label.IMPORTANT])
 
     (row,) = bench.ledger.outcomes.after(0, 10)
 
     assert (row.ref, row.status, row.labels, row.verdict) == (item.ref, "done", ("important",), verdict)
-    assert (row.tokens, row.latency_us, row.run_uuid) == (720, 2_000_000, run.uuid)
+    assert (row.tokens, row.latency_us, row.cost_nano, row.run_uuid) == (720, 2_000_000, 1_000_000, run.uuid)
+    assert {type(row.tokens), type(row.latency_us), type(row.cost_nano)} == {int}  # sums are decimals on PostgreSQL
 
 
 def test_outcomes_come_in_order_and_in_pages(bench):

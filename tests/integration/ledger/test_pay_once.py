@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from backfill.lifecycle import ItemStatus
+from backfill.errors import AskedElsewhere
+from backfill.ledger.attempts import Question
+from backfill.ledger.rows import Item, Run
+from backfill.lifecycle import AttemptOutcome, ItemStatus
+from backfill.verdict import Usage
+from tests.support.barrier import at_once
 from tests.support.ledgers import ACCOUNT, FINGERPRINT, answer, inbox, mail
 from tests.support.ledgers import receipt as make_receipt
 
@@ -122,6 +127,76 @@ def test_two_copies_that_were_both_asked_share_the_first_verdict_and_both_costs_
     assert first.verdict == second.verdict
     assert bench.rows("SELECT outcome, tokens_in FROM attempt ORDER BY id") == [("ok", 1), ("late", 2)]
     assert bench.statuses() == {11: "classified", 12: "classified"}
+
+
+# ── between runs ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ask(bench, run: Run, item: Item, subject: str = "same") -> int:
+    """Open the attempt that asks about this content."""
+    question = Question.about(bench.job, mail(item, subject).key)
+    return bench.ledger.attempts.open(run, item, question=question)
+
+
+@pytest.fixture
+def copies(bench):
+    """Two copies of a mail, each held by a run of its own where the database has room for two."""
+    bench.plan(11, 12)
+    one = bench.run()
+    other = one if bench.ledger.database.is_sqlite else bench.run()
+    return (one, *bench.claim(one, 1)), (other, *bench.claim(other, 1))
+
+
+def test_a_question_that_is_being_asked_is_not_asked_a_second_time(bench, copies):
+    one, other = copies
+    ask(bench, *one)
+
+    with pytest.raises(AskedElsewhere):
+        ask(bench, *other)
+
+    ask(bench, *other, subject="another")
+    assert bench.value("SELECT COUNT(*) FROM attempt") == 2
+
+
+def test_of_two_runs_that_ask_the_same_at_the_same_moment_one_does(bench, copies):
+    results = at_once(*[lambda copy=copy: ask(bench, *copy) for copy in copies])
+
+    assert sorted(type(result).__name__ for result in results) == ["AskedElsewhere", "int"]
+    assert bench.value("SELECT COUNT(*) FROM attempt") == 1
+
+
+def test_a_question_that_was_answered_meanwhile_is_not_asked(bench, copies):
+    one, other = copies
+    bench.record(*one, "same", attempt_id=ask(bench, *one))
+
+    with pytest.raises(AskedElsewhere):
+        ask(bench, *other)
+
+    assert bench.value("SELECT COUNT(*) FROM attempt") == 1
+
+
+@pytest.mark.parametrize("outcome", [AttemptOutcome.RATE_LIMITED, AttemptOutcome.UNUSABLE, AttemptOutcome.UNSENT])
+def test_a_question_that_brought_no_verdict_may_be_asked_again(bench, copies, outcome):
+    one, other = copies
+    bench.ledger.attempts.close(ask(bench, *one), outcome, Usage())
+
+    assert ask(bench, *other)
+
+
+def test_a_run_that_ends_with_its_question_open_leaves_it_to_the_others(bench):
+    bench.plan(11, 12)
+    first = bench.run()
+    ask(bench, first, bench.claim(first, 1)[0])
+    bench.end(first)
+    second = bench.run()
+
+    assert ask(bench, second, bench.claim(second, 1)[0])
+
+
+def test_another_generation_is_another_question(bench):
+    again = bench.open_job(generation=1)
+
+    assert Question.about(bench.job, "key").digest() != Question.about(again, "key").digest()
 
 
 # ── receipts ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from sqlalchemy import Connection, event, text
 
-from tests.support.ledgers import Bench
+from tests.support.query_plans import assert_uses, plans
 
 MAILS = 2_000
 
@@ -29,46 +28,6 @@ def full(bench):
         " SELECT mailbox_id, uid, 'flags', verdict_id, 'applied', '{}', 1 FROM item WHERE status = 'done'"
     )
     return bench
-
-
-def plans(bench: Bench, question) -> str:
-    """The plans of every statement that `question` executes, as the database tells them."""
-    statements = []
-
-    def note(connection, cursor, statement, parameters, context, executemany):
-        statements.append((statement, parameters))
-
-    database = bench.ledger.database
-    engines = (database._writer, database._reader.engine)
-    for engine in {id(engine): engine for engine in engines}.values():
-        event.listen(engine, "before_cursor_execute", note)
-    question()
-    for engine in {id(engine): engine for engine in engines}.values():
-        event.remove(engine, "before_cursor_execute", note)
-    explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
-
-    def ask(connection: Connection) -> str:
-        if not database.is_sqlite:
-            connection.execute(text("ANALYZE"))
-            connection.execute(text("SET LOCAL enable_seqscan = off"))  # a small table is quicker read whole
-        lines = [
-            str(tuple(row))
-            for statement, parameters in statements
-            if re.match(r"\s*(SELECT|UPDATE|WITH)\b.*\b(item|receipt|verdict|attempt)\b", statement, re.DOTALL)
-            and not isinstance(parameters, list)
-            for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)
-        ]
-        return "\n".join(lines)
-
-    plan: str = database.write(ask)
-    assert plan
-    return plan
-
-
-def assert_uses(plan: str, *indexes: str) -> None:
-    """One of these, and no table that grows is read whole."""
-    assert any(index in plan for index in indexes), plan
-    assert not re.search(r"SCAN (item|receipt|verdict)(?! USING)|Seq Scan on (item|receipt|verdict)", plan), plan
 
 
 @pytest.mark.parametrize("scope", [{}, {"alone": True}, {"only_retried": True}])
@@ -96,6 +55,7 @@ def test_what_is_left_is_found_without_looking_at_what_is_done(full, question):
     plan = plans(full, lambda: question(full))
 
     assert_uses(plan, "ix_item_claimable")
+    assert not re.search("autoindex_item|uq_item_job_id", plan), plan  # through which a whole job would be read
 
 
 def test_the_claims_of_a_dead_run_are_found_by_the_run(full):

@@ -8,7 +8,7 @@ import pytest
 
 from backfill.errors import ClaimLost
 from backfill.ledger.rows import Item, Run
-from backfill.lifecycle import TRANSITIONS, IllegalTransition, ItemStatus, check_transition
+from backfill.lifecycle import TRANSITIONS, IllegalTransition, ItemStatus, JobState, check_transition
 from tests.support.ledgers import Bench, inbox
 
 PENDING, CLASSIFIED, DONE = ItemStatus.PENDING, ItemStatus.CLASSIFIED, ItemStatus.DONE
@@ -160,6 +160,124 @@ def test_retry_leaves_what_vanished_with_its_uidvalidity(bench):
 
     assert taken == 0
     assert bench.status(11) is VANISHED
+
+
+# ── apply and undo ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def done(bench):
+    """A done job about three mails, two of them done with a receipt of the keywords, one failed."""
+    bench.plan(11, 12, 13)
+    run = bench.run()
+    *good, bad = bench.claim(run)
+    for item in good:
+        assert bench.finish(run, item, bench.record(run, item).verdict, "flags")
+    bench.ledger.items.fail(run, bad, "refused")
+    bench.end(run)
+    assert bench.ledger.jobs.settle(bench.job.id) is JobState.DONE
+    return bench
+
+
+def state(bench, job=None):
+    return bench.ledger.jobs.get((job or bench.job).id).state
+
+
+def test_an_added_output_takes_up_done_mail_which_is_not_asked_about_again(done):
+    taken = done.ledger.receipts.reapply(done.job.id, ["flags", "notes"])
+
+    assert taken == 2
+    assert state(done) is JobState.PLANNING
+    assert done.statuses() == {11: "classified", 12: "classified", 13: "failed"}
+    items = done.claim(done.run())
+    assert [item.verdict is not None for item in items] == [True, True]
+    assert [set(found) for found in done.ledger.verdicts.receipts(items).values()] == [{"flags"}, {"flags"}]
+
+
+def test_nothing_is_taken_up_when_every_output_is_there(done):
+    taken = done.ledger.receipts.reapply(done.job.id, ["flags"])
+
+    assert taken == 0
+    assert state(done) is JobState.DONE
+
+
+def test_other_thresholds_take_up_all_done_mail_and_its_receipts_stand_until_they_are_made_anew(done):
+    taken = done.ledger.receipts.reapply(done.job.id, ["flags"], stale=True)
+
+    run = done.run()
+    items = done.claim(run)
+    assert taken == 2
+    assert done.ledger.verdicts.receipts(items) == {item.id: {} for item in items}
+    assert len(done.ledger.receipts.standing(done.job.id)) == 2
+    for item in items:
+        assert done.finish(run, item, item.verdict, "flags")
+    assert done.ledger.receipts.reapply(done.job.id, ["flags"]) == 0
+    assert done.ledger.audit.differences(done.job.id, ["flags"]) == []
+
+
+def test_what_is_taken_back_can_be_brought_about_again_and_is_told_again(done):
+    receipts = done.ledger.receipts
+    standing = receipts.standing(done.job.id)
+
+    taken = receipts.take_back(done.job.id, standing)
+
+    assert [each.receipt.effect for each in standing] == ["flags", "flags"]
+    assert taken == 2
+    assert state(done) is JobState.UNDONE
+    assert done.statuses() == {11: "classified", 12: "classified", 13: "failed"}
+    assert receipts.standing(done.job.id) == []
+    assert receipts.reapply(done.job.id, ["flags"]) == 0
+    assert state(done) is JobState.PLANNING
+    done.work_off(done.run(), "flags")
+    assert done.outcomes()[-2:] == [(11, "done", True), (12, "done", True)]
+
+
+def test_an_undo_that_was_interrupted_goes_on_where_it_was(done):
+    receipts = done.ledger.receipts
+    first = receipts.standing(done.job.id, limit=1)
+    receipts.take_back(done.job.id, first)
+
+    again = receipts.take_back(done.job.id, first)
+    rest = receipts.standing(done.job.id, after=first[0].id)
+
+    assert again == 0
+    assert [each.receipt.ref.uid for each in rest] == [12]
+    assert state(done) is JobState.UNDONE
+    assert done.ledger.audit.differences(done.job.id, ["flags"]) == []
+
+
+def test_another_job_about_the_same_mail_has_something_to_do_again(done):
+    wider = done.open_job(folders=("INBOX", "Archive"))
+    done.plan(11, job=wider)
+    done.work_off(done.run(wider))
+    done.ledger.jobs.settle(wider.id)
+
+    done.ledger.receipts.take_back(done.job.id, done.ledger.receipts.standing(done.job.id))
+
+    assert (state(done), state(done, wider)) == (JobState.UNDONE, JobState.PLANNING)
+    assert done.statuses(wider) == {11: "classified"}
+
+
+def test_a_dry_run_has_no_outputs_to_bring_about(bench):
+    dry = bench.open_job(dry_run=True)
+    bench.plan(11, job=dry)
+    bench.work_off(bench.run(dry))
+    bench.ledger.jobs.settle(dry.id)
+
+    taken = bench.ledger.receipts.reapply(dry.id, ["flags"], stale=True)
+
+    assert taken == 0
+    assert state(bench, dry) is JobState.DONE
+
+
+def test_what_was_done_before_a_uidvalidity_change_is_left_as_it_is(done):
+    done.ledger.jobs.open_mailbox(inbox(uidvalidity=8))
+
+    taken = done.ledger.receipts.reapply(done.job.id, ["flags", "notes"], stale=True)
+
+    assert taken == 0
+    assert done.ledger.receipts.standing(done.job.id) == []
+    assert done.statuses() == {11: "done", 12: "done", 13: "failed"}
 
 
 def test_the_database_itself_refuses_a_final_item_that_is_claimed(bench):

@@ -1,0 +1,136 @@
+"""Receipts after the fact: which outputs are to be brought about anew, and which have been taken back.
+
+A receipt belongs to the mail and not to the job, so whatever is said of one concerns every job about that mail. Folders
+whose UIDVALIDITY has changed are left alone: their UIDs name other mails now.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, text
+
+from backfill.clock import Clock, micros
+from backfill.ledger.database import Database
+from backfill.ledger.schema import ITEM_OPEN, RECEIPT_CURRENT
+from backfill.message import MailboxKey, MessageRef
+from backfill.ports import Receipt, ReceiptState
+
+BACK = "UPDATE item SET status = 'classified', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0"
+# Effects of a dry run are never brought about, and those of a closed epoch cannot be.
+OUTDATE = text(
+    """UPDATE receipt SET stale = TRUE WHERE undone_at IS NULL AND effect IN :effects AND EXISTS
+        (SELECT 1 FROM item JOIN job ON job.id = item.job_id JOIN mailbox ON mailbox.id = item.mailbox_id
+          WHERE item.mailbox_id = receipt.mailbox_id AND item.uid = receipt.uid AND job.id = :job
+            AND NOT job.dry_run AND mailbox.closed_at IS NULL)"""
+).bindparams(bindparam("effects", expanding=True))
+REAPPLY = text(
+    f"""{BACK} WHERE job_id = :job AND status = 'done'
+          AND mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)
+          AND EXISTS (SELECT 1 FROM job WHERE job.id = :job AND NOT dry_run)
+          AND (SELECT COUNT(*) FROM receipt
+                WHERE receipt.mailbox_id = item.mailbox_id AND receipt.uid = item.uid AND effect IN :effects
+                  AND receipt.verdict_id = item.verdict_id AND {RECEIPT_CURRENT}) < :count"""
+).bindparams(bindparam("effects", expanding=True))
+REOPEN = text(
+    f"""UPDATE job SET state = 'planning', done_at = NULL WHERE id = :job AND state IN ('done', 'undone')
+           AND EXISTS (SELECT 1 FROM item WHERE job_id = :job AND {ITEM_OPEN})"""
+)
+
+STANDING = text(
+    """SELECT t.id, t.uid, t.effect, t.state, t.detail, m.account, m.folder, m.uidvalidity
+         FROM receipt t JOIN mailbox m ON m.id = t.mailbox_id
+        WHERE t.id > :after AND t.undone_at IS NULL AND m.closed_at IS NULL AND EXISTS
+              (SELECT 1 FROM item i WHERE i.job_id = :job AND i.mailbox_id = t.mailbox_id AND i.uid = t.uid)
+        ORDER BY t.id LIMIT :limit"""
+)
+TAKE_BACK = text(
+    """UPDATE receipt SET undone_at = :now WHERE id IN :ids AND undone_at IS NULL
+          AND mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)
+    RETURNING mailbox_id, uid"""
+).bindparams(bindparam("ids", expanding=True))
+UNAPPLIED = text(
+    f"""{BACK} WHERE job_id IN (SELECT id FROM job WHERE NOT dry_run) AND mailbox_id = :mailbox AND uid = :uid
+          AND status = 'done' RETURNING job_id"""
+)
+UNDO_JOB = text("UPDATE job SET state = 'undone', done_at = NULL WHERE id = :job")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A receipt whose effect stands in the world, with its number in the ledger."""
+
+    id: int
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """The receipt table, after the effects have been brought about."""
+
+    database: Database
+    clock: Clock
+
+    def reapply(self, job_id: int, effects: Sequence[str], *, stale: bool = False) -> int:
+        """DONE → CLASSIFIED for mails without a current receipt of each of these effects; how many. Writes.
+
+        `stale`: no receipt of theirs is current any more, since the thresholds have changed; what they say of the
+        world stays true until the effects are brought about anew. A done or undone job with something to do is
+        PLANNING again. Nothing is asked again.
+        """
+        if not effects:
+            return 0
+        parameters = {"job": job_id, "effects": sorted(set(effects)), "count": len(set(effects))}
+
+        def work(connection: Connection) -> int:
+            if stale:
+                connection.execute(OUTDATE, parameters)
+            taken: int = connection.execute(REAPPLY, parameters).rowcount
+            connection.execute(REOPEN, {"job": job_id})
+            return taken
+
+        return self.database.write(work)
+
+    def standing(self, job_id: int, after: int = 0, limit: int = 1000) -> list[Standing]:
+        """What the mails of a job have receipts of and can be taken back, in the order of its numbers after `after`."""
+        parameters = {"job": job_id, "after": after, "limit": limit}
+
+        def work(connection: Connection) -> list[Standing]:
+            return [
+                Standing(
+                    row.id,
+                    Receipt(
+                        MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid),
+                        row.effect,
+                        ReceiptState(row.state),
+                        json.loads(row.detail),
+                    ),
+                )
+                for row in connection.execute(STANDING, parameters)
+            ]
+
+        return self.database.read(work)
+
+    def take_back(self, job_id: int, taken: Sequence[Standing]) -> int:
+        """The job becomes UNDONE, and its mails DONE → CLASSIFIED, as these effects are undone; how many. Writes.
+
+        To be called when they are no longer in the world; calling it again changes nothing. Done mails of other
+        jobs lack their effects as well: those jobs are PLANNING again, and bring them about when they are run.
+        """
+        now = micros(self.clock.now())
+
+        def work(connection: Connection) -> int:
+            connection.execute(UNDO_JOB, {"job": job_id})
+            ids = sorted(each.id for each in taken)
+            mails = connection.execute(TAKE_BACK, {"ids": ids, "now": now}).all()
+            others: set[int] = set()
+            for row in sorted({(row.mailbox_id, row.uid) for row in mails}):
+                mail = {"mailbox": row[0], "uid": row[1]}
+                others.update(connection.execute(UNAPPLIED, mail).scalars().all())
+            for other in sorted(others - {job_id}):
+                connection.execute(REOPEN, {"job": other})
+            return len(mails)
+
+        return self.database.write(work)

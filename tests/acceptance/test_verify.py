@@ -1,0 +1,56 @@
+"""`backfill verify` at the command line: what it says, and when it does not claim more than it knows."""
+
+from __future__ import annotations
+
+import json
+
+from backfill import BackfillProcessor, settings
+from backfill.clock import StopRequest
+from tests.conftest import Mailbox
+from tests.support.api_server import ApiServer
+from tests.support.dovecot import PASSWORD
+from tests.support.project import KEY, Project, letter
+
+
+def test_criteria_that_cannot_be_compared_are_named_and_no_difference(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1), letter(2))
+    project.succeed("run", "--yes", "--search", "UNSEEN")
+
+    told = project.run("verify")
+    for_machines = json.loads(project.run("verify", "--json").stdout)
+
+    assert told.returncode == 0, told.stderr
+    assert "no differences" in told.stdout
+    assert "UNSEEN match other mail now" in told.stdout
+    assert for_machines["complete"]
+    assert len(for_machines["notes"]) == 1
+
+
+def test_a_folder_rebuilt_after_the_job_is_a_difference(project: Project, mailbox: Mailbox, api: ApiServer) -> None:
+    mailbox.holds(letter(1), folder="Archive")
+    project.succeed("run", "--yes", "--folder", "Archive")
+    with project.mail_program() as client:
+        client.delete_folder("Archive")
+    mailbox.holds(letter(1), folder="Archive")
+
+    told = project.run("verify")
+
+    assert told.returncode == 7
+    assert "Archive has another UIDVALIDITY" in told.stdout
+
+
+def test_a_stopped_verification_repairs_nothing_and_says_that_it_is_not_complete(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1))
+    project.succeed("run", "--yes")
+    stop = StopRequest()
+    stop.set("SIGINT")
+    loaded = settings.load(project.config, environment={"IMAP_PASSWORD": PASSWORD, "OPENROUTER_API_KEY": KEY})
+
+    verified = BackfillProcessor(settings=loaded, stop=stop).verify(repair=True)
+
+    assert (verified.is_complete, verified.is_repaired) == (False, False)
+    assert any("SIGINT" in note for note in verified.notes)

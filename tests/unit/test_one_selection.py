@@ -1,0 +1,27 @@
+"""Selections that mean the same mail are the same, however they are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from backfill.selection import Selection
+
+
+@pytest.mark.parametrize("written", ["inbox", "Inbox", "INBOX"])
+def test_inbox_is_one_folder_in_whatever_case_it_is_written(written: str) -> None:
+    assert Selection(folders=(written, "Sent")) == Selection(folders=("INBOX", "Sent"))
+    assert Selection(folders=(written,)).canonical() == Selection().canonical()
+
+
+def test_a_folder_named_twice_is_named_once_and_the_order_stays() -> None:
+    assert Selection(folders=("Sent", "inbox", "Sent", "INBOX")).folders == ("Sent", "INBOX")
+
+
+def test_every_other_folder_is_taken_as_it_is_written() -> None:
+    assert Selection(folders=("sent", "Sent", "inbox/old")).folders == ("sent", "Sent", "inbox/old")
+
+
+def test_a_stored_selection_that_was_written_otherwise_is_the_same_now() -> None:
+    stored = Selection().canonical().replace("INBOX", "inbox")
+
+    assert Selection.from_canonical(stored) == Selection()
