@@ -37,28 +37,43 @@ class Throttler:
             raise ConfigError(f"Calls per minute must be more than 0, not {self.calls_per_minute:g}.")
         self.ledger.throttle.set_rate(self.resource, self.calls_per_minute)
 
-    def wait(self, stop: StopRequest, longest_block_s: float = inf) -> bool:
+    def wait(
+        self,
+        stop: StopRequest,
+        longest_block_s: float = inf,
+        tell: Callable[[str | None], None] = lambda reason: None,
+    ) -> bool:
         """Sleep until a call may be made. Every call needs a wait of its own.
 
-        False when a stop came first, or when calls are blocked for longer than `longest_block_s`.
+        False when a stop came first, or when calls are blocked for longer than `longest_block_s`. `tell` gets the
+        reason for which calls are blocked, and None when they no longer are.
         """
         # One at a time: a process has one slot outstanding, so that a stop leaves at most one unused.
         while not self._turn.acquire(timeout=0.5):
             if stop.is_set():
                 return False
         try:
-            return self._wait(stop, longest_block_s)
+            return self._wait(stop, longest_block_s, tell)
         finally:
             self._turn.release()
 
-    def _wait(self, stop: StopRequest, longest_block_s: float) -> bool:
+    def _wait(self, stop: StopRequest, longest_block_s: float, tell: Callable[[str | None], None]) -> bool:
         while not stop.is_set():
             asked_us = self._now_us()
             is_clear = self.ledger.throttle.has_slot_ahead(self.resource, asked_us)
             if not is_clear and self.blocked_for() > longest_block_s:
                 return False
             slot_us = self.ledger.throttle.reserve(self.resource, asked_us)
-            if self.clock.sleep((slot_us - self._now_us()) / MICROS, stop):
+            wait_s = (slot_us - self._now_us()) / MICROS
+            blocked_s = self.blocked_for() if wait_s > 1 else 0.0  # it may have been set this moment
+            if blocked_s > longest_block_s:
+                return False
+            if blocked_s > 1:
+                tell(self.reason())
+            is_stopped = self.clock.sleep(wait_s, stop)
+            if blocked_s > 1:
+                tell(None)
+            if is_stopped:
                 return False
             has_slept = slot_us - asked_us > SHORT_US
             if not has_slept or self.ledger.throttle.blocked(self.resource).until_us <= self._now_us():

@@ -125,7 +125,7 @@ class Asker:
             logger=None,  # it would write the exception's text
         )
         def ask_once() -> tuple[Answer, int]:
-            if not throttler.wait(self.flow.stop, PATIENCE_S):
+            if not throttler.wait(self.flow.stop, PATIENCE_S, self.flow.observer.waiting):
                 if self.flow.stop.is_set():
                     raise Stopped
                 raise Blocked(throttler.reason(), wait_s=throttler.blocked_for())

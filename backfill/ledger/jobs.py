@@ -47,6 +47,11 @@ INSERT_SQLITE = text(INSERT.format(uids="json_each(:uids)"))
 INSERT_POSTGRESQL = text(INSERT.format(uids="unnest(CAST(:uids AS BIGINT[])) AS value"))
 # Whoever gives a done job something to do says in the same transaction that it is not done any more.
 REOPEN_DONE = text("UPDATE job SET state = 'planning', done_at = NULL WHERE id = :job AND state = 'done'")
+# Unfinished jobs about a folder that was rebuilt have its new epoch to plan before they can be done.
+PLAN_NEW_EPOCH = text(
+    """UPDATE job SET state = 'planning' WHERE state = 'open'
+        AND id IN (SELECT job_id FROM plan_range WHERE mailbox_id = :mailbox)"""
+)
 # An epoch that is closed has nothing left to plan; its folder is planned when its new epoch is.
 UNPLANNED = """SELECT 1 FROM plan_range JOIN mailbox ON mailbox.id = plan_range.mailbox_id
      WHERE job_id = :job AND next_uid <= high_uid AND closed_at IS NULL"""
@@ -177,6 +182,7 @@ class Jobs:
             for closed in connection.execute(old).scalars().all():
                 connection.execute(update(mailbox).where(mailbox.c.id == closed).values(closed_at=now))
                 connection.execute(CLOSE_EPOCH_ITEMS, {"mailbox": closed, "now": now})
+                connection.execute(PLAN_NEW_EPOCH, {"mailbox": closed})
             return number
 
         return self.database.write(work)

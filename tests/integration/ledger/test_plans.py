@@ -166,12 +166,14 @@ def test_an_epoch_that_comes_back_is_taken_up_where_it_was_left(bench, frozen):
 
 def test_a_done_job_has_work_again_when_an_epoch_comes_back(bench):
     bench.plan(11)
-    bench.ledger.jobs.open_mailbox(inbox(uidvalidity=8))
+    rebuilt = bench.ledger.jobs.open_mailbox(inbox(uidvalidity=8))
+    unplanned = bench.ledger.jobs.settle(bench.job.id)
+    bench.ledger.jobs.freeze(bench.job.id, rebuilt, 0)
     done = bench.ledger.jobs.settle(bench.job.id)
 
     bench.ledger.jobs.open_mailbox(inbox(uidvalidity=7))
 
-    assert done is JobState.DONE
+    assert (unplanned, done) == (JobState.PLANNING, JobState.DONE)
     assert bench.status(11) is ItemStatus.PENDING
     assert bench.ledger.jobs.settle(bench.job.id) is JobState.OPEN
 
