@@ -91,9 +91,11 @@ def desk(tmp_path: Path, empty_ledger: Path, monkeypatch: pytest.MonkeyPatch) ->
 def warnings() -> Iterator[list[str]]:
     """What the log warns of."""
     said: list[str] = []
+    logger.enable("backfill")  # as a library it is silent
     handler = logger.add(lambda message: said.append(str(message)), level="WARNING", format="{message}")
     yield said
     logger.remove(handler)
+    logger.disable("backfill")
 
 
 def counts(result: Result) -> dict[str, int]:

@@ -115,9 +115,24 @@ def test_a_thread_that_is_interrupted_leaves_the_others_work_to_be_done(ledger):
 
 @pytest.fixture
 def interrupt():
-    """A signal that interrupts as Ctrl-C does, also in a worker of pytest-xdist, which ignores Ctrl-C."""
-    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
-    yield lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+    """Interrupts the main thread once, as Ctrl-C does, also in a worker of pytest-xdist, which ignores Ctrl-C.
+
+    A signal that comes just before the thread falls asleep does not wake it, so it is sent until it is heard.
+    """
+    heard = threading.Event()
+
+    def hear(*_: object) -> None:
+        if not heard.is_set():
+            heard.set()
+            raise KeyboardInterrupt
+
+    def send() -> None:
+        while not heard.is_set():
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+            heard.wait(0.05)
+
+    before = signal.signal(signal.SIGUSR1, hear)
+    yield send
     signal.signal(signal.SIGUSR1, before)
 
 
