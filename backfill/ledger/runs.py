@@ -34,8 +34,10 @@ OTHERS = "SELECT id, uuid FROM run WHERE ended_at IS NULL AND id <> :successor"
 OTHERS_POSTGRESQL = f"""{OTHERS}
    AND heartbeat_at NOT BETWEEN :now - {HEARTBEAT_GRACE_US} AND :now + {HEARTBEAT_GRACE_US}
    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"""
+# What was begun comes after all that was not: an innocent mail is not in hand again when the next kill comes soon.
 FREE_CLAIMS = text(
-    f"""UPDATE item SET claimed_by = NULL, losses = losses + CASE WHEN begun THEN 1 ELSE 0 END, begun = FALSE
+    f"""UPDATE item SET claimed_by = NULL, losses = losses + CASE WHEN begun THEN 1 ELSE 0 END, begun = FALSE,
+               due_at = CASE WHEN begun THEN :now ELSE due_at END
          WHERE {ITEM_CLAIMED} AND claimed_by IN :runs RETURNING id, losses"""
 ).bindparams(bindparam("runs", expanding=True))
 FAIL_POISON = text(
@@ -119,7 +121,7 @@ class Runs:
             dead = self._dead(connection, successor, now)
             if not dead:
                 return 0
-            for item_id, losses in connection.execute(FREE_CLAIMS, {"runs": dead}).all():
+            for item_id, losses in connection.execute(FREE_CLAIMS, {"runs": dead, "now": now}).all():
                 if losses > LOSSES_BEFORE_ALONE:
                     known = connection.execute(FAIL_POISON, {"item": item_id, "now": now}).scalar_one()
                     write_outcome(connection, successor, item_id, ItemStatus.FAILED, known, "lost", (), now)

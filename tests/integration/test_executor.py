@@ -263,7 +263,7 @@ def test_a_mail_that_runs_have_died_with_twice_is_processed_alone_and_last(bench
     job = bench.plan()
     for _ in range(2):
         dying = bench.begin(job)
-        items = bench.ledger.items.claim(dying, 3)
+        items = bench.ledger.items.claim(dying, 20)
         bench.ledger.items.begin(dying, [item for item in items if item.ref.uid == 2])
 
     bench.run()

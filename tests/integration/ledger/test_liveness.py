@@ -209,9 +209,10 @@ def test_only_mail_that_was_begun_counts_a_loss(bench, ledger_url):
 def test_mail_that_two_processes_died_with_is_processed_alone_and_fails_when_a_third_dies_with_it_alone(
     bench, ledger_url
 ):
-    bench.plan(11, 12)
+    bench.plan(11)
     for _ in range(2):
         crash(bench, ledger_url, claimed=1, begun=1)
+    bench.plan(12)
     run = successor(bench)
     among_others = [item.ref.uid for item in bench.claim(run)]
     bench.end(run)
@@ -226,6 +227,15 @@ def test_mail_that_two_processes_died_with_is_processed_alone_and_fails_when_a_t
     assert (among_others, alone) == ([12], [11])
     assert (bench.status(11), bench.item(11).reason) == (ItemStatus.FAILED, "lost")
     assert bench.outcomes() == [(11, "failed", False)]
+
+
+def test_mail_that_was_begun_when_its_run_died_comes_after_all_that_was_not(bench, ledger_url):
+    bench.plan(11, 12, 13)
+
+    crash(bench, ledger_url, claimed=1, begun=1)
+    run = successor(bench)
+
+    assert [item.ref.uid for item in bench.claim(run, 2)] == [12, 13]
 
 
 def test_mail_that_is_processed_alone_and_not_begun_is_not_blamed(bench, ledger_url):
