@@ -20,7 +20,7 @@ from backfill.lifecycle import ItemStatus
 from backfill.message import MailboxKey, MessageRef
 from backfill.verdict import Label, Scores, Verdict
 
-# Attempts of the item up to the outcome: what this outcome cost. An earlier outcome of the item has said its own.
+# All attempts of the item up to the outcome: a line that supersedes an earlier one holds its cost as well.
 # The sums are cast because PostgreSQL would make them decimals.
 AFTER = """SELECT o.id, o.status, o.reason, o.labels, o.supersedes, o.at, i.uid, i.message_key,
            m.account, m.folder, m.uidvalidity, r.uuid AS run_uuid,

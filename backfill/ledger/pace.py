@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 
-from sqlalchemy import text, update
+from sqlalchemy import text
 
 from backfill.clock import Clock, micros
 from backfill.ledger.database import Database
@@ -130,11 +130,6 @@ class Throttles:
         parameters = {"name": name, "until": until_us, "reason": reason, "now": micros(self.clock.now())}
         self.database.write(lambda connection: connection.execute(BLOCK, parameters).rowcount)
         self._forget_ahead(name)
-
-    def unblock(self, name: str) -> None:
-        """Forget a block. Writes."""
-        statement = update(throttle).where(throttle.c.name == name).values(blocked_until_us=0, reason=None)
-        self.database.write(lambda connection: connection.execute(statement).rowcount)
 
     def blocked(self, name: str) -> Block:
         """The block that stands, which may be over; `until_us` is 0 when there is none."""

@@ -145,11 +145,10 @@ class Queries:
         newest = text(LATEST_ATTEMPT)
         return self.database.read(lambda connection: connection.execute(newest, {"job": job_id}).scalar())
 
-    def latest_job(self, *, real_only: bool = False) -> int | None:
+    def latest_job(self) -> int | None:
         """The job of the latest run, or else the latest job; None in an empty ledger."""
-        where = "WHERE NOT j.dry_run" if real_only else ""
-        of_run = text(f"SELECT j.id FROM run r JOIN job j ON j.id = r.job_id {where} ORDER BY r.id DESC LIMIT 1")
-        of_all = text(f"SELECT j.id FROM job j {where} ORDER BY j.id DESC LIMIT 1")
+        of_run = text("SELECT job_id FROM run ORDER BY id DESC LIMIT 1")
+        of_all = text("SELECT id FROM job ORDER BY id DESC LIMIT 1")
 
         def work(connection: Connection) -> int | None:
             found: int | None = connection.execute(of_run).scalar()
