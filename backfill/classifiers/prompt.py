@@ -10,6 +10,7 @@ import hmac
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from backfill.message import Content
@@ -36,6 +37,7 @@ class ChatMessage:
     content: str
 
 
+@lru_cache(maxsize=8)  # of one prompt, over and over
 def fixed_text(template: str) -> str:
     """The part of the template that is sent: without comments, and the same for any kind of line ending."""
     return "\n".join(line.rstrip() for line in _COMMENT.sub("", template).splitlines()).strip()

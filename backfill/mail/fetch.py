@@ -201,7 +201,7 @@ class Fetcher:
             shown = whole(draft.raw, size, self._reading)
         else:
             shown = content(headers, draft.text, structure.attachments(draft.root), self._reading)
-        sent = headers.sent()
+        sent = headers.sent
         return Message(
             ref=MessageRef(mailbox, draft.uid),
             content=shown,

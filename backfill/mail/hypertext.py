@@ -68,6 +68,8 @@ def text_and_links(html: str) -> tuple[str, list[Link]]:
 
 def links_in_text(text: str) -> list[Link]:
     """The links of plain text: what is shown is where it leads."""
+    if "://" not in text:
+        return []
     return [("", host) for url in _URL.findall(text)[:MAX_LINKS] if (host := host_of(url))]
 
 

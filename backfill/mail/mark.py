@@ -7,7 +7,7 @@ UIDVALIDITY is compared in the session that stores. What a STORE answers proves 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -79,15 +79,21 @@ class ImapMarker:
         return self._store(mailbox, uids, store, proof=search_key(keyword, gmail_labels=self._gmail_labels))
 
     def remove(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
-        """Take a keyword away; the UIDs that do not bear it now."""
+        """Take a keyword away; the UIDs that do not bear it now. Writes nothing where none of them does."""
         checked_keyword(keyword)
 
         def store(uid_set: str, client: IMAPClient) -> object:
             take_them = client.remove_gmail_labels if self._gmail_labels else client.remove_flags
             return take_them(uid_set, [keyword], silent=True)
 
+        if self._gmail_labels:
+            self._check_labels()
         proof = unbearing_key(keyword, gmail_labels=self._gmail_labels)
-        return self._store(mailbox, uids, store, proof=proof)
+        without: frozenset[int] = frozenset()  # nearly always all of them, and a search is a fraction of a store's work
+        for uid_set, named in uid_sets(uids):
+            without |= self._proved(mailbox, uid_set, named, proof)
+        rest = [uid for uid in uids if uid not in without]
+        return without | self._store(mailbox, rest, store, proof=proof)
 
     def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
         """Those of `uids` that are there, by a search in a fresh session."""
@@ -111,13 +117,17 @@ class ImapMarker:
         for uid_set, named in uid_sets(uids):
             with suppress(CommandFailed, FolderReadOnly):  # refused for one, it may have been done for others
                 self._session.ask(partial(store, uid_set), mailbox)
-            try:
-                proved |= named & self._session.search(mailbox, f"UID {uid_set} {proof}")
-            except FolderReadOnly:
-                break
-            except CommandFailed as refusal:
-                raise ServerUnavailable(str(refusal)) from refusal
+            proved |= self._proved(mailbox, uid_set, named, proof)
         return frozenset(proved)
+
+    def _proved(self, mailbox: MailboxKey, uid_set: str, named: Collection[int], proof: str) -> frozenset[int]:
+        """Those of `named` that the search finds; none in a folder that opens for reading only."""
+        try:
+            return frozenset(self._session.search(mailbox, f"UID {uid_set} {proof}").intersection(named))
+        except FolderReadOnly:
+            return frozenset()
+        except CommandFailed as refusal:
+            raise ServerUnavailable(str(refusal)) from refusal
 
     def _check_labels(self) -> None:
         if not self._session.has("X-GM-EXT-1"):

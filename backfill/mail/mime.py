@@ -17,6 +17,7 @@ from email.errors import MessageError
 from email.header import decode_header
 from email.policy import compat32
 from email.utils import getaddresses, parsedate_to_datetime
+from functools import cached_property
 from typing import Any
 
 from backfill.mail import structure
@@ -113,6 +114,8 @@ class Headers:
     def addresses(self, name: str) -> list[tuple[str, str]]:
         """(display name, address) of all fields of that name; what cannot be parsed stands in as a name."""
         values = [decoded(value) for own, value in self._fields if own == name]
+        if not values:
+            return []
         try:
             found = getaddresses(values, **_LENIENT)
         except _BROKEN:  # a group raises AttributeError, floods of parentheses RecursionError
@@ -121,6 +124,7 @@ class Headers:
         known = [pair for pair in known if any(pair)]
         return known or [(text, "") for value in values if (text := one_line(words_decoded(value), 500))]
 
+    @cached_property
     def sent(self) -> datetime | None:
         """The Date header, with the offset as it is written there; None when absent or broken."""
         try:
@@ -133,14 +137,14 @@ class Headers:
 
     def sent_day(self) -> date | None:
         """The calendar day as the header writes it."""
-        moment = self.sent()
+        moment = self.sent
         return moment.date() if moment else None
 
 
 def content(headers: Headers, text: Text, attached: Iterable[Part], reading: Reading) -> Content:
     """Put together what a classifier is shown."""
     body = trimmed(text.text)
-    sent = headers.sent()
+    sent = headers.sent
     senders = headers.addresses("from")
     recipients, copied = headers.addresses("to"), headers.addresses("cc")
     hosts, misleading = _links(text.links)

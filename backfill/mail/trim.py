@@ -8,6 +8,7 @@ since there the quoted text is the message. Pure.
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 
 from backfill.mail.text import is_meaningful
 
@@ -25,6 +26,7 @@ _WROTE = re.compile(
     r"\b.{0,80}:$",
     re.IGNORECASE,
 )
+_RULE = "-_* "
 _ORIGINAL = re.compile(
     r"^[-_* ]{3,}\s*(?:Original Message|Original Appointment|Ursprüngliche Nachricht|Originalnachricht"
     r"|Message d'origine|Mensaje original|Messaggio originale|Oorspronkelijk bericht|Mensagem original)\s*[-_* ]{3,}$",
@@ -56,25 +58,24 @@ def _without_signature(lines: list[str]) -> list[str]:
 
 def _without_quotes(lines: list[str]) -> list[str]:
     """Cut the history that hangs below the text: from its heading on, or the quoted lines at the end."""
-    for place, line in enumerate(lines):
-        if _ORIGINAL.match(line):
+    for place, (line, following) in enumerate(zip_longest(lines, lines[1:], fillvalue="")):
+        if line[:1] in _RULE and _ORIGINAL.match(line):
             return lines[:place]
-        heading = _heading_length(lines, place)
-        if heading and _all_quoted(lines[place + heading :]):
-            return lines[:place]
+        if line.endswith(":") or following.endswith(":"):  # few do, and the pattern is slow
+            heading = _heading_length(line, following)
+            if heading and _all_quoted(lines[place + heading :]):
+                return lines[:place]
     end = len(lines)
     while end and (not lines[end - 1] or _QUOTE.match(lines[end - 1])):
         end -= 1
     return lines[:end]
 
 
-def _heading_length(lines: list[str], place: int) -> int:
+def _heading_length(line: str, following: str) -> int:
     """How many lines "… wrote:" takes here: 1, 2, or 0 when it is none."""
-    if _WROTE.match(lines[place]):
+    if _WROTE.match(line):
         return 1
-    if place + 1 < len(lines) and _WROTE.match(f"{lines[place]} {lines[place + 1]}"):
-        return 2
-    return 0
+    return 2 if following and _WROTE.match(f"{line} {following}") else 0
 
 
 def _all_quoted(lines: list[str]) -> bool:

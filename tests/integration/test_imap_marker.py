@@ -62,6 +62,16 @@ def test_a_keyword_is_set_and_taken_away_and_nothing_else_is_touched(mailbox, ma
     assert seen[2] - {"\\Recent"} == {"\\Flagged"}
 
 
+def test_a_keyword_that_no_mail_bears_is_taken_away_without_a_store(monkeypatch):
+    with ScriptedImap({1: MAIL, 2: MAIL}) as server:
+        marker = scripted(server, monkeypatch)
+        removed = marker.remove(SCRIPTED, "Spam", [1, 2])
+        marker.close()
+
+    assert removed == {1, 2}
+    assert server.said("UID STORE") == []
+
+
 def test_a_mail_that_is_not_there_is_not_said_to_be_marked(mailbox, marker):
     mailbox.holds(MAIL)
 
