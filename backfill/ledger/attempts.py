@@ -6,6 +6,7 @@ Whatever happens, the rows say at least as many calls as were made. One that sta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
@@ -13,39 +14,66 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from backfill.clock import Clock, micros
-from backfill.errors import AskedElsewhere, ClaimLost
+from backfill.errors import AskedElsewhere, BackfillError, ClaimLost
 from backfill.ledger.budgets import Reservation, nano, set_aside, settle
 from backfill.ledger.database import Database
 from backfill.ledger.rows import Item, Job, Run
+from backfill.ledger.rowset import RowStatement
 from backfill.ledger.schema import ATTEMPT_OPEN
 from backfill.lifecycle import AttemptOutcome
 from backfill.verdict import Usage
 
 # A call that is under way counts against its mail when the run dies; waiting for the next one does not.
-BEGIN = text("UPDATE item SET begun = TRUE WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no")
+BEGIN = RowStatement(
+    """UPDATE item SET begun = TRUE FROM {rows}
+        WHERE item.id = given.item AND claimed_by = given.run AND item.claim_no = given.claim_no
+    RETURNING item.id, item.claim_no""",
+    item="BIGINT",
+    run="BIGINT",
+    claim_no="INTEGER",
+)
 REST = text(
     """UPDATE item SET begun = FALSE WHERE id = (SELECT item_id FROM attempt WHERE id = :attempt)
         AND claimed_by = (SELECT run_id FROM attempt WHERE id = :attempt)"""
 )
 
-OPEN = text(
+OPEN = RowStatement(
     f"""INSERT INTO attempt (item_id, run_id, started_at, outcome, estimate_nano, question)
-        SELECT id, :run, :now, 'open', :estimate, :question FROM item
-         WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no
+        SELECT item, run, :now, 'open', estimate, question FROM {{rows}} WHERE TRUE
             ON CONFLICT (question) WHERE {ATTEMPT_OPEN} DO NOTHING
-     RETURNING id"""
+     RETURNING id, item_id""",
+    item="BIGINT",
+    run="BIGINT",
+    estimate="BIGINT",
+    question="TEXT",
 )
-HELD = text("SELECT id FROM item WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no")
-KNOWN = text(
-    """SELECT id FROM verdict
-        WHERE message_key = :message_key AND fingerprint = :fingerprint AND generation >= :generation LIMIT 1"""
+KNOWN = RowStatement(
+    """SELECT given.question FROM {rows} WHERE EXISTS (SELECT 1 FROM verdict
+        WHERE verdict.message_key = given.message_key AND verdict.fingerprint = given.fingerprint
+          AND verdict.generation >= given.generation)""",
+    question="TEXT",
+    message_key="TEXT",
+    fingerprint="TEXT",
+    generation="INTEGER",
 )
+# Of a call that is not made after all, in the transaction that was to open it.
+WITHDRAW = text("DELETE FROM attempt WHERE id = :attempt AND item_id = :item")
+UNBEGIN = text("UPDATE item SET begun = FALSE WHERE id = :item")
 # A run that was taken for dead may still get its answer, which tells what the call cost after all.
-CLOSE = text(
-    """UPDATE attempt SET ended_at = :now, outcome = :outcome, http_status = :http_status, tokens_in = :tokens_in,
-              tokens_out = :tokens_out, tokens_cached = :tokens_cached, cost_nano = :cost_nano,
-              request_id = :request_id
-        WHERE id = :attempt AND outcome IN ('open', 'unknown') RETURNING estimate_nano"""
+CLOSE = RowStatement(
+    """UPDATE attempt SET ended_at = :now, outcome = given.outcome, http_status = given.http_status,
+              tokens_in = given.tokens_in, tokens_out = given.tokens_out, tokens_cached = given.tokens_cached,
+              cost_nano = given.cost_nano, request_id = given.request_id
+         FROM {rows} WHERE attempt.id = given.attempt AND attempt.outcome IN ('open', 'unknown')
+    RETURNING attempt.id, attempt.estimate_nano, attempt.cost_nano""",
+    attempt="BIGINT",
+    outcome="TEXT",
+    http_status="INTEGER",
+    tokens_in="INTEGER",
+    tokens_out="INTEGER",
+    tokens_cached="INTEGER",
+    cost_nano="BIGINT",
+    request_id="TEXT",
 )
 
 
@@ -67,6 +95,28 @@ class Question:
         return sha256(f"{self.message_key}\0{self.fingerprint}\0{self.generation}".encode()).hexdigest()[:32]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    """A call that is about to be made."""
+
+    run_id: int
+    item: Item
+    reservation: Reservation | None
+    question: Question | None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        asked = self.question
+        return {
+            "run": self.run_id,
+            "item": self.item.id,
+            "claim_no": self.item.claim_no,
+            "estimate": None if self.reservation is None else self.reservation.estimate_nano,
+            "question": None if asked is None else asked.digest(),
+            **({} if asked is None else asdict(asked)),
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class Attempts:
     """The attempt table."""
@@ -82,56 +132,77 @@ class Attempts:
         Raises `ClaimLost` when the item is no longer this run's, `BudgetReached` when the money would not do,
         `AskedElsewhere` when a call with the same question is open, or has been answered meanwhile.
         """
-        parameters = {
-            "run": run.id,
-            "item": item.id,
-            "claim_no": item.claim_no,
-            "now": micros(self.clock.now()),
-            "estimate": None if reservation is None else reservation.estimate_nano,
-            "question": None if question is None else question.digest(),
-        }
+        return self.database.write_each(self._open, _Call(run.id, item, reservation, question))
 
-        def work(connection: Connection) -> int:
-            connection.execute(BEGIN, parameters)
-            if reservation is not None:
-                set_aside(connection, reservation)
-            number: int | None = connection.execute(OPEN, parameters).scalar_one_or_none()
-            if number is None:
-                held = connection.execute(HELD, parameters).scalar()
-                raise ClaimLost if held is None else AskedElsewhere
-            # After the insertion: it may have waited for the other run's commit, which brought the verdict.
-            if question is not None and connection.execute(KNOWN, asdict(question)).scalar() is not None:
-                raise AskedElsewhere
-            return number
+    def _open(self, connection: Connection, calls: Sequence[_Call]) -> list[int | BackfillError]:
+        """Open the attempts of calls that are about to be made at the same time, those without a budget at once."""
+        together = [call for call in calls if call.reservation is None]
+        now = micros(self.clock.now())  # once: a call and what is set aside for it are of the same day
+        opened = dict(zip(together, self._open_all(connection, together, now), strict=True))
+        return [opened[call] if call in opened else self._afford(connection, call, now) for call in calls]
 
-        return self.database.write(work)
+    def _afford(self, connection: Connection, call: _Call, now: int) -> int | BackfillError:
+        assert call.reservation is not None
+        savepoint = connection.begin_nested()
+        try:
+            set_aside(connection, call.reservation, now)
+        except BackfillError as error:  # the budget, or the day's calls
+            savepoint.rollback()
+            return error
+        [answer] = self._open_all(connection, [call], now)
+        if isinstance(answer, BackfillError):
+            savepoint.rollback()
+        else:
+            savepoint.commit()
+        return answer
+
+    def _open_all(self, connection: Connection, calls: Sequence[_Call], now: int) -> list[int | BackfillError]:
+        if not calls:
+            return []
+        rows = [call.row for call in calls]
+        held = {(row.id, row.claim_no) for row in BEGIN.execute(connection, rows)}
+        begun = [row for row in rows if (row["item"], row["claim_no"]) in held]
+        numbers = {row.item_id: row.id for row in OPEN.execute(connection, begun, now=now)}
+        # After the insertion: it may have waited for the other run's commit, which brought the verdict.
+        known = set(KNOWN.execute(connection, [row for row in begun if row["question"] is not None]).scalars())
+        answers: list[int | BackfillError] = []
+        for row in rows:
+            number = numbers.get(row["item"])
+            if (row["item"], row["claim_no"]) not in held:
+                answers.append(ClaimLost())
+            elif number is None or row["question"] in known:
+                connection.execute(WITHDRAW, {"attempt": number, "item": row["item"]})
+                connection.execute(UNBEGIN, {"item": row["item"]})
+                answers.append(AskedElsewhere())
+            else:
+                answers.append(number)
+        return answers
 
     def close(self, attempt_id: int, outcome: AttemptOutcome, usage: Usage) -> None:
         """Note what became of a call that brought no verdict; `record` closes the others. Writes."""
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> None:
-            if close_attempt(connection, attempt_id, outcome, usage, now):
+            if close_attempts(connection, [closing(attempt_id, outcome, usage)], now):
                 connection.execute(REST, {"attempt": attempt_id})
 
         self.database.write(work)
 
 
-def close_attempt(connection: Connection, attempt_id: int, outcome: AttemptOutcome, usage: Usage, now: int) -> bool:
-    """Close an attempt within the caller's transaction, and book what it really cost; False when it was closed."""
-    parameters = closing(attempt_id, outcome, usage, now)
-    row = connection.execute(CLOSE, parameters).one_or_none()
-    if row is not None and row.estimate_nano is not None and parameters["cost_nano"] is not None:
-        settle(connection, attempt_id, parameters["cost_nano"] - row.estimate_nano)
-    return row is not None
+def close_attempts(connection: Connection, closings: Sequence[dict[str, Any]], now: int) -> int:
+    """Close attempts within the caller's transaction, and book what they really cost; how many were still open."""
+    closed = CLOSE.execute(connection, closings, now=now).all() if closings else []
+    for row in closed:
+        if row.estimate_nano is not None and row.cost_nano is not None:
+            settle(connection, row.id, row.cost_nano - row.estimate_nano)
+    return len(closed)
 
 
-def closing(attempt_id: int, outcome: AttemptOutcome, usage: Usage, now: int) -> dict[str, Any]:
-    """The parameters of `CLOSE`."""
+def closing(attempt_id: int, outcome: AttemptOutcome, usage: Usage) -> dict[str, Any]:
+    """What `close_attempts` needs to know of one."""
     return {
         "attempt": attempt_id,
         "outcome": outcome,
-        "now": now,
         "http_status": usage.http_status,
         "tokens_in": usage.tokens_in,
         "tokens_out": usage.tokens_out,

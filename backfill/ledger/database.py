@@ -8,38 +8,32 @@ a while is waited for; a commit whose answer was lost with the connection is ask
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from loguru import logger
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.exc import DBAPIError
 
 from backfill.clock import Clock, StopRequest, SystemClock, micros
-from backfill.errors import ConfigError, LedgerUnusable
+from backfill.errors import BackfillError, LedgerUnusable
+from backfill.ledger.engines import BUSY_SLICE_MS, BUSY_TIMEOUT_MS, checked, postgresql_engine, sqlite_engine
 from backfill.ledger.trouble import is_passing, translated
 
 T = TypeVar("T")
+A = TypeVar("A")
 
-# Long enough for another process's planning window to be written on a slow disk.
-BUSY_TIMEOUT_MS = 30_000
 # A turn serves at most so many, so that the first of them is not kept from its answer for long.
 LARGEST_GROUP = 256
 # A server that restarts is back within seconds; one that recovers from a crash may need a minute.
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0)
-# A server that has gone without a word is noticed after a minute, not after TCP's two hours.
-KEEPALIVE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-
+SHORT_S = 0.5  # all pauses up to here take less than a second together
 # A transaction's own number would not do: after a crash of the server it may be given out again.
 INTRODUCE = text("INSERT INTO commit_mark (writer, number, at) VALUES (:writer, 0, :now) ON CONFLICT DO NOTHING")
 FORGET_OLD = text("DELETE FROM commit_mark WHERE at < :now - 2592000000000")  # a month, in which nobody wrote
@@ -51,8 +45,9 @@ MARKED = text("SELECT number FROM commit_mark WHERE writer = :writer FOR UPDATE"
 class _Piece(Generic[T]):
     """A piece of work with its result, or with what it raised."""
 
-    def __init__(self, work: Callable[[Connection], T]) -> None:
+    def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> None:
         self.work = work
+        self.arguments = arguments  # what it is to be done for, where it may be done for several pieces at once
         self.is_alone = False  # another piece of its commit failed, so that it gets a transaction of its own
         self.is_served = False
         self.result: T | None = None
@@ -69,24 +64,29 @@ class _Piece(Generic[T]):
 class Database:
     """A SQLite file or a PostgreSQL database by URL. Thread-safe."""
 
-    def __init__(self, url: str, clock: Clock | None = None) -> None:
-        """Opens nothing yet. Raises `ConfigError` for a URL that is neither `sqlite:///…` nor `postgresql://…`."""
-        self.url = _checked(url)
+    def __init__(self, url: str, clock: Clock | None = None, stop: StopRequest | None = None) -> None:
+        """Opens nothing yet. Raises `ConfigError` for a URL that is neither `sqlite:///…` nor `postgresql://…`.
+
+        `stop`: after it, a server that is away is not waited for any longer.
+        """
+        self.url = checked(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.path = Path(self.url.database or "") if self.is_sqlite else None
         self._clock = clock or SystemClock()
+        self._stop = stop or StopRequest()
         self._waiting: deque[_Piece[Any]] = deque()
         self._queueing = threading.Lock()
         self._is_serving = False
         self._turn = threading.Lock()
         self._writing: Connection | None = None
-        self._was_reached = False
+        self._was_reached = self.is_sqlite  # a file in somebody else's hands is waited for from the first
+        self._pauses = (0.0,) * (BUSY_TIMEOUT_MS // BUSY_SLICE_MS) if self.is_sqlite else PAUSES_S
         self._writer_name, self._commits = str(uuid4()), 0
         if self.is_sqlite:
-            self._writer = _sqlite_engine(self.url, "BEGIN IMMEDIATE", read_only=False)
-            self._reader = _sqlite_engine(self.url, "BEGIN", read_only=True)
+            self._writer = sqlite_engine(self.url, "BEGIN IMMEDIATE", read_only=False)
+            self._reader = sqlite_engine(self.url, "BEGIN", read_only=True)
         else:
-            self._writer = _postgresql_engine(self.url)
+            self._writer = postgresql_engine(self.url)
             self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def __str__(self) -> str:
@@ -102,7 +102,17 @@ class Database:
         server was away), so it must do nothing but SQL. What it raises is raised here, with nothing of it written.
         Raises `LedgerUnusable` when the database cannot be written.
         """
-        piece = _Piece(work)
+        return self._bring(_Piece(work))
+
+    def write_each(self, work: Callable[[Connection, Sequence[A]], Sequence[T | BackfillError]], argument: A) -> T:
+        """As `write`, for work that is done for everybody at once who has brought it to the same commit.
+
+        `work` gets what they all brought and answers in that order; an error among the answers is raised to whom it
+        concerns, and keeps nobody else's part from being written.
+        """
+        return self._bring(_Piece(work, (argument,)))
+
+    def _bring(self, piece: _Piece[T]) -> T:
         with self._queueing:
             self._waiting.append(piece)
             is_first, self._is_serving = not self._is_serving, True
@@ -162,7 +172,10 @@ class Database:
             raise
         else:
             for piece, result in zip(group, results, strict=True):
-                piece.settle(result)
+                if isinstance(result, BackfillError):
+                    piece.settle(None, result)
+                else:
+                    piece.settle(result)
 
     def _commit(self, group: list[_Piece[Any]]) -> list[Any]:
         committing: list[Any] | None = None
@@ -174,7 +187,7 @@ class Database:
                 return committing
             committing = None
             with connection.begin():
-                results = [piece.work(connection) for piece in group]
+                results = _done(connection, group)
                 if not self.is_sqlite:
                     self._mark(connection)
                     committing = results
@@ -211,15 +224,19 @@ class Database:
         return micros(self._clock.now())
 
     def _patiently(self, once: Callable[[], T]) -> T:
-        """Try again while a server that was reached before is away. SQLite waits by itself, and no longer."""
-        for pause in PAUSES_S:
+        """Try again while a server that was reached before is away, or another program holds SQLite's file.
+
+        After a stop only for a second: what is to be kept may be an answer that was paid for.
+        """
+        for pause in self._pauses:
             try:
                 result = once()
             except DBAPIError as error:
-                if not (self._was_reached and is_passing(error)):
+                is_short = SHORT_S >= pause > 0
+                if not (self._was_reached and is_passing(error)) or (self._stop.is_set() and not is_short):
                     raise
-                logger.debug("the ledger's server did not answer, trying again in {:g} s", pause)
-                self._clock.sleep(pause, StopRequest())
+                logger.debug("the ledger's database did not answer, trying again in {:g} s", pause)
+                self._clock.sleep(pause, StopRequest() if is_short else self._stop)
             else:
                 self._was_reached = True
                 return result
@@ -246,6 +263,8 @@ class Database:
         with self._turn, translated(str(self)):
             self._close_writing()
             with self._writer.connect() as connection:
+                if self.is_sqlite:
+                    connection.connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
                 yield connection
 
     def session(self) -> Connection:
@@ -270,53 +289,16 @@ class Database:
             self._writing = None
 
 
-def _checked(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigError("paths.ledger_url is no database URL; try sqlite:///var/ledger.db") from error
-    if parsed.get_backend_name() == "postgresql":
-        return parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        return parsed.set(drivername="sqlite+pysqlite", database=os.path.abspath(parsed.database or ""))
-    raise ConfigError("paths.ledger_url must name a SQLite file (sqlite:///…) or PostgreSQL (postgresql://…).")
-
-
-def _postgresql_engine(url: URL) -> Engine:
-    given = {name: value for name, value in KEEPALIVE.items() if name not in url.query}
-    try:
-        engine = create_engine(url, pool_pre_ping=True, connect_args={"application_name": "backfill", **given})
-    except ModuleNotFoundError as error:
-        raise ConfigError('A PostgreSQL ledger needs psycopg: pip install "backfill[postgres]".') from error
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: object) -> None:
-        # Or the locks of a transaction whose client has gone without a word would be held for hours.
-        connection.execute("SET idle_in_transaction_session_timeout = '60s'")
-        connection.commit()
-
-    return engine
-
-
-def _sqlite_engine(url: URL, begin: str, *, read_only: bool) -> Engine:
-    # The writer keeps its one connection itself; readers share a few, since opening one takes longer than reading.
-    engine = create_engine(url, poolclass=QueuePool if read_only else NullPool)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # or sqlite3 would begin transactions of its own, deferred
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        if read_only:
-            connection.execute("PRAGMA query_only = ON")
-            return
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
-
-    @event.listens_for(engine, "begin")
-    def begin_transaction(connection: Connection) -> None:
-        # IMMEDIATE for writers: a read that turns into a write fails at once, whatever the busy timeout says.
-        connection.exec_driver_sql(begin)
-
-    return engine
+def _done(connection: Connection, group: Sequence[_Piece[Any]]) -> list[Any]:
+    """The results of a group's pieces, in its order."""
+    results: dict[int, Any] = {}
+    shared: dict[Callable[..., Any], list[_Piece[Any]]] = {}
+    for piece in group:
+        if piece.arguments:
+            shared.setdefault(piece.work, []).append(piece)
+        else:
+            results[id(piece)] = piece.work(connection)
+    for work, pieces in shared.items():
+        answers = work(connection, [argument for piece in pieces for argument in piece.arguments])
+        results.update(zip(map(id, pieces), answers, strict=True))
+    return [results[id(piece)] for piece in group]

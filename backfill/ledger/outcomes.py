@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, select, text, update
 
 from backfill.ledger.database import Database
 from backfill.ledger.rows import OutcomeRow, Run, moment
+from backfill.ledger.rowset import RowStatement
 from backfill.ledger.schema import sink
 from backfill.lifecycle import ItemStatus
 from backfill.message import MailboxKey, MessageRef
@@ -41,10 +42,14 @@ AFTER = """SELECT o.id, o.status, o.reason, o.labels, o.supersedes, o.at, i.uid,
      WHERE o.id > :after AND NOT j.dry_run {job}
      ORDER BY o.id LIMIT :limit"""
 
-WRITE = text(
+WRITE = RowStatement(
     """INSERT INTO outcome (item_id, run_id, status, verdict_id, reason, labels, supersedes, at)
-       VALUES (:item, :run, :status, :verdict, :reason, :labels,
-               EXISTS (SELECT 1 FROM outcome WHERE item_id = :item), :now)"""
+       SELECT item, :run, :status, verdict, reason, labels,
+              EXISTS (SELECT 1 FROM outcome WHERE outcome.item_id = given.item), :now FROM {rows}""",
+    item="BIGINT",
+    verdict="BIGINT",
+    reason="TEXT",
+    labels="TEXT",
 )
 # On PostgreSQL a number is given out before its transaction commits: 11 may be there while 10 is still on its way, and
 # who goes on after 11 would never see 10. So who adds outcomes shares a lock until it commits, and who reads them in
@@ -121,18 +126,26 @@ def write_outcome(
     now: int,
 ) -> None:
     """Add the outcome row of an item that the same transaction makes final."""
+    write_outcomes(connection, run, status, [(item_id, verdict_id, reason, labels)], now)
+
+
+def write_outcomes(
+    connection: Connection,
+    run: Run,
+    status: ItemStatus,
+    ended: Sequence[tuple[int, int | None, str | None, Sequence[Label]]],
+    now: int,
+) -> None:
+    """Add the outcome rows of items that the same transaction makes final: item, verdict, reason, labels."""
+    if not ended:
+        return
     if connection.dialect.name == "postgresql":
         connection.execute(SHARE_WRITING)
-    row = {
-        "item": item_id,
-        "run": run.id,
-        "status": status,
-        "verdict": verdict_id,
-        "reason": reason,
-        "labels": ",".join(labels),
-        "now": now,
-    }
-    connection.execute(WRITE, row)
+    rows = [
+        {"item": item, "verdict": verdict, "reason": reason, "labels": ",".join(labels)}
+        for item, verdict, reason, labels in ended
+    ]
+    WRITE.execute(connection, rows, run=run.id, status=status, now=now)
 
 
 def _outcome(row: Row[Any]) -> OutcomeRow:

@@ -1,4 +1,4 @@
-"""Receipts after the fact: which outputs are to be brought about anew, and which have been taken back.
+"""Receipts: what has been brought about, what is to be brought about anew, and what has been taken back.
 
 A receipt belongs to the mail and not to the job, so whatever is said of one concerns every job about that mail. Folders
 whose UIDVALIDITY has changed are left alone: their UIDs name other mails now.
@@ -7,16 +7,19 @@ whose UIDVALIDITY has changed are left alone: their UIDs name other mails now.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, text
 
 from backfill.clock import Clock, micros
 from backfill.ledger.database import Database
+from backfill.ledger.rows import Item
+from backfill.ledger.rowset import RowStatement
 from backfill.ledger.schema import ITEM_OPEN, RECEIPT_CURRENT
 from backfill.message import MailboxKey, MessageRef
 from backfill.ports import Receipt, ReceiptState
+from backfill.verdict import Verdict
 
 BACK = "UPDATE item SET status = 'classified', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0"
 # Effects of a dry run are never brought about, and those of a closed epoch cannot be.
@@ -56,6 +59,27 @@ UNAPPLIED = text(
           AND status = 'done' RETURNING job_id"""
 )
 UNDO_JOB = text("UPDATE job SET state = 'undone', done_at = NULL WHERE id = :job")
+
+RECEIPTS = RowStatement(
+    f"""SELECT given.item, receipt.effect, receipt.verdict_id FROM {{rows}} JOIN receipt
+            ON receipt.mailbox_id = given.mailbox AND receipt.uid = given.uid WHERE {RECEIPT_CURRENT}""",
+    item="BIGINT",
+    mailbox="BIGINT",
+    uid="BIGINT",
+)
+KEEP_RECEIPTS = RowStatement(
+    """INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at)
+       SELECT mailbox, uid, effect, verdict, state, detail, :now FROM {rows} WHERE TRUE
+       ON CONFLICT (mailbox_id, uid, effect) DO UPDATE
+          SET verdict_id = excluded.verdict_id, state = excluded.state, detail = excluded.detail,
+              applied_at = excluded.applied_at, stale = FALSE, undone_at = NULL""",
+    mailbox="BIGINT",
+    uid="BIGINT",
+    effect="TEXT",
+    verdict="BIGINT",
+    state="TEXT",
+    detail="TEXT",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +158,28 @@ class Receipts:
             return len(mails)
 
         return self.database.write(work)
+
+
+def keep_receipts(connection: Connection, given: Iterable[tuple[Item, Verdict, Sequence[Receipt]]], now: int) -> None:
+    rows = {
+        (held.mailbox_id, receipt.ref.uid, receipt.effect): {
+            "mailbox": held.mailbox_id,
+            "uid": receipt.ref.uid,
+            "effect": receipt.effect,
+            "verdict": found.id,
+            "state": receipt.state,
+            "detail": json.dumps(receipt.detail, sort_keys=True),
+        }
+        for held, found, receipts in given
+        for receipt in receipts
+    }
+    if rows:
+        KEEP_RECEIPTS.execute(connection, list(rows.values()), now=now)
+
+
+def current_receipts(connection: Connection, items: Sequence[Item]) -> dict[int, dict[str, int]]:
+    found: dict[int, dict[str, int]] = {held.id: {} for held in items}
+    rows = [{"item": held.id, "mailbox": held.mailbox_id, "uid": held.ref.uid} for held in items]
+    for row in RECEIPTS.execute(connection, rows):
+        found[row.item][row.effect] = row.verdict_id
+    return found

@@ -12,27 +12,40 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, text
+from sqlalchemy import Connection, Row, select, text
 
 from backfill.clock import Clock, micros
-from backfill.ledger.attempts import close_attempt
+from backfill.ledger.attempts import close_attempts, closing
 from backfill.ledger.database import Database
-from backfill.ledger.outcomes import write_outcome
+from backfill.ledger.outcomes import write_outcomes
+from backfill.ledger.receipts import current_receipts, keep_receipts
 from backfill.ledger.rows import Item, Run
-from backfill.ledger.schema import RECEIPT_CURRENT, receipt, verdict
+from backfill.ledger.rowset import RowStatement
+from backfill.ledger.schema import receipt, verdict
 from backfill.lifecycle import AttemptOutcome, ItemStatus, check_transition
 from backfill.message import Message
 from backfill.ports import Receipt, ReceiptState
 from backfill.verdict import Answer, Label, Scores, Verdict
 
-CLASSIFY = text(
-    """UPDATE item SET status = 'classified', verdict_id = :verdict, message_key = :key, reused = :reused,
-              flags_before = COALESCE(flags_before, :flags), reason = NULL, due_at = 0, begun = FALSE
-        WHERE id = :item AND status = 'pending' RETURNING claimed_by, claim_no"""
+CLASSIFY = RowStatement(
+    """UPDATE item SET status = 'classified', verdict_id = given.verdict, message_key = given.message_key,
+              reused = given.reused, flags_before = COALESCE(item.flags_before, given.flags), reason = NULL,
+              due_at = 0, begun = FALSE
+         FROM {rows} WHERE item.id = given.item AND item.status = 'pending'
+    RETURNING item.id, item.claimed_by, item.claim_no""",
+    item="BIGINT",
+    verdict="BIGINT",
+    message_key="TEXT",
+    reused="BOOLEAN",
+    flags="TEXT",
 )
-FINISH = text(
+FINISH = RowStatement(
     """UPDATE item SET status = 'done', final_at = :now, claimed_by = NULL, begun = FALSE, reason = NULL
-        WHERE id = :item AND status = 'classified' AND claimed_by = :run AND claim_no = :claim_no"""
+         FROM {rows} WHERE item.id = given.item AND item.status = 'classified'
+          AND item.claimed_by = :run AND item.claim_no = given.claim_no
+    RETURNING item.id, item.claim_no""",
+    item="BIGINT",
+    claim_no="INTEGER",
 )
 OURS = text(
     """SELECT verdict_id FROM item
@@ -40,31 +53,29 @@ OURS = text(
 )
 HELD = text("SELECT status FROM item WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no")
 JOB_IDENTITY = text("SELECT fingerprint, generation FROM job WHERE id = :job")
-# Built once: putting a statement together takes ten times as long as executing it.
-KEEP_MESSAGE = text(
+KEEP_MESSAGES = RowStatement(
     """INSERT INTO message (message_key, sent_at, received_at, from_addr, list_id, size)
-       VALUES (:message_key, :sent_at, :received_at, :from_addr, :list_id, :size) ON CONFLICT DO NOTHING"""
+       SELECT message_key, sent_at, received_at, from_addr, list_id, size FROM {rows} WHERE TRUE
+           ON CONFLICT DO NOTHING""",
+    message_key="TEXT",
+    sent_at="BIGINT",
+    received_at="BIGINT",
+    from_addr="TEXT",
+    list_id="TEXT",
+    size="BIGINT",
 )
-KEEP_VERDICT = text(
+KEEP_VERDICTS = RowStatement(
     """INSERT INTO verdict (message_key, fingerprint, generation, importance, spam, source, model, explanation,
                             truncated, created_at)
-       VALUES (:message_key, :fingerprint, :generation, :importance, :spam, :source, :model, :explanation,
-               :truncated, :created_at) ON CONFLICT DO NOTHING RETURNING id"""
-)
-FIND_VERDICT = select(verdict).where(
-    verdict.c.message_key == bindparam("message_key"),
-    verdict.c.fingerprint == bindparam("fingerprint"),
-    verdict.c.generation == bindparam("generation"),
-)
-RECEIPTS = text(
-    f"SELECT effect, verdict_id FROM receipt WHERE mailbox_id = :mailbox AND uid = :uid AND {RECEIPT_CURRENT}"
-)
-KEEP_RECEIPT = text(
-    """INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at)
-       VALUES (:mailbox, :uid, :effect, :verdict, :state, :detail, :now)
-       ON CONFLICT (mailbox_id, uid, effect) DO UPDATE
-          SET verdict_id = excluded.verdict_id, state = excluded.state, detail = excluded.detail,
-              applied_at = excluded.applied_at, stale = FALSE, undone_at = NULL"""
+       SELECT message_key, :fingerprint, :generation, importance, spam, source, model, explanation, truncated, :now
+         FROM {rows} WHERE TRUE ON CONFLICT DO NOTHING RETURNING id, message_key""",
+    message_key="TEXT",
+    importance="INTEGER",
+    spam="INTEGER",
+    source="TEXT",
+    model="TEXT",
+    explanation="TEXT",
+    truncated="BOOLEAN",
 )
 
 
@@ -115,81 +126,83 @@ class Verdicts:
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> list[Recorded]:
-            identity = connection.execute(JOB_IDENTITY, {"job": run.job_id}).one()
-            return [self._record(connection, run, identity, judgement, now) for judgement in judgements]
+            found = self._verdicts(connection, run, judgements, now)
+            closings = map(_closing, judgements, found)
+            close_attempts(connection, [each for each in closings if each is not None], now)
+            rows = {
+                each.item.id: {
+                    "item": each.item.id,
+                    "verdict": counted.verdict.id,
+                    "message_key": each.message.key,
+                    "reused": counted.is_reused and each.attempt_id is None,
+                    "flags": json.dumps(sorted(each.message.flags)),
+                }
+                for each, counted in zip(judgements, found, strict=True)
+            }
+            classified = {row.id: row for row in CLASSIFY.execute(connection, list(rows.values()))}
+            current = current_receipts(connection, [each.item for each in judgements])
+            return [
+                self._held(connection, run, each.item, classified.get(each.item.id), counted, current[each.item.id])
+                for each, counted in zip(judgements, found, strict=True)
+            ]
 
         return self.database.write(work)
 
-    def _record(self, connection: Connection, run: Run, identity: Row[Any], judgement: Judgement, now: int) -> Recorded:
-        held, mail = judgement.item, judgement.message
-        key = mail.key
-        found, is_first = judgement.known, judgement.known is None
-        if judgement.answer is not None:
-            found, is_first = self._first_verdict(connection, identity, judgement.answer, mail, now)
-        if found is None:
-            raise ValueError("a judgement needs an answer or a known verdict")
-        if judgement.answer is not None and judgement.attempt_id is not None:
-            won = AttemptOutcome.OK if is_first else AttemptOutcome.LATE
-            close_attempt(connection, judgement.attempt_id, won, judgement.answer.usage, now)
-        row = connection.execute(
-            CLASSIFY,
-            {
-                "item": held.id,
-                "verdict": found.id,
-                "key": key,
-                "reused": not is_first and judgement.attempt_id is None,
-                "flags": json.dumps(sorted(mail.flags)),
-            },
-        ).one_or_none()
+    def _verdicts(self, connection: Connection, run: Run, judgements: Sequence[Judgement], now: int) -> list[Recorded]:
+        """For each judgement the verdict that counts, kept if it is the first."""
+        answered: dict[str, Judgement] = {}
+        for each in judgements:
+            if each.answer is not None:
+                answered.setdefault(each.message.key, each)
+            elif each.known is None:
+                raise ValueError("a judgement needs an answer or a known verdict")
+        firsts = self._keep_firsts(connection, run, answered, now) if answered else {}
+        found = []
+        for each in judgements:
+            verdict, is_first = firsts[each.message.key] if each.known is None else (each.known, False)
+            is_reused = not (is_first and answered[each.message.key] is each)
+            found.append(Recorded(verdict, is_ours=False, is_reused=is_reused))
+        return found
+
+    def _keep_firsts(
+        self, connection: Connection, run: Run, answered: dict[str, Judgement], now: int
+    ) -> dict[str, tuple[Verdict, bool]]:
+        """Message key → the verdict that counts, and whether it was kept only now."""
+        identity = connection.execute(JOB_IDENTITY, {"job": run.job_id}).one()
+        KEEP_MESSAGES.execute(connection, [_facts(each.message) for each in answered.values()])
+        rows = [_row(each) for each in answered.values()]
+        kept = KEEP_VERDICTS.execute(connection, rows, now=now, **identity._mapping)
+        numbers = {row.message_key: row.id for row in kept}
+        firsts = {key: (_first(number, answered[key]), True) for key, number in numbers.items()}
+        earlier = sorted(answered.keys() - numbers.keys())
+        if earlier:
+            statement = select(verdict).where(
+                verdict.c.message_key.in_(earlier),
+                verdict.c.fingerprint == identity.fingerprint,
+                verdict.c.generation == identity.generation,
+            )
+            firsts.update({row.message_key: (_verdict(row), False) for row in connection.execute(statement)})
+        return firsts
+
+    def _held(
+        self,
+        connection: Connection,
+        run: Run,
+        held: Item,
+        row: Row[Any] | None,
+        counted: Recorded,
+        receipts: dict[str, int],
+    ) -> Recorded:
+        """Is the item that was classified still this run's?"""
         is_ours = row is not None and row.claimed_by == run.id and row.claim_no == held.claim_no
+        found = counted.verdict
         if row is None:
             # A late answer of an earlier claim came first: its verdict is the item's, the effects are still ours.
             claim = {"item": held.id, "run": run.id, "claim_no": held.claim_no}
             earlier = connection.execute(OURS, claim).scalar()
             if earlier is not None:
                 is_ours, found = True, verdicts_by_id(connection, [earlier])[earlier]
-        return Recorded(found, is_ours, not is_first, _receipts(connection, held))
-
-    def _first_verdict(
-        self, connection: Connection, identity: Row[Any], answer: Answer, mail: Message, now: int
-    ) -> tuple[Verdict, bool]:
-        question = {
-            "message_key": mail.key,
-            "fingerprint": identity.fingerprint,
-            "generation": identity.generation,
-        }
-        facts = {
-            "message_key": mail.key,
-            "sent_at": None if mail.sent_at is None else micros(mail.sent_at),
-            "received_at": None if mail.received_at is None else micros(mail.received_at),
-            "from_addr": mail.content.sender[:320],
-            "list_id": mail.content.list_id[:255],
-            "size": mail.size,
-        }
-        connection.execute(KEEP_MESSAGE, facts)
-        row = {
-            **question,
-            "importance": answer.scores.importance,
-            "spam": answer.scores.spam,
-            "source": answer.source,
-            "model": answer.model,
-            "explanation": answer.explanation,
-            "truncated": mail.content.truncated or answer.truncated,
-            "created_at": now,
-        }
-        number = connection.execute(KEEP_VERDICT, row).scalar_one_or_none()
-        if number is None:
-            return _verdict(connection.execute(FIND_VERDICT, question).one()), False
-        first = Verdict(
-            id=number,
-            message_key=mail.key,
-            scores=answer.scores,
-            source=answer.source,
-            model=answer.model,
-            explanation=answer.explanation,
-            truncated=mail.content.truncated,
-        )
-        return first, True
+        return Recorded(found, is_ours, counted.is_reused, receipts)
 
     def known(self, fingerprint: str, generation: int, keys: Iterable[str]) -> dict[str, Verdict]:
         """The verdicts there are for these message keys, of this generation or a later one."""
@@ -208,7 +221,7 @@ class Verdicts:
 
     def receipts(self, items: Sequence[Item]) -> dict[int, dict[str, int]]:
         """Item number → effect → number of the verdict that the receipt was made from."""
-        return self.database.read(lambda connection: {held.id: _receipts(connection, held) for held in items})
+        return self.database.read(lambda connection: current_receipts(connection, items))
 
     def standing(self, held: Item, effect: str) -> dict[str, Any] | None:
         """The detail of the receipt that an earlier verdict left for this mail; None when nothing was applied."""
@@ -230,44 +243,69 @@ class Verdicts:
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> list[bool]:
-            answers = []
-            for done in finished:
-                self._keep_receipts(connection, done.item.mailbox_id, done.verdict, done.receipts, now)
-                held = {"item": done.item.id, "run": run.id, "claim_no": done.item.claim_no, "now": now}
-                is_ours = connection.execute(FINISH, held).rowcount == 1
+            keep_receipts(connection, [(each.item, each.verdict, each.receipts) for each in finished], now)
+            rows = [{"item": each.item.id, "claim_no": each.item.claim_no} for each in finished]
+            ended = {(row.id, row.claim_no) for row in FINISH.execute(connection, rows, run=run.id, now=now)}
+            ours = [(each.item.id, each.item.claim_no) in ended for each in finished]
+            done = [each for each, is_ours in zip(finished, ours, strict=True) if is_ours]
+            for each, is_ours in zip(finished, ours, strict=True):
                 if not is_ours:
-                    refuse_illegal(connection, held, ItemStatus.DONE)
-                else:
-                    write_outcome(
-                        connection, run, done.item.id, ItemStatus.DONE, done.verdict.id, None, done.labels, now
-                    )
-                answers.append(is_ours)
-            return answers
+                    claim = {"item": each.item.id, "run": run.id, "claim_no": each.item.claim_no}
+                    refuse_illegal(connection, claim, ItemStatus.DONE)
+            write_outcomes(
+                connection,
+                run,
+                ItemStatus.DONE,
+                [(each.item.id, each.verdict.id, None, each.labels) for each in done],
+                now,
+            )
+            return ours
 
         return self.database.write(work)
 
     def keep_receipts(self, held: Item, found: Verdict, receipts: Sequence[Receipt]) -> None:
         """Record receipts of an item that is not finished yet. Writes."""
         now = micros(self.clock.now())
-        self.database.write(lambda connection: self._keep_receipts(connection, held.mailbox_id, found, receipts, now))
+        self.database.write(lambda connection: keep_receipts(connection, [(held, found, receipts)], now))
 
-    def _keep_receipts(
-        self, connection: Connection, mailbox_id: int, found: Verdict, receipts: Sequence[Receipt], now: int
-    ) -> None:
-        rows = [
-            {
-                "mailbox": mailbox_id,
-                "uid": given.ref.uid,
-                "effect": given.effect,
-                "verdict": found.id,
-                "state": given.state,
-                "detail": json.dumps(given.detail, sort_keys=True),
-                "now": now,
-            }
-            for given in receipts
-        ]
-        if rows:
-            connection.execute(KEEP_RECEIPT, rows)
+
+def _closing(judgement: Judgement, found: Recorded) -> dict[str, Any] | None:
+    if judgement.answer is None or judgement.attempt_id is None:
+        return None
+    outcome = AttemptOutcome.LATE if found.is_reused else AttemptOutcome.OK
+    return closing(judgement.attempt_id, outcome, judgement.answer.usage)
+
+
+def _facts(mail: Message) -> dict[str, Any]:
+    return {
+        "message_key": mail.key,
+        "sent_at": None if mail.sent_at is None else micros(mail.sent_at),
+        "received_at": None if mail.received_at is None else micros(mail.received_at),
+        "from_addr": mail.content.sender[:320],
+        "list_id": mail.content.list_id[:255],
+        "size": mail.size,
+    }
+
+
+def _row(judgement: Judgement) -> dict[str, Any]:
+    mail, answer = judgement.message, judgement.answer
+    assert answer is not None
+    return {
+        "message_key": mail.key,
+        "importance": answer.scores.importance,
+        "spam": answer.scores.spam,
+        "source": answer.source,
+        "model": answer.model,
+        "explanation": answer.explanation,
+        "truncated": mail.content.truncated or answer.truncated,
+    }
+
+
+def _first(number: int, judgement: Judgement) -> Verdict:
+    mail, answer = judgement.message, judgement.answer
+    assert answer is not None
+    truncated = mail.content.truncated or answer.truncated
+    return Verdict(number, mail.key, answer.scores, answer.source, answer.model, answer.explanation, truncated)
 
 
 def refuse_illegal(connection: Connection, claim: dict[str, Any], after: ItemStatus) -> None:
@@ -278,11 +316,6 @@ def refuse_illegal(connection: Connection, claim: dict[str, Any], after: ItemSta
     status = connection.execute(HELD, {name: claim[name] for name in ("item", "run", "claim_no")}).scalar()
     if status is not None:
         check_transition(ItemStatus(status), after)
-
-
-def _receipts(connection: Connection, held: Item) -> dict[str, int]:
-    rows = connection.execute(RECEIPTS, {"mailbox": held.mailbox_id, "uid": held.ref.uid})
-    return {row.effect: row.verdict_id for row in rows}
 
 
 def verdicts_by_id(connection: Connection, ids: Sequence[int]) -> dict[int, Verdict]:

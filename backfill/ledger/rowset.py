@@ -1,0 +1,36 @@
+"""A list of rows as a table within a statement: one statement serves many mails, on both databases.
+
+Each statement costs its caller a trip through the driver, during which other threads take the interpreter; so a group
+of mails that is committed together is written together. The rows travel as one JSON parameter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, TextClause, text
+
+
+class RowStatement:
+    """A statement in which `{rows}` stands for a table of the rows that it is executed with."""
+
+    def __init__(self, statement: str, **columns: str) -> None:
+        """`columns`: name → SQL type (BIGINT, INTEGER, BOOLEAN, TEXT) of what each row holds."""
+        extracts = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
+        typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+        tables = {
+            "sqlite": f"(SELECT {extracts} FROM json_each(:rows)) AS given",
+            "postgresql": f"jsonb_to_recordset(CAST(:rows AS JSONB)) AS given({typed})",
+        }
+        self._columns = tuple(columns)
+        self._statements: dict[str, TextClause] = {
+            dialect: text(statement.format(rows=table)) for dialect, table in tables.items()
+        }
+
+    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]], **shared: Any) -> CursorResult[Any]:
+        """Execute with these rows, which may hold more than the statement's columns, and parameters of all."""
+        given = [{name: row[name] for name in self._columns} for row in rows]
+        statement = self._statements[connection.dialect.name]
+        return connection.execute(statement, {"rows": json.dumps(given), **shared})
