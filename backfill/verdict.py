@@ -34,6 +34,15 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class Announced:
+    """What a service said of its limits beside an answer; None where it said nothing that can be kept to."""
+
+    calls_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    wait_s: float = 0.0  # nothing is left of a limit for so long
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What one call cost. None means unknown, which is not nothing."""
 
@@ -43,6 +52,7 @@ class Usage:
     cost_usd: Decimal | None = None
     request_id: str | None = None
     http_status: int | None = None
+    announced: Announced | None = None  # None: nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from backfill.budget import Budget
+from backfill.budget import Budget, DayLimit
 from backfill.classifiers.chat import ChatClassifier, ChatSettings
 from backfill.classifiers.gated import GatedClassifier
 from backfill.classifiers.heuristic import HeuristicClassifier
 from backfill.classifiers.prices import ApiService
-from backfill.clock import Clock
+from backfill.clock import Clock, StopRequest
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
 from backfill.errors import ConfigError
@@ -31,15 +30,16 @@ from backfill.mail.mime import Reading, whole
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.ports import Classifier, Effect, MailMarker, MailSource, Price, Service
 from backfill.settings import Settings
+from backfill.settings.model import Processing
 from backfill.throttle import MailAllowance, Throttler
 from backfill.verdict import Thresholds
 
 PROMPT_SECRET: Final = "prompt"  # noqa: S105 - the name under which the ledger keeps it
 
 
-def open_ledger(settings: Settings, clock: Clock) -> Ledger:
+def open_ledger(settings: Settings, clock: Clock, stop: StopRequest | None = None) -> Ledger:
     """The ledger of these settings, created or upgraded where needed."""
-    return Ledger.open(settings.paths.ledger_url, clock)
+    return Ledger.open(settings.paths.ledger_url, clock, stop)
 
 
 def account(settings: Settings) -> ImapAccount:
@@ -99,10 +99,22 @@ def thresholds(settings: Settings) -> Thresholds:
     return Thresholds(settings.processing.importance_threshold, settings.processing.spam_threshold)
 
 
-def throttler(settings: Settings, ledger: Ledger, clock: Clock, calls_per_minute: float | None) -> Throttler:
+def throttler(
+    settings: Settings,
+    ledger: Ledger,
+    clock: Clock,
+    calls_per_minute: float | None,
+    tokens_per_minute: float | None = None,
+) -> Throttler:
     """The pace of the configured API, shared by everybody who uses it through this ledger."""
     pace = calls_per_minute if calls_per_minute is not None else settings.processing.calls_per_minute
-    return Throttler(ledger, clock, f"calls:{settings.llm.api_url}", pace)
+    tokens = tokens_per_minute if tokens_per_minute is not None else settings.processing.tokens_per_minute
+    return Throttler(ledger, clock, api(settings), pace, tokens, settings.llm.max_output_tokens)
+
+
+def api(settings: Settings) -> str:
+    """The name under which the ledger keeps the pace of the configured API, and the number of a day's calls to it."""
+    return f"calls:{settings.llm.api_url}"
 
 
 def analytics(settings: Settings, ledger: Ledger) -> AnalyticsFile | None:
@@ -180,20 +192,28 @@ def price(settings: Settings, clock: Clock) -> Price | None:
         asked.close()
 
 
+def day_limit(settings: Settings, ledger: Ledger, clock: Clock, max_per_day: int | None) -> DayLimit | None:
+    """How many calls may be made to the configured API on a day, by everybody who uses it through this ledger."""
+    return None if max_per_day is None else DayLimit(ledger, clock, api(settings), max_per_day)
+
+
 def budget(
-    settings: Settings, ledger: Ledger, clock: Clock, job_id: int, of_job: Decimal | None, of_day: Decimal | None
+    settings: Settings, ledger: Ledger, clock: Clock, job_id: int, allowed: Processing, calls: DayLimit | None
 ) -> Budget | None:
-    """A run's budget; None without a limit. Raises `ConfigError` for a limit where nobody knows the price."""
-    if of_job is None and of_day is None:
-        return None
+    """A run's budget; None without a limit. Raises `ConfigError` for a limit on money where nobody knows the price."""
     llm = settings.llm
-    listed = price(settings, clock)
-    if listed is None:
-        raise ConfigError(
-            f"What {llm.model} costs at {llm.api_url} is not known, so a limit on the cost cannot be kept; "
-            "leave it out (--max-emails bounds a run as well), or choose a model with a listed price."
-        )
-    return Budget(ledger, clock, job_id, listed, llm.max_output_tokens, of_job, of_day)
+    listed = None
+    if allowed.max_cost_usd is not None or allowed.max_cost_usd_per_day is not None:
+        listed = price(settings, clock)
+        if listed is None:
+            raise ConfigError(
+                f"What {llm.model} costs at {llm.api_url} is not known, so a limit on the cost cannot be kept; "
+                "leave it out (--max-emails bounds a run as well), or choose a model with a listed price."
+            )
+    elif calls is None:
+        return None
+    of_job, of_day = allowed.max_cost_usd, allowed.max_cost_usd_per_day
+    return Budget(ledger, clock, job_id, listed, llm.max_output_tokens, of_job, of_day, calls)
 
 
 def as_planned(settings: Settings, job: Job, ledger: Ledger, clock: Clock) -> tuple[Settings, Classifier]:

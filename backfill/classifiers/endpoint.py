@@ -1,20 +1,23 @@
 """An HTTP API under one URL: where requests go, what they carry, and what went wrong on the line.
 
 Follows no redirect, asks the environment for proxies but never for credentials, and sends the key only over TLS or
-to this machine. A time limit holds for the whole reply, however slowly that drips in. Thread-safe: each thread
-keeps a connection of its own alive.
+to this machine. A time limit holds for the whole reply, however slowly that drips in. Thread-safe: the threads keep
+their connections alive in common, so that one that is new need not wait for a handshake.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import threading
-import weakref
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError
+from urllib3.util.ssl_ import create_urllib3_context
 
 from backfill.classifiers.wire import Reply
 from backfill.clock import Clock
@@ -22,6 +25,7 @@ from backfill.errors import AnswerUnusable, ConfigError, ServiceUnavailable
 
 MAX_CONNECT_S: Final = 10.0
 MAX_REPLY_BYTES: Final = 1_000_000  # a verdict has 50, a reasoning model's thoughts perhaps 100,000
+MOST_IDLE: Final = 600  # connections that are kept for the next call: as many as there are calls at once at the most
 
 
 class Endpoint:
@@ -34,7 +38,8 @@ class Endpoint:
         self._clock = clock
         self._prepared = _prepared(self.url, api_key)
         self._local = threading.local()
-        self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
+        self._connections: _Connections | None = None
+        self._connecting = threading.Lock()
 
     @property
     def is_openrouter(self) -> bool:
@@ -56,9 +61,9 @@ class Endpoint:
         return self._send(request, max_bytes)
 
     def close(self) -> None:
-        """Close every thread's connection; nothing may be in flight."""
-        for session in list(self._sessions):
-            session.close()
+        """Close every connection; nothing may be in flight."""
+        if self._connections is not None:
+            self._connections.close()
 
     def _send(self, request: requests.PreparedRequest, max_bytes: int) -> Reply:
         limit_s, host = self._timeout_s, self.host
@@ -101,8 +106,49 @@ class Endpoint:
             if not self._is_local:  # what stays on this machine goes through no proxy
                 session.proxies = environment["proxies"]
             session.trust_env = False
-            self._sessions.add(session)
+            session.mount(f"{urlsplit(self.url).scheme}://", self._shared(session.verify))
         return session
+
+    def _shared(self, verify: bool | str | None) -> _Connections:
+        """The connections of all threads, made when the first one is needed."""
+        with self._connecting:
+            if self._connections is None:
+                is_tls = urlsplit(self.url).scheme == "https"
+                bundle = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
+                self._connections = _Connections(bundle if is_tls else None)
+            return self._connections
+
+
+class _Connections(HTTPAdapter):
+    """A pool with one TLS context. Left to itself, urllib3 reads the CA bundle anew for each connection.
+
+    That is a megabyte of memory and a tenth of a second of CPU, which hundreds of calls at once have not to spare.
+    """
+
+    def __init__(self, ca_bundle: str | None) -> None:
+        """`ca_bundle`: a file or folder; None for connections without TLS. Raises `OSError` when it cannot be read."""
+        self._tls: dict[str, Any] = {}
+        if ca_bundle is not None:
+            context = create_urllib3_context()  # asks for a certificate, and looks at the host's name in it
+            is_folder = os.path.isdir(ca_bundle)
+            context.load_verify_locations(*(None, ca_bundle) if is_folder else (ca_bundle, None))
+            self._tls = {"ssl_context": context}
+        super().__init__(pool_maxsize=MOST_IDLE)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, **more, **self._tls)
+
+    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
+        return super().proxy_manager_for(proxy, **more, **self._tls)
+
+    def build_connection_pool_key_attributes(self, *args: Any, **more: Any) -> Any:
+        """As requests does it, but for the bundle, which the context has read."""
+        host, pool = super().build_connection_pool_key_attributes(*args, **more)
+        return host, {name: value for name, value in pool.items() if name not in ("ca_certs", "ca_cert_dir")}
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Nothing more than that a certificate is required: requests would have the bundle read again."""
+        conn.cert_reqs = "CERT_REQUIRED"
 
 
 def _checked(api_url: str, api_key: str | None) -> tuple[str, bool]:

@@ -10,15 +10,13 @@ The words are those of OpenRouter, OpenAI, llama.cpp and vLLM; of several, the m
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
+from backfill.classifiers.limits import MAX_WAIT_S, announced, seconds_until
 from backfill.classifiers.wire import Reply, amount, clean, count, json_object, mapping
 from backfill.errors import (
     AnswerUnusable,
@@ -30,10 +28,9 @@ from backfill.errors import (
     RateLimited,
     ServiceUnavailable,
 )
-from backfill.verdict import Answer, Scores, Usage
+from backfill.verdict import Announced, Answer, Scores, Usage
 
 MAX_NAMES: Final = 5  # that an error message takes over
-MAX_WAIT_S: Final = 86_400.0  # whoever names a longer wait is asked again after a day: one call, not a lost week
 
 
 def read_reply(reply: Reply, now: datetime) -> Answer:
@@ -46,10 +43,12 @@ def read_reply(reply: Reply, now: datetime) -> Answer:
     try:
         if (failure := _find_failure(reply, document)) is not None:
             raise _explain(failure, reply.headers, now)
+        usage = replace(usage, announced=_announced(reply, document, now))
         return Answer(_scores(document), source="chat", model=clean(document.get("model")) or None, usage=usage)
     except ClassifierError as error:
         error.http_status = reply.status
         error.usage = usage if isinstance(document.get("usage"), dict) else None
+        error.announced = _announced(reply, document, now)
         error.concession = _CONCESSIONS.get(error.reason)
         raise
 
@@ -264,7 +263,7 @@ def _status_in(error: dict[str, Any]) -> int:
 def _wait_s(error: dict[str, Any], headers: Mapping[str, str], now: datetime) -> float | None:
     """How long the API asks to wait, in seconds, at most `MAX_WAIT_S`; None when it names no time."""
     metadata = mapping(error.get("metadata"))
-    inner = {str(name).lower(): value for name, value in mapping(metadata.get("headers")).items()}
+    inner = _inner_headers(error)
     named = (
         headers.get("retry-after"),
         mapping(error.get("availability")).get("retry_after"),
@@ -273,34 +272,17 @@ def _wait_s(error: dict[str, Any], headers: Mapping[str, str], now: datetime) ->
         metadata.get("resets_at"),
         error.get("resets_at"),
     )
-    waits = (_seconds_until(value, now) for value in named)
+    waits = (seconds_until(value, now) for value in named)
     return next((min(max(wait, 0.0), MAX_WAIT_S) for wait in waits if wait is not None), None)
 
 
-def _seconds_until(value: object, now: datetime) -> float | None:
-    """Reads seconds, Unix time in seconds or milliseconds, an HTTP date (RFC 9110 §5.6.7) or ISO 8601."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        moment = _moment(str(value))
-        return None if moment is None else (moment - now).total_seconds()
-    if not math.isfinite(number) or number < 0:
-        return None
-    if number < 1e9:  # no wait is 30 years long: what is larger names a time
-        return number
-    return (number / 1000 if number >= 1e11 else number) - now.timestamp()
+def _announced(reply: Reply, document: dict[str, Any], now: datetime) -> Announced | None:
+    return announced({**_inner_headers(mapping(document.get("error"))), **reply.headers}, now)
 
 
-def _moment(text: str) -> datetime | None:
-    for parse in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            moment = parse(text.strip())
-        except (ValueError, TypeError, OverflowError):
-            continue
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return None
+def _inner_headers(error: dict[str, Any]) -> dict[str, Any]:
+    """OpenRouter repeats the headers of a refusal within it, which gateways leave alone."""
+    return {str(name).lower(): value for name, value in mapping(mapping(error.get("metadata")).get("headers")).items()}
 
 
 def _first_choice(document: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from backfill.clock import Clock
 from backfill.errors import (
     AnswerUnusable,
     BackfillError,
+    CallsUsedUp,
     ClassifierError,
     Concession,
     MessageRefused,
@@ -28,10 +29,11 @@ from backfill.executor.flow import Asked, Flow, Task, Troubled
 from backfill.ledger import Ledger
 from backfill.ledger.attempts import Question
 from backfill.ledger.budgets import Reservation
+from backfill.ledger.pace import Slot
 from backfill.lifecycle import AttemptOutcome
-from backfill.ports import Classifier
+from backfill.ports import ROOMIER, Classifier
 from backfill.throttle import Throttler
-from backfill.verdict import Answer, Usage
+from backfill.verdict import Announced, Answer, Usage
 
 # Longer waits are the ledger's: the item is given back and everybody waits for the block to end.
 PATIENCE_S = 60.0
@@ -58,7 +60,7 @@ class Blocked(RateLimited):
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """One of a run's `concurrency` asking threads. `throttler` is None for an unmetered classifier."""
+    """What each of a run's asking threads does. `throttler` is None for an unmetered classifier."""
 
     flow: Flow
     ledger: Ledger
@@ -68,25 +70,29 @@ class Asker:
     budget: Budget | None = None
 
     def work(self) -> None:
-        """Ask until the tasks end. A slot is held from before the task is taken until its result is committed."""
-        while True:
-            self.flow.slots.acquire()
+        """Ask until the tasks end, or until there are threads enough.
+
+        A slot is held from before the task is taken until its result is committed.
+        """
+        while self.flow.slots.acquire():
             task = self.flow.tasks.get()
             if task is None or self.flow.stop.is_set():
-                self.flow.slots.release()
+                self.flow.slots.give_back()
                 return
             self.flow.calling.add(task.item.id)
             try:
                 answer, attempt_id = self._ask(task)
             except Stopped:
                 self.flow.calling.discard(task.item.id)
-                self.flow.slots.release()
+                self.flow.slots.give_back()
             except BackfillError as error:
+                self.flow.slots.answered()
                 self.flow.results.put(Troubled(task.item, error, task.message.key, was_asked=True))
             except BaseException:
                 self.flow.calling.discard(task.item.id)  # a bug: nobody will commit this, so nobody waits for it
                 raise
             else:
+                self.flow.slots.answered()
                 self.flow.results.put(Asked(task, answer, attempt_id))
 
     def _ask(self, task: Task) -> tuple[Answer, int | None]:
@@ -95,6 +101,8 @@ class Asker:
         if free is not None:
             return free, None
         if self.throttler is None:
+            if not self.flow.gates.pass_through():
+                raise Stopped
             return self.classifier.classify(task.message), None
         try:
             return self.ask_patiently(task, self.throttler)
@@ -111,8 +119,7 @@ class Asker:
         Short trouble of the service is tried again, `retry_attempts` calls in all. Raises `Stopped`, `ClaimLost`,
         `AskedElsewhere` or the `ClassifierError` of the last call.
         """
-
-        question = Question.about(self.flow.job, task.message.key)
+        tokens = self._most_tokens(task, throttler, concession)
 
         @backoff.on_exception(
             backoff.constant,
@@ -125,26 +132,89 @@ class Asker:
             logger=None,  # it would write the exception's text
         )
         def ask_once() -> tuple[Answer, int]:
-            if not throttler.wait(self.flow.stop, PATIENCE_S, self.flow.observer.waiting):
+            slot = self._wait_for_turn(throttler, tokens)
+            with self.flow.slots.call_under_way():
+                attempt_id, slot = self._open(task, throttler, slot, tokens, concession)
+                try:
+                    answer = self.classifier.classify(task.message, concession)
+                except ClassifierError as error:
+                    outcome = OUTCOMES.get(type(error), AttemptOutcome.HALTED)
+                    usage = error.usage or Usage(http_status=error.http_status)
+                    if outcome in FREE and usage.cost_usd is None:
+                        usage = replace(usage, cost_usd=Decimal(0))
+                    self.ledger.attempts.close(attempt_id, outcome, usage)
+                    self._learn(throttler, slot, usage, error.announced)
+                    if isinstance(error, RateLimited):
+                        throttler.refused(slot, error.wait_s)
+                    if isinstance(error, RateLimited | ServiceUnavailable) and error.wait_s:
+                        throttler.block(error.wait_s, error.reason)
+                    raise
+            self._learn(throttler, slot, answer.usage, answer.usage.announced)
+            return answer, attempt_id
+
+        return ask_once()
+
+    def _open(
+        self, task: Task, throttler: Throttler, slot: Slot, tokens: int, concession: Concession | None
+    ) -> tuple[int, Slot]:
+        """Note that a call is about to be made, with its slot. One that the ledger does not let use is given back."""
+        question = Question.about(self.flow.job, task.message.key)
+        while True:
+            try:
+                reservation = self._reservation(task, concession)
+                attempt_id = self.ledger.attempts.open(self.flow.run, task.item, reservation, question)
+            except CallsUsedUp:  # another call has taken the day's last; the gate is closed now
+                throttler.give_back(slot)
+                slot = self._wait_for_turn(throttler, tokens)
+            except BackfillError:
+                throttler.give_back(slot)
+                raise
+            else:
+                current = self._still_current(throttler, slot, tokens)
+                if current is not None:
+                    return attempt_id, current
+                self.ledger.attempts.close(attempt_id, AttemptOutcome.UNSENT, Usage(cost_usd=Decimal(0)))
+                slot = self._wait_for_turn(throttler, tokens)
+
+    def _still_current(self, throttler: Throttler, slot: Slot, tokens: int) -> Slot | None:
+        """The slot, or another one where the ledger took so long that the call would be made too late.
+
+        None where none is to be had, or a gate is closed: the noted call is not made, but counts among its day's.
+        """
+        if throttler.is_current(slot):
+            return slot
+        later = throttler.wait(self.flow.stop, PATIENCE_S, self.flow.observer.waiting, tokens)
+        if later is not None and not self.flow.gates.are_open():
+            throttler.give_back(later)
+            return None
+        return later
+
+    def _wait_for_turn(self, throttler: Throttler, tokens: int) -> Slot:
+        """Until a call may be made. A slot is left to others when a gate was closed while it was waited for."""
+        while self.flow.gates.pass_through():
+            slot = throttler.wait(self.flow.stop, PATIENCE_S, self.flow.observer.waiting, tokens)
+            if slot is None:
                 if self.flow.stop.is_set():
                     raise Stopped
                 raise Blocked(throttler.reason(), wait_s=throttler.blocked_for())
-            attempt_id = self.ledger.attempts.open(
-                self.flow.run, task.item, self._reservation(task, concession), question
-            )
-            try:
-                return self.classifier.classify(task.message, concession), attempt_id
-            except ClassifierError as error:
-                outcome = OUTCOMES.get(type(error), AttemptOutcome.HALTED)
-                usage = error.usage or Usage(http_status=error.http_status)
-                if outcome in FREE and usage.cost_usd is None:
-                    usage = replace(usage, cost_usd=Decimal(0))
-                self.ledger.attempts.close(attempt_id, outcome, usage)
-                if isinstance(error, RateLimited | ServiceUnavailable) and error.wait_s:
-                    throttler.block(error.wait_s, error.reason)
-                raise
+            if self.flow.gates.are_open():
+                return slot
+            throttler.give_back(slot)
+        raise Stopped
 
-        return ask_once()
+    def _most_tokens(self, task: Task, throttler: Throttler, concession: Concession | None) -> int:
+        """What a call may take at the most, in tokens; 0 where nobody counts them."""
+        if throttler.tokens_per_minute is None:
+            return 0
+        answer = throttler.answer_tokens * (ROOMIER if concession is Concession.ROOMIER else 1)
+        return self.classifier.estimate_tokens(task.message) + answer
+
+    def _learn(self, throttler: Throttler, slot: Slot, usage: Usage, announced: Announced | None) -> None:
+        """What the call took, and what the service said beside its answer."""
+        if usage.tokens_in is not None and usage.tokens_out is not None:
+            throttler.settle(slot, usage.tokens_in + usage.tokens_out)
+        if announced is not None:
+            throttler.heed(announced)
 
     def _reservation(self, task: Task, concession: Concession | None) -> Reservation | None:
         if self.budget is None:
@@ -153,11 +223,18 @@ class Asker:
         return self.budget.reservation(tokens, is_roomier=concession is Concession.ROOMIER)
 
     def _pause(self, details: Any) -> None:
-        """Between two calls: what the service asked for is waited out by the throttle; else 5 s, 10 s, 20 s, …"""
-        if not details["exception"].wait_s:
-            seconds = self.flow.limits.retry_delay_s * 2.0 ** (details["tries"] - 1)
-            if self.clock.sleep(min(seconds, PATIENCE_S), self.flow.stop):
-                raise Stopped
+        """Between two calls: what the service asked for is waited out by the throttle; else 5 s, 10 s, 20 s, …
+
+        A service that asks for patience means everybody; one that fails may have failed this mail alone.
+        """
+        error = details["exception"]
+        if error.wait_s:
+            return
+        seconds = min(self.flow.limits.retry_delay_s * 2.0 ** (details["tries"] - 1), PATIENCE_S)
+        if isinstance(error, RateLimited) and self.throttler is not None:
+            self.throttler.block(seconds, error.reason, is_guess=True)
+        elif self.clock.sleep(seconds, self.flow.stop):
+            raise Stopped
 
 
 def _asks_for_long(error: Any) -> bool:

@@ -15,6 +15,8 @@ from typing import Protocol, TypeVar
 
 from backfill.clock import StopRequest
 from backfill.errors import BackfillError
+from backfill.executor.gates import Gates
+from backfill.executor.slots import Concurrency, Slots
 from backfill.ledger.rows import Item, Job, Run
 from backfill.lifecycle import RunOutcome
 from backfill.message import Message
@@ -39,13 +41,17 @@ class Observer(Protocol):
         """The run waits, for this reason; None: it works again."""
         ...
 
+    def limited_by(self, limit: str | None) -> None:
+        """What binds the run's speed, in a few words; None: that is not known."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a run may do. None of it is part of the job."""
 
     max_emails: int | None = None
-    concurrency: int = 8
+    concurrency: Concurrency = 8
     retry_attempts: int = 3
     retry_delay_s: float = 5.0
     only_retried: bool = False  # work on the items that this run took up again, and on nothing else
@@ -147,6 +153,11 @@ class Window:
             self.inside -= 1
             self._changed.notify_all()
 
+    def resize(self, size: int) -> None:
+        with self._changed:
+            self.size = size
+            self._changed.notify_all()
+
     def wait_for_change(self, seconds: float) -> None:
         """Until something leaves, or so long."""
         with self._changed:
@@ -204,11 +215,12 @@ class Flow:
     stop: StopRequest
     observer: Observer
     cap: Cap
+    gates: Gates
     window: Window
     tasks: Queue[Task | None]
     results: Queue[Result]
     judgments: Queue[Judgment | None]
-    slots: threading.Semaphore
+    slots: Slots
     #: message_key → tasks that wait for the answer to the same question. Only the reader adds keys.
     asking: dict[str, list[Task]] = field(default_factory=dict)
     asking_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -217,9 +229,12 @@ class Flow:
     error: BaseException | None = None  # the first that concerns the run and no single item
 
     @classmethod
-    def of(cls, job: Job, run: Run, limits: Limits, cap: Cap, stop: StopRequest, observer: Observer) -> Flow:
-        """The bounds: twice the concurrency is fetched ahead, but never so little that a batch is not worth it."""
-        ahead = max(2 * limits.concurrency, 50)
+    def of(
+        cls, job: Job, run: Run, limits: Limits, cap: Cap, gates: Gates, stop: StopRequest, observer: Observer
+    ) -> Flow:
+        """The bounds are those of `fit`."""
+        slots = Slots(limits.concurrency)
+        ahead = _ahead(slots.size)
         return cls(
             job=job,
             run=run,
@@ -227,12 +242,22 @@ class Flow:
             stop=stop,
             observer=observer,
             cap=cap,
+            gates=gates,
             window=Window(2 * ahead),
             tasks=Queue(ahead),
             results=Queue(),  # bounded by the window: nothing else is put there
             judgments=Queue(4 * ahead),
-            slots=threading.Semaphore(limits.concurrency),
+            slots=slots,
         )
+
+    def fit(self, concurrency: int) -> None:
+        """The bounds for so many slots, also while others wait at them."""
+        ahead = _ahead(concurrency)
+        self.window.resize(2 * ahead)
+        for queue, size in ((self.tasks, ahead), (self.judgments, 4 * ahead)):
+            with queue.mutex:
+                queue.maxsize = size
+                queue.not_full.notify_all()
 
     def fail(self, error: BaseException) -> None:
         """Stop the run for an error that concerns it as a whole; the first one is what it ends with."""
@@ -264,3 +289,8 @@ class Flow:
                     return False
             else:
                 return True
+
+
+def _ahead(concurrency: int) -> int:
+    """Twice the concurrency is fetched ahead, but never so little that a batch is not worth it."""
+    return max(2 * concurrency, 50)

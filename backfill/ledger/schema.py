@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -52,7 +53,9 @@ ITEM_OPEN = one_of("status", OPEN)
 ITEM_CLAIMABLE = f"claimed_by IS NULL AND {ITEM_OPEN}"
 ITEM_CLAIMED = "claimed_by IS NOT NULL"
 ITEM_FAILED = "status = 'failed'"
+ITEM_LEFT_OUT = one_of("status", frozenset({ItemStatus.SKIPPED, ItemStatus.VANISHED}))
 ATTEMPT_OPEN = "outcome = 'open'"
+ATTEMPT_COST = "cost_nano IS NOT NULL"
 #: What a receipt must be to count: what it tells of stands in the world, and as it should be.
 RECEIPT_CURRENT = "undone_at IS NULL AND NOT stale"
 
@@ -86,8 +89,7 @@ job = Table(
     Column("generation", Integer, nullable=False, server_default="0"),  # > 0: --ask-again
     Column("state", String(10), nullable=False),
     Column("state_reason", Text),
-    Column("wish", String(20)),  # pause, cancel or pace, asked for by another terminal
-    Column("wish_value", Integer),
+    Column("pace", Float),  # calls a minute, asked for by another terminal; NULL: as configured
     Column("consented_at", BigInteger),  # when the question before the first metered call was answered
     Column("created_at", BigInteger, nullable=False),
     Column("done_at", BigInteger),
@@ -122,6 +124,7 @@ run = Table(
     Column("outcome", String(20)),
     Column("outcome_reason", Text),
     Column("running_us", BigInteger, nullable=False, server_default="0"),
+    Column("waiting_for", Text),  # for people; NULL: it works
     CheckConstraint(f"outcome IS NULL OR {one_of('outcome', RunOutcome)}", name="outcome"),
     CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="ended"),
     Index("ix_run_job_id", "job_id"),
@@ -166,6 +169,7 @@ item = Table(
     Column("uid", BigInteger, nullable=False),
     Column("status", String(10), nullable=False),
     Column("due_at", BigInteger, nullable=False, server_default="0"),  # not before; one meaning only
+    Column("due_set_at", BigInteger, nullable=False, server_default="0"),  # when, by the clock that set it
     Column("rank", BigInteger, nullable=False),  # order among what is due: folder by folder, by UID
     Column("claimed_by", ForeignKey("run.id")),
     Column("claim_no", Integer, nullable=False, server_default="0"),  # the fencing number
@@ -194,6 +198,13 @@ item = Table(
     ),
     Index("ix_item_claimed", "claimed_by", sqlite_where=text(ITEM_CLAIMED), postgresql_where=text(ITEM_CLAIMED)),
     Index("ix_item_failed", "job_id", sqlite_where=text(ITEM_FAILED), postgresql_where=text(ITEM_FAILED)),
+    Index(
+        "ix_item_left_out",
+        "job_id",
+        "status",
+        sqlite_where=text(ITEM_LEFT_OUT),
+        postgresql_where=text(ITEM_LEFT_OUT),
+    ),
 )
 
 attempt = Table(
@@ -216,6 +227,14 @@ attempt = Table(
     CheckConstraint(one_of("outcome", AttemptOutcome), name="outcome"),
     Index("ix_attempt_item_id", "item_id"),
     Index("ix_attempt_open", "run_id", sqlite_where=text(ATTEMPT_OPEN), postgresql_where=text(ATTEMPT_OPEN)),
+    # What a job has cost is summed from this alone, each second where somebody watches.
+    Index(
+        "ix_attempt_cost",
+        "run_id",
+        "cost_nano",
+        sqlite_where=text(ATTEMPT_COST),
+        postgresql_where=text(ATTEMPT_COST),
+    ),
     # No two runs ask the same at the same time; what has no question is in nobody's way.
     Index(
         "uq_attempt_question_open",
@@ -279,8 +298,14 @@ throttle = Table(
     Column("burst_us", BigInteger, nullable=False, server_default="0"),
     Column("blocked_until_us", BigInteger, nullable=False, server_default="0"),
     Column("blocked_at_us", BigInteger, nullable=False, server_default="0"),  # when, by the clock that set it
+    Column("is_guess", Boolean, nullable=False, server_default=text("FALSE")),  # nobody named the block's end to us
     Column("reason", Text),
+    Column("slowed_to", Integer, nullable=False, server_default="1000"),  # thousandths of the rate, at slowed_at_us
+    Column("slowed_at_us", BigInteger, nullable=False, server_default="0"),  # when the service refused a call last
+    Column("announced_us", BigInteger, nullable=False, server_default="0"),  # the service's own interval; 0: none
+    Column("announced_at_us", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("interval_us > 0", name="interval"),
+    CheckConstraint("slowed_to BETWEEN 1 AND 1000", name="slowed_to"),
 )
 
 #: On PostgreSQL: the latest commit of each writing process, to be asked after when its answer was lost with the line.
@@ -292,12 +317,12 @@ commit_mark = Table(
     Column("at", BigInteger, nullable=False),
 )
 
-#: What has been spent or set aside, by what is limited: a job over its life, a day.
+#: What has been spent or set aside, by what is limited: a job over its life, a day, the calls of a day.
 purse = Table(
     "purse",
     metadata,
-    Column("name", String(60), primary_key=True),
-    Column("spent_nano", BigInteger, nullable=False),
+    Column("name", String(440), primary_key=True),
+    Column("spent", BigInteger, nullable=False),  # nano-dollars, or calls
 )
 
 #: Facts about this ledger itself, e.g. the secret under which prompt delimiters are made.

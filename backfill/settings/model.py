@@ -22,7 +22,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     PrivateAttr,
+    TypeAdapter,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -30,6 +32,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from backfill.errors import ConfigError
+from backfill.hours import Hours
 
 PREFIX: Final = "BACKFILL_"
 
@@ -73,6 +76,14 @@ EffectNames = Annotated[tuple[Literal["flags", "notes"], ...], _split_by(lambda 
 Count = Annotated[int, Field(ge=1)]
 Score = Annotated[int, Field(ge=0, le=10)]
 Money = Annotated[Decimal, Field(gt=0)]
+_CallsAtOnce: Final = TypeAdapter(Annotated[int, Field(ge=1, le=256)])
+Concurrency = Annotated[  # not a plain union, whose message would speak of both
+    int | Literal["auto"],
+    PlainValidator(lambda value: value if value == "auto" else _CallsAtOnce.validate_python(value)),
+]
+DailyHours = Annotated[
+    Hours, PlainValidator(lambda value: value if isinstance(value, Hours) else Hours.parse(str(value)))
+]
 
 
 def is_loopback(host: str) -> bool:
@@ -161,9 +172,12 @@ class Processing(Section):
     max_body_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 4000
     max_emails_per_run: Count | None = None
     calls_per_minute: Annotated[float, Field(gt=0, le=100_000)] = 60.0
-    concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    tokens_per_minute: Annotated[float, Field(gt=0, le=1_000_000_000)] | None = None
+    concurrency: Concurrency = 8
     max_cost_usd: Money | None = None
     max_cost_usd_per_day: Money | None = None
+    max_per_day: Count | None = None
+    between: DailyHours | None = None
 
 
 class Paths(Section):

@@ -36,8 +36,7 @@ def upgrade() -> None:
         sa.Column("generation", sa.Integer(), server_default="0", nullable=False),
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("state_reason", sa.Text(), nullable=True),
-        sa.Column("wish", sa.String(length=20), nullable=True),
-        sa.Column("wish_value", sa.Integer(), nullable=True),
+        sa.Column("pace", sa.Float(), nullable=True),
         sa.Column("consented_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("done_at", sa.BigInteger(), nullable=True),
@@ -69,8 +68,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "purse",
-        sa.Column("name", sa.String(length=60), nullable=False),
-        sa.Column("spent_nano", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.String(length=440), nullable=False),
+        sa.Column("spent", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_purse")),
     )
     op.create_table(
@@ -92,8 +91,14 @@ def upgrade() -> None:
         sa.Column("burst_us", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("blocked_until_us", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("blocked_at_us", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("is_guess", sa.Boolean(), server_default=sa.text("FALSE"), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("slowed_to", sa.Integer(), server_default="1000", nullable=False),
+        sa.Column("slowed_at_us", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("announced_us", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("announced_at_us", sa.BigInteger(), server_default="0", nullable=False),
         sa.CheckConstraint("interval_us > 0", name=op.f("ck_throttle_interval")),
+        sa.CheckConstraint("slowed_to BETWEEN 1 AND 1000", name=op.f("ck_throttle_slowed_to")),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_throttle")),
     )
     op.create_table(
@@ -160,6 +165,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.String(length=20), nullable=True),
         sa.Column("outcome_reason", sa.Text(), nullable=True),
         sa.Column("running_us", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("waiting_for", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "outcome IS NULL OR outcome IN ('capped', 'finished', 'halted', 'interrupted', 'lost')",
             name=op.f("ck_run_outcome"),
@@ -187,6 +193,7 @@ def upgrade() -> None:
         sa.Column("uid", sa.BigInteger(), nullable=False),
         sa.Column("status", sa.String(length=10), nullable=False),
         sa.Column("due_at", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("due_set_at", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("rank", sa.BigInteger(), nullable=False),
         sa.Column("claimed_by", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("claim_no", sa.Integer(), server_default="0", nullable=False),
@@ -240,6 +247,13 @@ def upgrade() -> None:
             sqlite_where=sa.text("status = 'failed'"),
             postgresql_where=sa.text("status = 'failed'"),
         )
+        batch_op.create_index(
+            "ix_item_left_out",
+            ["job_id", "status"],
+            unique=False,
+            sqlite_where=sa.text("status IN ('skipped', 'vanished')"),
+            postgresql_where=sa.text("status IN ('skipped', 'vanished')"),
+        )
 
     op.create_table(
         "attempt",
@@ -274,6 +288,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("outcome = 'open'"),
             postgresql_where=sa.text("outcome = 'open'"),
+        )
+        batch_op.create_index(
+            "ix_attempt_cost",
+            ["run_id", "cost_nano"],
+            unique=False,
+            sqlite_where=sa.text("cost_nano IS NOT NULL"),
+            postgresql_where=sa.text("cost_nano IS NOT NULL"),
         )
         batch_op.create_index(
             "uq_attempt_question_open",

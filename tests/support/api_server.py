@@ -1,7 +1,8 @@
 """An OpenAI-compatible API on loopback: a real HTTP server that remembers what it was asked.
 
 It answers every mail with valid scores that depend on the mail alone, or with what a test scripted. Also a
-program, for benches and kill tests: `python -m tests.support.api_server --port 0 --latency-ms 5` prints its URL.
+program, for benches and kill tests: `python -m tests.support.api_server --port 0 --latency-ms 5` prints its URL, and
+`GET /stats` tells what came, and when.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import json
 import re
 import signal
 import socket
+import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
 from typing import Any
 
 MODEL = "test/model-1"
@@ -104,17 +108,29 @@ def _judge(call: Call) -> Response:
 class ApiServer:
     """The server, as a context manager. Everything but the constructor may be used from any thread.
 
-    `remember`: how many of the latest calls are kept whole; counting never ends.
+    `remember`: how many of the latest calls are kept whole; counting never ends. `slowest_s`: where it is more than
+    `latency_s`, each call takes a time between the two. `tls`: its side of TLS, where it speaks that.
     """
 
-    def __init__(self, *, port: int = 0, latency_s: float = 0.0, remember: int = 10_000) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        latency_s: float = 0.0,
+        slowest_s: float = 0.0,
+        remember: int = 10_000,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.latency_s = latency_s
+        self.slowest_s = slowest_s
+        self._random = Random(1)
         self.call_count = 0
         self.concurrency_peak = 0
         self.connection_count = 0
         self.is_closing = threading.Event()  # ends every pause that the server makes
         self._calls: deque[Call] = deque(maxlen=remember)
         self._subjects: deque[str] = deque(maxlen=100_000)
+        self._arrivals: deque[float] = deque(maxlen=100_000)
         self._script: deque[Response] = deque()
         self._pages: dict[str, Response] = {}
         self.pages_asked_for: list[Call] = []
@@ -122,12 +138,15 @@ class ApiServer:
         self._in_flight = 0
         self._lock = threading.Lock()
         self._http = _Server(port, self)
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
 
     @property
     def url(self) -> str:
         """What belongs into `llm.api_url`."""
-        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}/v1"
 
     @property
     def calls(self) -> list[Call]:
@@ -169,8 +188,8 @@ class ApiServer:
     def stats(self) -> dict[str, Any]:
         """What `GET /stats` says."""
         with self._lock:
-            peak, subjects = self.concurrency_peak, list(self._subjects)
-            return {"calls": self.call_count, "concurrency_peak": peak, "subjects": subjects}
+            peak, subjects, arrivals = self.concurrency_peak, list(self._subjects), list(self._arrivals)
+            return {"calls": self.call_count, "concurrency_peak": peak, "subjects": subjects, "arrivals": arrivals}
 
     def start(self) -> None:
         self._thread.start()
@@ -198,11 +217,13 @@ class ApiServer:
             self.concurrency_peak = max(self.concurrency_peak, self._in_flight)
             self._calls.append(call)
             self._subjects.append(call.subject)
+            self._arrivals.append(time.monotonic())
             scripted = self._script.popleft() if self._script else None
             answer = self._answer
         try:
-            if self.latency_s:
-                self.is_closing.wait(self.latency_s)
+            latency_s = max(self.latency_s, self._random.uniform(self.latency_s, self.slowest_s))
+            if latency_s:
+                self.is_closing.wait(latency_s)
             return scripted or answer(call)
         finally:
             with self._lock:
@@ -212,7 +233,7 @@ class ApiServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 256
+    request_queue_size = 1024
 
     def __init__(self, port: int, api: ApiServer) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
@@ -291,11 +312,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--port", type=int, default=0)
     options.add_argument("--latency-ms", type=float, default=0.0)
+    options.add_argument("--slowest-ms", type=float, default=0.0, help="a call takes a time between the two")
     chosen = options.parse_args()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with ApiServer(port=chosen.port, latency_s=chosen.latency_ms / 1000, remember=100) as server:
+    latency_s, slowest_s = chosen.latency_ms / 1000, chosen.slowest_ms / 1000
+    with ApiServer(port=chosen.port, latency_s=latency_s, slowest_s=slowest_s, remember=100) as server:
         print(server.url, flush=True)
         ended.wait()
 

@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backfill.clock import StopRequest
+from backfill.errors import ConfigError
 from backfill.ledger import Ledger
 from backfill.throttle import Throttler
+from backfill.verdict import Announced
 from tests.support.clocks import TurnedClock
 
 SECOND = 1_000_000
@@ -48,7 +50,7 @@ def test_no_window_overshoots_whatever_happens_in_between(ledger, clock, per_min
             ledger.throttle.block(NAME, clock.now_us() + round(step[1] * SECOND), "rate_limited")
         else:
             clock.turn(step)
-            slots.append(ledger.throttle.reserve(NAME, clock.now_us()))
+            slots.append(ledger.throttle.reserve(NAME, clock.now_us()).at_us)
 
     assert_no_window_overshoots(slots, per_minute, burst)
 
@@ -61,7 +63,7 @@ def test_a_clock_that_jumps_by_hours_neither_stalls_nor_lets_through_more(ledger
     for jump in jumps:
         for _ in range(3):
             now = clock.now_us()
-            slot = ledger.throttle.reserve(NAME, now)
+            slot = ledger.throttle.reserve(NAME, now).at_us
             waits.append(slot - now)
             clock.turn((slot - now) / SECOND)  # slept through
         clock.turn(jump)
@@ -78,7 +80,7 @@ def test_a_block_does_not_outlive_a_clock_that_is_set_back(ledger, clock, hours)
     clock.turn(hours * 3600)
 
     assert ledger.throttle.blocked(NAME).until_us == 0
-    assert ledger.throttle.reserve(NAME, clock.now_us()) <= clock.now_us() + SECOND
+    assert ledger.throttle.reserve(NAME, clock.now_us()).at_us <= clock.now_us() + SECOND
 
 
 def test_a_later_block_that_stands_already_stays(ledger, clock):
@@ -97,18 +99,18 @@ def test_who_waits_for_a_long_block_to_end_does_not_rush_out_together(ledger, cl
     until = clock.now_us() + 20 * 3600 * SECOND
     ledger.throttle.block(NAME, until, "quota")
 
-    slots = [ledger.throttle.reserve(NAME, clock.now_us()) for _ in range(5)]
+    slots = [ledger.throttle.reserve(NAME, clock.now_us()).at_us for _ in range(5)]
 
     assert slots == [until + number * SECOND for number in range(5)]
 
 
 def test_a_restart_brings_no_fresh_burst(ledger, ledger_url, clock):
     fresh(ledger, 60)
-    before = [ledger.throttle.reserve(NAME, clock.now_us()) for _ in range(3)]
+    before = [ledger.throttle.reserve(NAME, clock.now_us()).at_us for _ in range(3)]
     restarted = Ledger.open(ledger_url, clock)
     restarted.throttle.set_rate(NAME, 60)
 
-    after = restarted.throttle.reserve(NAME, clock.now_us())
+    after = restarted.throttle.reserve(NAME, clock.now_us()).at_us
     restarted.close()
 
     assert after == before[-1] + SECOND
@@ -119,7 +121,7 @@ def test_a_new_rate_holds_for_everybody_at_once(ledger, ledger_url, clock):
     other = Ledger.open(ledger_url, clock)
 
     other.throttle.set_rate(NAME, 6)
-    slots = [ledger.throttle.reserve(NAME, clock.now_us()) for _ in range(3)]
+    slots = [ledger.throttle.reserve(NAME, clock.now_us()).at_us for _ in range(3)]
     other.close()
 
     assert [slot - slots[0] for slot in slots] == [0, 10 * SECOND, 20 * SECOND]
@@ -131,7 +133,7 @@ def test_many_threads_of_two_processes_take_turns(ledger, ledger_url, clock):
     ledgers = [ledger, other] * 20
 
     with ThreadPoolExecutor(8) as pool:
-        slots = list(pool.map(lambda each: each.throttle.reserve(NAME, clock.now_us()), ledgers))
+        slots = list(pool.map(lambda each: each.throttle.reserve(NAME, clock.now_us()).at_us, ledgers))
     other.close()
 
     assert sorted(slots) == [clock.now_us() + number * SECOND // 10 for number in range(40)]
@@ -162,3 +164,162 @@ def test_who_slept_through_a_block_waits_for_its_end(ledger_url):
     ledger.close()
 
     assert clock.now_us() >= until
+
+
+# ── a service that refuses, or says what it allows ───────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def throttler(ledger, clock):
+    return Throttler(ledger, clock, NAME, 600)
+
+
+def refuse(throttler: Throttler, wait_s: float | None = None) -> None:
+    """One call more, which the service refuses."""
+    slot = throttler.wait(StopRequest())
+    assert slot is not None
+    throttler.clock.turn(0.01)
+    throttler.refused(slot, wait_s)
+    if wait_s is not None:
+        throttler.block(wait_s, "rate_limited")
+
+
+def pace(throttler: Throttler) -> int:
+    return round(throttler.pace_in_force())
+
+
+def test_a_refusal_halves_the_rate_for_everybody_and_it_comes_back_by_and_by(throttler, ledger_url, clock):
+    other = Ledger.open(ledger_url, clock)
+    elsewhere = Throttler(other, clock, NAME, 600)
+    paces = []
+
+    refuse(throttler)
+    for _ in range(7):
+        paces.append(pace(elsewhere))
+        clock.turn(60)
+    other.close()
+
+    assert paces == [300, 360, 420, 480, 540, 600, 600]
+
+
+def test_calls_that_were_under_way_when_the_first_was_refused_count_with_it(throttler, clock):
+    slots = [throttler.wait(StopRequest()) for _ in range(8)]
+    clock.turn(1)
+
+    for slot in slots:
+        throttler.refused(slot, None)
+
+    assert pace(throttler) == 300
+
+
+def test_refusals_again_and_again_slow_down_to_a_hundredth_and_no_further(throttler):
+    for _ in range(20):
+        refuse(throttler)
+
+    assert 6 <= pace(throttler) <= 12  # the time that a call is waited for brings a little of it back
+
+
+def test_a_refusal_that_names_a_time_is_waited_out_and_slows_down_when_it_comes_again(throttler, clock):
+    refuse(throttler, wait_s=20)
+    after_one = pace(throttler)
+    clock.turn(20)
+    refuse(throttler, wait_s=20)
+
+    assert (after_one, pace(throttler)) == (600, 300)
+
+
+def test_the_rate_does_not_come_back_while_nobody_may_call(throttler, clock):
+    refuse(throttler)
+    throttler.block(3600, "quota")
+
+    clock.turn(3600)
+
+    assert pace(throttler) == 300
+
+
+def test_a_slower_rate_outlives_a_restart_and_a_new_pace(throttler, ledger, clock):
+    refuse(throttler)
+
+    restarted = Throttler(ledger, clock, NAME, 600)
+    kept = pace(restarted)
+    restarted.set_pace(60)
+
+    assert (kept, pace(restarted)) == (300, 30)
+
+
+def test_a_clock_that_is_set_back_does_not_keep_the_rate_down(throttler, clock):
+    refuse(throttler)
+
+    clock.turn(-7200)
+
+    assert pace(throttler) == 600
+    assert throttler.wait(StopRequest()) is not None
+
+
+def test_what_the_service_allows_holds_where_it_is_less_and_for_an_hour(throttler, ledger_url, clock):
+    other = Ledger.open(ledger_url, clock)
+    elsewhere = Throttler(other, clock, NAME, 600)
+
+    throttler.heed(Announced(calls_per_minute=60))
+    less = pace(elsewhere)
+    throttler.heed(Announced(calls_per_minute=10_000))
+    more = pace(elsewhere)
+    throttler.heed(Announced(calls_per_minute=60))
+    clock.turn(3700)
+    forgotten = pace(elsewhere)
+    other.close()
+
+    assert (less, more, forgotten) == (60, 600, 600)
+
+
+def test_what_is_announced_with_every_answer_is_written_once(throttler, ledger):
+    throttler.heed(Announced(calls_per_minute=60))
+    ledger.throttle.announce(NAME, 30)
+
+    throttler.heed(Announced(calls_per_minute=60))
+
+    assert ledger.throttle.rate(NAME) == pytest.approx(30)
+
+
+def test_tokens_that_the_service_allows_hold_where_tokens_are_limited(ledger, clock):
+    limited = Throttler(ledger, clock, NAME, 600, tokens_per_minute=1_000_000)
+
+    limited.heed(Announced(tokens_per_minute=60_000))
+    for _ in range(3):
+        limited.wait(StopRequest(), tokens=30_000)
+    before = clock.seconds
+    limited.wait(StopRequest(), tokens=1)
+
+    assert clock.seconds - before == pytest.approx(30, rel=0.02)
+
+
+def test_when_nothing_is_left_of_a_limit_nobody_calls_before_its_reset(throttler):
+    throttler.heed(Announced(wait_s=90))
+
+    assert throttler.blocked_for() == 90
+    assert throttler.wait(StopRequest(), longest_block_s=60) is None
+
+
+@pytest.mark.parametrize("seconds", [1e7, float("inf")])
+def test_nothing_that_a_service_says_keeps_anybody_from_calling_for_more_than_a_day(throttler, seconds):
+    throttler.heed(Announced(wait_s=seconds))
+
+    assert throttler.blocked_for() == 86_400
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused(throttler, rate):
+    with pytest.raises(ConfigError, match="Calls per minute must be more than 0"):
+        throttler.set_pace(rate)
+
+
+def test_who_may_not_call_for_long_takes_no_slot(throttler, ledger, clock):
+    throttler.block(3600, "quota")
+    for _ in range(20):
+        assert throttler.wait(StopRequest(), longest_block_s=60) is None
+    clock.turn(3600)
+
+    before = clock.seconds
+    throttler.wait(StopRequest())
+
+    assert clock.seconds == before
