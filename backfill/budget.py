@@ -1,12 +1,14 @@
-"""What a call may cost, and whether there is money for it.
+"""What a call may cost, whether there is money for it, and whether it is one too many for its day.
 
 The estimate is an upper one: a token for every character of the question, and as many as are allowed for the
-answer. So a budget is not exceeded; when it is nearly used up, it may be said to be used up a call too early.
+answer. So a budget is not exceeded; when it is nearly used up, it may be said to be used up a call too early. The
+number of a day's calls is kept exactly.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
 from backfill.clock import Clock
@@ -20,16 +22,55 @@ CHARS_PER_TOKEN = 4
 
 
 @dataclass(slots=True)
+class DayLimit:
+    """At most so many calls to an API on a day (UTC), whoever makes them through this ledger. Thread-safe.
+
+    A gate of the executor's, which tells when to wait; that parallel calls do not overshoot is up to their
+    reservations. Every attempt counts, for nobody knows which of those that failed the provider counts.
+    """
+
+    ledger: Ledger
+    clock: Clock
+    api: str  # its throttle's name
+    most: int
+    _purses: dict[int, Purse] = field(default_factory=dict)
+
+    def today(self) -> Purse:
+        """The purse of this day's calls. Writes when a day is new to this process."""
+        now = self.clock.now()
+        day = now.toordinal()
+        purse = self._purses.get(day)
+        if purse is None:
+            purse = self.ledger.budgets.open_calls(now, self.api, self.most)
+            self._purses = {day: purse}
+        return purse
+
+    def closed_for(self) -> float:
+        """Seconds until the next day; 0.0 while there are calls left."""
+        if not self.ledger.budgets.is_used_up(self.today()):
+            return 0.0
+        return (self._midnight() - self.clock.now()).total_seconds()
+
+    def reason(self) -> str:
+        """Why no more calls are made, with the time of the next ones."""
+        return f"today's {self.most:,} calls (max_per_day) are made; goes on at {self._midnight():%Y-%m-%d %H:%M} UTC"
+
+    def _midnight(self) -> datetime:
+        return datetime.combine(self.clock.now().date() + timedelta(days=1), time(), UTC)
+
+
+@dataclass(slots=True)
 class Budget:
-    """The limits of a run, in USD; None: no limit. Thread-safe: the ledger decides."""
+    """The limits of a run; None: no limit. Thread-safe: the ledger decides."""
 
     ledger: Ledger
     clock: Clock
     job_id: int
-    price: Price
+    price: Price | None  # None where no money is limited
     max_answer_tokens: int
-    max_cost: Decimal | None = None
-    max_cost_per_day: Decimal | None = None
+    max_cost: Decimal | None = None  # USD
+    max_cost_per_day: Decimal | None = None  # USD
+    calls: DayLimit | None = None
     _of_job: Purse | None = None
     _of_day: dict[int, Purse] = field(default_factory=dict)
 
@@ -40,12 +81,16 @@ class Budget:
 
     def reservation(self, estimated_tokens: int, *, is_roomier: bool = False) -> Reservation:
         """What a call with so many tokens (characters / 4) is to set aside."""
-        answer = self.max_answer_tokens * (ROOMIER if is_roomier else 1)
-        cost = self.price.cost(estimated_tokens * CHARS_PER_TOKEN, answer)
-        purses = [self._of_job] if self._of_job is not None else []
+        estimate = None
+        if self.price is not None:
+            answer = self.max_answer_tokens * (ROOMIER if is_roomier else 1)
+            estimate = nano(self.price.cost(estimated_tokens * CHARS_PER_TOKEN, answer))
+        purses = [] if self._of_job is None else [self._of_job]
         if self.max_cost_per_day is not None:
             purses.append(self._today(self.max_cost_per_day))
-        return Reservation(nano(cost), tuple(purses))
+        if self.calls is not None:
+            purses.append(self.calls.today())
+        return Reservation(estimate, tuple(purses))
 
     def _today(self, limit: Decimal) -> Purse:
         now = self.clock.now()

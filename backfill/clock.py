@@ -52,7 +52,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only grow, for durations within this process."""
+        """Seconds that only grow, also while the machine sleeps, for durations within this process."""
         ...
 
     def sleep(self, seconds: float, stop: StopRequest) -> bool:
@@ -60,17 +60,26 @@ class Clock(Protocol):
         ...
 
 
+# Python's own monotonic clock stands still on Linux and macOS while the machine sleeps, as its waits do. These go on.
+AWAKE_OR_NOT: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+WINK_S = 5.0
+
+
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock. A laptop that was closed meanwhile has slept long enough soon after it is opened."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.monotonic() if AWAKE_OR_NOT is None else time.clock_gettime(AWAKE_OR_NOT)
 
     def sleep(self, seconds: float, stop: StopRequest) -> bool:
-        return stop.wait(max(0.0, seconds))
+        until = self.monotonic() + seconds
+        while (left := until - self.monotonic()) > 0:
+            if stop.wait(min(left, WINK_S)):
+                return True
+        return stop.is_set()
 
 
 def micros(moment: datetime) -> int:

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
+from math import ceil
 from typing import Final
 
+from backfill.hours import Hours
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
 from backfill.message import Message
@@ -61,6 +63,8 @@ class Forecaster:
     price: Price | None
     calls_per_minute: float
     max_cost: Decimal | None = None
+    max_per_day: int | None = None  # calls
+    hours: Hours | None = None  # of the day, outside of which nothing is called
 
     def forecast(self, job: Job, max_emails: int | None = None) -> Forecast:
         """Reckon, for all that is left or for so many mails of it. Raises what the mail source raises."""
@@ -69,9 +73,8 @@ class Forecaster:
         sample = list(self._sample(job))
         known = self.ledger.verdicts.known(job.fingerprint, job.generation, [message.key for message in sample])
         asked = [m for m in sample if m.key not in known and self.classifier.decide_free(m) is None]
-        pace = f"{self.calls_per_minute:g} calls a minute"
         if mails and not sample:
-            return Forecast(mails, 0, None, None, None, None, None, pace)
+            return Forecast(mails, 0, None, None, None, None, None, self._binding_limit(mails))
         calls = round(mails * len(asked) / len(sample)) if sample else 0
         tokens = [self.classifier.estimate_tokens(message) for message in asked]
         tokens_in = round(calls * sum(tokens) / len(tokens)) if tokens else 0
@@ -85,9 +88,25 @@ class Forecaster:
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             cost_usd=cost,
-            hours=calls / self.calls_per_minute / 60,
-            binding_limit=f"the budget of ${self.max_cost}" if is_too_dear else pace,
+            hours=self._elapsed_hours(calls),
+            binding_limit=f"the budget of ${self.max_cost}" if is_too_dear else self._binding_limit(calls),
         )
+
+    def _per_day(self) -> float:
+        """How many calls the pace allows within a day's hours."""
+        return self.calls_per_minute * 60 * (24 if self.hours is None else self.hours.per_day)
+
+    def _elapsed_hours(self, calls: int) -> float:
+        """From the first call to the last: whole days of as many calls as one allows, then the rest at the pace."""
+        per_day = self._per_day() if self.max_per_day is None else min(self._per_day(), self.max_per_day)
+        days = max(0, ceil(calls / per_day) - 1)
+        return days * 24 + (calls - days * per_day) / self.calls_per_minute / 60
+
+    def _binding_limit(self, calls: int) -> str:
+        if self.max_per_day is not None and self.max_per_day < min(calls, self._per_day()):
+            return f"{self.max_per_day:,} calls a day"
+        pace = f"{self.calls_per_minute:g} calls a minute"
+        return pace if self.hours is None else f"{pace} between {self.hours}"
 
     def _cost(self, calls: int, tokens_in: int, tokens_out: int) -> Decimal | None:
         if self.price is None:

@@ -45,7 +45,7 @@ class Reader:
         """Read until nothing is left to read, the cap is reached or a stop is asked for; `Flow.ended` says which."""
         flow = self.flow
         while flow.ended is None and not flow.stop.is_set():
-            if self._is_blocked() or self._is_capped():
+            if not self._passes_gates() or self._is_blocked() or self._is_capped():
                 continue
             room = flow.window.room(self._wanted(), flow.stop)
             items = self._claim(room) if room else []
@@ -186,8 +186,7 @@ class Reader:
 
     def _wait_for_work(self) -> None:
         """Nothing could be claimed: wait until something can, or find that this run has nothing more to do."""
-        flow, queries = self.flow, self.ledger.queries
-        scope = flow.run.id if flow.limits.only_retried else None
+        flow, queries, scope = self.flow, self.ledger.queries, self._scope()
         if flow.window.inside:
             flow.window.wait_for_change(0.2)
         elif queries.count_open(flow.job.id, retried_by=scope) == 0:
@@ -201,6 +200,26 @@ class Reader:
             self._wait(seconds, f"the next mail is due at {due:%Y-%m-%d %H:%M:%S} UTC")
         else:  # the rest is on its way to the effects, or in the hands of other runs
             self.clock.sleep(0.2, flow.stop)
+
+    def _passes_gates(self) -> bool:
+        """Wait for the gates, but not for nothing: what is in hand may be the last."""
+        flow = self.flow
+        if flow.gates.are_open():
+            return True
+        if flow.window.inside or self.ledger.queries.count_held(flow.run.id):
+            self.clock.sleep(1.0, flow.stop)
+            return False
+        if self.ledger.queries.count_open(flow.job.id, retried_by=self._scope()) == 0:
+            flow.ended = Ended(RunOutcome.FINISHED)
+        elif self._wanted() == 0 and flow.cap.next_due() is None:
+            flow.ended = Ended(RunOutcome.CAPPED)
+        else:
+            return flow.gates.pass_through()
+        return False
+
+    def _scope(self) -> int | None:
+        """The run whose retried items are all that counts; None: every item does."""
+        return self.flow.run.id if self.flow.limits.only_retried else None
 
     def _is_blocked(self) -> bool:
         """Is the API or the mail account blocked for all? Waits until it is not."""

@@ -1,12 +1,13 @@
-"""Money: what may be spent, set aside before a call and settled after it, so that parallel calls cannot overshoot.
+"""Money and calls: what may be spent, set aside before a call, so that parallel calls cannot overshoot.
 
-A purse is what has been spent on a job over its life, or by this ledger on a day (UTC). A call sets its estimate
-aside in the transaction that opens its attempt, or is not made; the answer's real cost takes the estimate's place. A
-call of unknown outcome or cost stays at its estimate.
+A purse is what has been spent on a job over its life, or by this ledger on a day (UTC), or how many calls it made to
+an API on a day. A call sets its estimate aside in the transaction that opens its attempt, or is not made; the answer's
+real cost takes the estimate's place. A call of unknown outcome or cost stays at its estimate; a call is one call.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from typing import Final
 from sqlalchemy import Connection, select, text, update
 
 from backfill.clock import micros
-from backfill.errors import BudgetReached
+from backfill.errors import BudgetReached, CallsUsedUp
 from backfill.ledger.database import Database
 from backfill.ledger.rows import moment
 from backfill.ledger.schema import purse as purse_table
@@ -25,13 +26,13 @@ NANO: Final = 1_000_000_000
 DAY_US: Final = 86_400_000_000
 
 SET_ASIDE = text(
-    """UPDATE purse SET spent_nano = spent_nano + :estimate
-        WHERE name = :name AND spent_nano + :estimate <= :limit"""
+    """UPDATE purse SET spent = spent + :amount
+        WHERE name = :name AND spent + :amount <= :limit"""
 )
-SPENT = text("SELECT spent_nano FROM purse WHERE name = :name")
+SPENT = text("SELECT spent FROM purse WHERE name = :name")
 # The attempt's own purses: those of its job and of the day on which it began.
 SETTLE = text(
-    """UPDATE purse SET spent_nano = spent_nano + :difference
+    """UPDATE purse SET spent = spent + :difference
         WHERE name IN (SELECT 'job:' || r.job_id FROM attempt a JOIN run r ON r.id = a.run_id WHERE a.id = :attempt)
            OR name = (SELECT 'day:' || (a.started_at / 86400000000) FROM attempt a WHERE a.id = :attempt)"""
 )
@@ -42,22 +43,28 @@ COUNT_JOB = text(
 COUNT_DAY = text(
     "SELECT SUM(COALESCE(cost_nano, estimate_nano)) FROM attempt WHERE started_at >= :since AND started_at < :until"
 )
+COUNT_CALLS = text(
+    """SELECT r.parameters, COUNT(*) FROM attempt a JOIN run r ON r.id = a.run_id
+        WHERE a.started_at >= :since AND a.started_at < :until GROUP BY r.id, r.parameters"""
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """A limit in nano-dollars under the name of what it limits."""
+    """A limit under the name of what it limits: in nano-dollars, or in calls where it `counts_calls`."""
 
     name: str
-    limit_nano: int
-    what: str  # for people: "the job", "today"
+    limit: int
+    what: str  # for people: "for this job", "for 2024-05-03 (UTC)"
+    counts_calls: bool = False
+    day: int | None = None  # the one day since 1970 whose calls may come from it; None: any
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What a call may cost at the most, and the purses that it comes from."""
+    """What a call may cost at the most, None where no money is limited, and the purses that it comes from."""
 
-    estimate_nano: int
+    estimate_nano: int | None
     purses: tuple[Purse, ...]
 
 
@@ -76,36 +83,64 @@ class Budgets:
     def open_day(self, now: datetime, limit_nano: int) -> Purse:
         """The purse of a day (UTC), holding what the day's attempts have cost so far. Writes."""
         day = micros(now) // DAY_US
-        purse = Purse(f"day:{day}", limit_nano, f"for {moment(day * DAY_US):%Y-%m-%d} (UTC)")
-        span = {"since": day * DAY_US, "until": (day + 1) * DAY_US}
-        self._fill(purse, lambda connection: connection.execute(COUNT_DAY, span).scalar())
+        purse = Purse(f"day:{day}", limit_nano, f"for {_date(day)} (UTC)")
+        self._fill(purse, lambda connection: connection.execute(COUNT_DAY, _span(day)).scalar())
         return purse
+
+    def open_calls(self, now: datetime, api: str, limit: int) -> Purse:
+        """The purse of a day's (UTC) calls to an API, holding the number of those that were made so far. Writes.
+
+        They are the attempts of the runs whose parameter "api" is this one.
+        """
+        day = micros(now) // DAY_US
+        purse = Purse(f"{api}:day:{day}", limit, f"on {_date(day)} (UTC)", counts_calls=True, day=day)
+
+        def count(connection: Connection) -> int:
+            by_run = connection.execute(COUNT_CALLS, _span(day))
+            return sum(calls for parameters, calls in by_run if json.loads(parameters).get("api") == api)
+
+        self._fill(purse, count)
+        return purse
+
+    def is_used_up(self, purse: Purse) -> bool:
+        """Is there nothing left in it?"""
+        name = {"name": purse.name}
+        spent: int = self.database.read(lambda connection: connection.execute(SPENT, name).scalar_one())
+        return spent >= purse.limit
 
     def _fill(self, purse: Purse, count: Callable[[Connection], int | None]) -> None:
         """Every call that was set aside is an attempt, so the attempts say what the purse holds, at any time."""
 
         def work(connection: Connection) -> None:
             this = purse_table.c.name == purse.name
-            row = {"name": purse.name, "spent_nano": 0}
+            row = {"name": purse.name, "spent": 0}
             connection.execute(self.database.insert(purse_table).on_conflict_do_nothing(), [row])
             # Whoever sets something aside waits for this lock, so that the count misses nobody's.
             connection.execute(select(purse_table.c.name).where(this).with_for_update()).one()
-            spent = int(count(connection) or 0)
-            connection.execute(update(purse_table).where(this).values(spent_nano=spent))
+            connection.execute(update(purse_table).where(this).values(spent=int(count(connection) or 0)))
 
         self.database.write(work)
 
 
-def set_aside(connection: Connection, reservation: Reservation) -> None:
-    """Take the estimate from every purse, or raise `BudgetReached` with nothing taken (the caller rolls back)."""
+def set_aside(connection: Connection, reservation: Reservation, now_us: int) -> None:
+    """Take the estimate from every purse, for a call that begins now, or raise with nothing taken.
+
+    The caller rolls back. Raises `CallsUsedUp` where a day's calls are, or are those of another day than today;
+    `BudgetReached` where the money does not do.
+    """
     for purse in reservation.purses:
-        parameters = {"name": purse.name, "estimate": reservation.estimate_nano, "limit": purse.limit_nano}
-        if connection.execute(SET_ASIDE, parameters).rowcount == 0:
-            spent = usd(connection.execute(SPENT, {"name": purse.name}).scalar_one()) or Decimal(0)
-            raise BudgetReached(
-                f"The budget of ${usd(purse.limit_nano):f} {purse.what} does not do for another call: ${spent:f} are "
-                "spent or set aside. Nothing is lost; go on with a higher limit, or when it is renewed."
-            )
+        amount = 1 if purse.counts_calls else reservation.estimate_nano
+        is_of_today = purse.day in (None, now_us // DAY_US)
+        parameters = {"name": purse.name, "amount": amount, "limit": purse.limit}
+        if is_of_today and connection.execute(SET_ASIDE, parameters).rowcount:
+            continue
+        if purse.counts_calls:
+            raise CallsUsedUp(f"The {purse.limit} calls {purse.what} are made.")
+        spent = usd(connection.execute(SPENT, {"name": purse.name}).scalar_one()) or Decimal(0)
+        raise BudgetReached(
+            f"The budget of ${usd(purse.limit):f} {purse.what} does not do for another call: ${spent:f} are "
+            "spent or set aside. Nothing is lost; go on with a higher limit, or when it is renewed."
+        )
 
 
 def settle(connection: Connection, attempt_id: int, difference_nano: int) -> None:
@@ -121,3 +156,11 @@ def nano(amount: Decimal) -> int:
 def usd(amount_nano: int | None) -> Decimal | None:
     """Dollars of the ledger's nano-dollars."""
     return None if amount_nano is None else Decimal(amount_nano) / NANO
+
+
+def _span(day: int) -> dict[str, int]:
+    return {"since": day * DAY_US, "until": (day + 1) * DAY_US}
+
+
+def _date(day: int) -> str:
+    return f"{moment(day * DAY_US):%Y-%m-%d}"
