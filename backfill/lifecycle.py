@@ -81,6 +81,25 @@ class JobState(StrEnum):
 
 
 UNFINISHED: Final = frozenset({JobState.PLANNING, JobState.OPEN, JobState.PAUSED})
+#: The operator has ended it: no run goes on with it unless it is named.
+GIVEN_UP: Final = frozenset({JobState.CANCELLED, JobState.UNDONE})
+
+#: Every allowed edge of a job with the sentence that explains it.
+JOB_TRANSITIONS: Final[dict[tuple[JobState, JobState], str]] = {
+    (JobState.PLANNING, JobState.OPEN): "every folder is planned",
+    (JobState.OPEN, JobState.PLANNING): "a folder was rebuilt, and has its new epoch to plan",
+    (JobState.OPEN, JobState.DONE): "no mail is left",
+    (JobState.DONE, JobState.PLANNING): "newer mail, a retry, or effects to be brought about anew",
+    (JobState.PLANNING, JobState.PAUSED): "by the operator, or since somebody has to look",
+    (JobState.OPEN, JobState.PAUSED): "by the operator, or since somebody has to look",
+    (JobState.PAUSED, JobState.PLANNING): "resumed",
+    (JobState.PLANNING, JobState.CANCELLED): "given up by the operator",
+    (JobState.OPEN, JobState.CANCELLED): "given up by the operator",
+    (JobState.PAUSED, JobState.CANCELLED): "given up by the operator",
+    (JobState.CANCELLED, JobState.PLANNING): "taken up again by a run that names it",
+    **{(state, JobState.UNDONE): "its effects were taken back" for state in JobState if state is not JobState.UNDONE},
+    (JobState.UNDONE, JobState.PLANNING): "a run, or `apply`: its effects are brought about again",
+}
 
 
 class RunOutcome(StrEnum):
@@ -104,7 +123,7 @@ class AttemptOutcome(StrEnum):
     UNUSABLE = "unusable"  # an answer that is no verdict
     REFUSED = "refused"  # the service will not judge this mail
     HALTED = "halted"  # refused for a reason that stops the run: key, credit, model
-    UNSENT = "unsent"  # a stop came before the request was sent: never a call
+    UNSENT = "unsent"  # the request was not sent after all: never a call
     UNKNOWN = "unknown"  # its run died with the call in flight; it may have cost
 
 

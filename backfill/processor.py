@@ -17,13 +17,17 @@ from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.executor import Observer
 from backfill.folders import FolderPatterns
 from backfill.identity import Intent, Request, known_job
-from backfill.lifecycle import JobState
+from backfill.lifecycle import GIVEN_UP, JobState
+from backfill.pace import Pace
 from backfill.report.summary import Summary
 from backfill.selection import DateField, Selection
 from backfill.settings import Settings
-from backfill.workshop import Context, Pace, Result, Verified, Workshop
+from backfill.workshop import Context, Result, Verified, Workshop
 
 __all__ = ["BackfillProcessor", "Pace", "Result", "Verified"]
+
+# A run that names such a job takes it up again.
+REOPENED = GIVEN_UP | {JobState.PAUSED}
 
 
 class _Silent:
@@ -38,6 +42,9 @@ class _Silent:
         return
 
     def waiting(self, reason: str | None) -> None:
+        return
+
+    def limited_by(self, limit: str | None) -> None:
         return
 
 
@@ -122,7 +129,7 @@ class BackfillProcessor:
                     self._context.tell("There is nothing new.")
                     return workshop.result(decision, None, None)
                 workshop.ledger.jobs.reopen(decision.job.id)
-            elif decision.job.state is JobState.PAUSED:
+            elif decision.job.state in REOPENED:
                 workshop.ledger.jobs.reopen(decision.job.id)
             ended = workshop.work(decision.job, "run", pace or self._pace, lock)
             return workshop.result(decision, None, ended)

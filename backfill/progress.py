@@ -38,6 +38,7 @@ class ProgressTracker:
         self.processed = 0
         self.failed = 0
         self.skipped = 0
+        self.limit: str | None = None  # what binds the rate, in a few words; None: not known
         self._vanished = 0
         self._clock = clock or SystemClock()
         self._began = self._clock.monotonic()
@@ -107,12 +108,12 @@ class ProgressTracker:
         return left / rate if rate else None
 
     def line(self) -> str:
-        """The plain form, with an ETA when the total is known, else with the time elapsed."""
+        """The plain form, with an ETA and what binds it when the total is known, else with the time elapsed."""
         outcome = f"Processed: {self.processed}, Failed: {self.failed}, Skipped: {self.skipped}"
         if self.total is None:
             return f"Progress: {self.position} items - {outcome} (Elapsed: {duration(self.elapsed_s)})"
         whole = f"{self.position}/{self.total} ({percent(self.position, self.total)})"
-        return f"Progress: {whole} - {outcome}, ETA: {self._eta()}"
+        return f"Progress: {whole} - {outcome}, ETA: {self._eta()}{self._bound()}"
 
     def brief(self) -> str:
         """`50/100 50.0% · ✓ 48 ✗ 2 ⊘ 0 · 3.2/s · ETA 45.2s`: for beside a bar."""
@@ -126,7 +127,7 @@ class ProgressTracker:
             whole,
             f"✓ {self.processed} ✗ {self.failed} ⊘ {self.skipped}",
             "" if rate is None else f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min",
-            f"{duration(self.elapsed_s)}" if self.total is None else f"ETA {self._eta()}",
+            f"{duration(self.elapsed_s)}" if self.total is None else f"ETA {self._eta()}{self._bound()}",
         )
         return " · ".join(part for part in parts if part)
 
@@ -137,6 +138,9 @@ class ProgressTracker:
     def _eta(self) -> str:
         eta_s = self.eta_s
         return "n/a" if eta_s is None else duration(eta_s)
+
+    def _bound(self) -> str:
+        return f" (limit: {self.limit})" if self.limit and self.position != self.total else ""
 
     def _running_s(self) -> float:
         now = self._clock.monotonic() if self._paused_since is None else self._paused_since

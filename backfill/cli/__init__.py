@@ -17,7 +17,9 @@ from backfill.cli.check import check
 from backfill.cli.command import Command, pace_of, summary_of
 from backfill.cli.evaluate import evaluate
 from backfill.cli.keeping import ledger, verify
+from backfill.cli.looking import jobs, status
 from backfill.cli.options import GENERAL, LIMITS, GeneralOptions, JobOptions, LimitOptions, SelectionOptions
+from backfill.cli.steering import cancel, pace, pause, resume
 from backfill.errors import BackfillError, ConfigError, FolderUnknown
 from backfill.lifecycle import ExitCode
 
@@ -171,33 +173,6 @@ def retry(
 
 
 @app.command
-def status(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
-    """How far a job is. Works while it runs."""
-    command = Command.begin(general)
-    with command.ledger() as ledger:
-        summary = summary_of(ledger, job)
-    command.print_summary(summary, as_json=json)
-    return ExitCode.OK
-
-
-@app.command
-def jobs(*, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
-    """The jobs of this ledger, oldest first."""
-    from backfill.identity import describe  # start-up: brings the ledger
-
-    command = Command.begin(general)
-    with command.ledger() as ledger:
-        found = ledger.jobs.all()
-    if json:
-        print(
-            _json([{"id": job.id, "state": job.state, "dry_run": job.dry_run, "account": job.account} for job in found])
-        )
-    else:
-        print("\n".join(map(describe, found)) or "There is no job yet; `backfill plan` makes one.")
-    return ExitCode.OK
-
-
-@app.command
 def report(
     job: JobNumber = None,
     *,
@@ -241,6 +216,12 @@ def folders(*, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
     return ExitCode.OK
 
 
+app.command(status)
+app.command(jobs)
+app.command(pause)
+app.command(resume)
+app.command(cancel)
+app.command(pace)
 app.command(check)
 app.command(evaluate)
 app.command(verify)

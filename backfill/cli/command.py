@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from backfill.cli.terminal import Terminal
     from backfill.identity import Request
     from backfill.ledger import Ledger
-    from backfill.processor import BackfillProcessor, Pace, Result
+    from backfill.pace import Pace
+    from backfill.processor import BackfillProcessor, Result
     from backfill.report.summary import Summary
     from backfill.settings import Settings
 
@@ -111,11 +112,11 @@ class Command:
 
 def pace_of(limits: LimitOptions | None) -> "Pace":
     """The limits that were given. Raises `ConfigError`."""
-    from backfill.processor import Pace  # start-up: brings everything
+    from backfill.pace import Pace  # start-up: brings pydantic
 
     limits = limits or LimitOptions()
     limits.check()
-    return Pace(**asdict(limits))
+    return Pace(**asdict(limits) | {"between": limits.hours})
 
 
 def summary_of(ledger: "Ledger", job_id: int | None) -> "Summary":

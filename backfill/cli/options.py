@@ -7,13 +7,16 @@ from dataclasses import astuple, dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
 from backfill.errors import ConfigError
-from backfill.folders import FolderPatterns
+from backfill.hours import Hours
 from backfill.selection import DateField, Selection
+
+if TYPE_CHECKING:
+    from backfill.folders import FolderPatterns
 
 SELECTION = Group("Selection", sort_key=1)
 LIMITS = Group("Limits", sort_key=2)
@@ -53,8 +56,10 @@ class SelectionOptions:
     ] = None
 
     @property
-    def patterns(self) -> FolderPatterns:
+    def patterns(self) -> "FolderPatterns":
         """The folders as they were asked for."""
+        from backfill.folders import FolderPatterns  # start-up: brings the ports, which only a command needs
+
         names = tuple(self.folder or (() if self.all_folders else ("INBOX",)))
         return FolderPatterns(names, bool(self.all_folders), tuple(self.exclude or ()))
 
@@ -96,14 +101,25 @@ class LimitOptions:
     """What this run may do."""
 
     max_emails: Annotated[int | None, Parameter(help="Take at most so many mails that are not done yet.")] = None
-    calls_per_minute: Annotated[float | None, Parameter(help="Pace of the calls to the API.")] = None
-    concurrency: Annotated[int | None, Parameter(help="Calls under way at the same time.")] = None
-
+    calls_per_minute: Annotated[
+        float | None, Parameter(help="Pace of the calls to the API; ends one that `backfill pace` has set.")
+    ] = None
+    tokens_per_minute: Annotated[float | None, Parameter(help="Pace of the tokens that the calls take.")] = None
+    concurrency: Annotated[
+        int | Literal["auto"] | None,
+        Parameter(help="Calls under way at the same time; auto: as many as the pace takes."),
+    ] = None
     max_cost: Annotated[
         Decimal | None, Parameter(help="Spend at most so many US dollars on this job, over its whole life.")
     ] = None
     max_cost_per_day: Annotated[
         Decimal | None, Parameter(help="Spend at most so many US dollars a day (UTC), over all jobs.")
+    ] = None
+    max_per_day: Annotated[
+        int | None, Parameter(help="Make at most so many calls to the API a day (UTC); wait when they are made.")
+    ] = None
+    between: Annotated[
+        str | None, Parameter(help="Call only between these times of the day, e.g. 22:00-07:00; wait outside of them.")
     ] = None
 
     def check(self) -> None:
@@ -111,12 +127,22 @@ class LimitOptions:
         for option, value in (
             ("--max-emails", self.max_emails),
             ("--calls-per-minute", self.calls_per_minute),
-            ("--concurrency", self.concurrency),
+            ("--tokens-per-minute", self.tokens_per_minute),
+            ("--concurrency", None if self.concurrency == "auto" else self.concurrency),
             ("--max-cost", self.max_cost),
             ("--max-cost-per-day", self.max_cost_per_day),
+            ("--max-per-day", self.max_per_day),
         ):
             if value is not None and not value > 0:
                 raise ConfigError(f"{option} must be more than 0, not {value}.")
+
+    @property
+    def hours(self) -> Hours | None:
+        """`between`, understood. Raises `ConfigError`."""
+        try:
+            return None if self.between is None else Hours.parse(self.between)
+        except ValueError as error:
+            raise ConfigError(f"--between {error}, not {self.between!r:.40}.") from None
 
 
 @Parameter(name="*", group=GENERAL)

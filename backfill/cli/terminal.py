@@ -79,6 +79,11 @@ class Terminal:
                 self._tracker.resume()
             self._display.status(reason)
 
+    def limited_by(self, limit: str | None) -> None:
+        with self._drawing:
+            self._tracker.limit = limit
+            self._display.update(self._tracker)
+
     # ── questions ────────────────────────────────────────────────────────────────────────────────────────
 
     def confirm(self, question: str) -> bool:

@@ -124,15 +124,10 @@ class Jobs:
         """Remember that the question before the first metered call was answered with yes. Writes."""
         self._update(job_id, consented_at=micros(self.clock.now()))
 
-    def pause(self, job_id: int, reason: str) -> None:
-        """OPEN or PLANNING → PAUSED with the reason. Writes."""
-        self._update(job_id, only=(JobState.OPEN, JobState.PLANNING), state=JobState.PAUSED, state_reason=reason)
-
     def reopen(self, job_id: int) -> None:
-        """PAUSED or DONE → PLANNING: there may be something left to plan or do; `settle` says. Writes."""
-        self._update(
-            job_id, only=(JobState.PAUSED, JobState.DONE), state=JobState.PLANNING, state_reason=None, done_at=None
-        )
+        """PAUSED, DONE, CANCELLED or UNDONE → PLANNING: there may be something to plan or do; `settle` says. Writes."""
+        ended = (JobState.PAUSED, JobState.DONE, JobState.CANCELLED, JobState.UNDONE)
+        self._update(job_id, only=ended, state=JobState.PLANNING, state_reason=None, done_at=None)
 
     def settle(self, job_id: int) -> JobState:
         """PLANNING → OPEN when every folder is planned, OPEN → DONE when no item is open; the state. Writes."""
@@ -273,7 +268,7 @@ class Jobs:
         )
 
     def next_generation(self, account: str, selection: Selection, digest: str) -> int:
-        """The generation that `--ask-again` means: the unfinished one, else one more than the highest."""
+        """The generation that `--ask-again` means: the latest where something is left of it, else a new one."""
         latest = (
             select(job.c.generation, job.c.state)
             .where(
@@ -288,8 +283,8 @@ class Jobs:
 
         def work(connection: Connection) -> int:
             row = connection.execute(latest).one_or_none()
-            if row is not None and row.state in UNFINISHED:
-                return int(row.generation)
+            if row is not None and row.state in UNFINISHED | {JobState.CANCELLED}:
+                return int(row.generation)  # what it has paid for is not paid for again
             newest = connection.execute(select(func.max(job.c.generation))).scalar()
             return int(newest or 0) + 1
 

@@ -68,7 +68,7 @@ def summarize(ledger: Ledger, job: Job) -> Summary:
         ),
         scores=ScoreCounts(facts.importance, facts.spam),
         labels=tuple((label, facts.labels.get(label, 0)) for label in Label),
-        last_run=_last_run(ledger.queries.latest_run(job.id)),
+        last_run=_last_run(ledger.queries.latest_run(job.id), is_at_work=ledger.live.is_at_work(job.id)),
     )
 
 
@@ -108,7 +108,9 @@ def _effects(receipts: dict[tuple[str, str], int]) -> EffectCounts:
     )
 
 
-def _last_run(run: RunInfo | None) -> LastRun | None:
+def _last_run(run: RunInfo | None, *, is_at_work: bool) -> LastRun | None:
     if run is None:
         return None
+    if run.outcome is None and not is_at_work:
+        return LastRun(RunOutcome.LOST)  # it has died, and no successor has found it yet
     return LastRun(None if run.outcome is None else RunOutcome(run.outcome), run.outcome_reason or "")

@@ -37,6 +37,26 @@ def test_with_a_total_the_line_has_a_percentage_and_an_eta(clock):
     assert tracker.line() == "Progress: 50/100 (50.0%) - Processed: 48, Failed: 2, Skipped: 0, ETA: 43.4s"
 
 
+def test_the_eta_names_what_binds_it_after_the_words_people_know(clock):
+    tracker = ProgressTracker(100, clock=clock)
+    worked(tracker, clock, 50, seconds_each=1)
+
+    tracker.limit = "calls per minute (60)"
+
+    plain = "Progress: 50/100 (50.0%) - Processed: 50, Failed: 0, Skipped: 0, ETA: 50.0s"
+    assert tracker.line() == f"{plain} (limit: calls per minute (60))"
+    assert tracker.brief().endswith("ETA 50.0s (limit: calls per minute (60))")
+
+
+def test_nothing_binds_what_is_done(clock):
+    tracker = ProgressTracker(5, clock=clock)
+    tracker.limit = "calls per minute (60)"
+
+    worked(tracker, clock, 5, seconds_each=1)
+
+    assert tracker.line().endswith("ETA: 0.0s")
+
+
 def test_without_a_total_the_line_has_the_time_elapsed(clock):
     tracker = ProgressTracker(clock=clock)
     tracker.record(processed=48, failed=2)

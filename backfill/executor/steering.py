@@ -1,0 +1,83 @@
+"""Steering a run from another terminal: it pauses, goes on, changes its pace or ends as the ledger says.
+
+The ledger is looked at each second by the writing thread; the gate only says what was seen then, so it may be asked
+before every call. What a run waits for is written back in the same second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loguru import logger
+
+from backfill.clock import Clock, StopRequest
+from backfill.executor.flow import Observer
+from backfill.ledger import Ledger
+from backfill.ledger.rows import Run
+from backfill.lifecycle import GIVEN_UP, JobState
+from backfill.report.live import binding
+from backfill.throttle import Throttler
+
+LOOK_S = 1.0
+# What binds the speed is read from the ends of the ledger's logs, which takes some milliseconds.
+ESTIMATE_S = 10.0
+
+
+class Bulletin:
+    """A run's observer that also remembers what the run waits for. Thread-safe, as the observer is."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.begins = observer.begins
+        self.record = observer.record
+        self.limited_by = observer.limited_by
+        self.waiting_for: str | None = None
+
+    def waiting(self, reason: str | None) -> None:
+        self.waiting_for = reason
+        self._observer.waiting(reason)
+
+
+@dataclass(slots=True)
+class Steering:
+    """The wishes for one run. A gate: closed while the job is paused."""
+
+    ledger: Ledger
+    job_id: int
+    clock: Clock
+    stop: StopRequest  # of this run, set when its job is given up
+    throttler: Throttler | None  # None: the classifier is unmetered
+    is_paused: bool = False
+    _next_look: float = 0.0
+    _next_estimate: float = 0.0
+    _told: str | None = None
+
+    def look(self, run: Run, bulletin: Bulletin) -> None:
+        """At most once a second: see what is wished, and let others know what the run waits for."""
+        now = self.clock.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_S
+        wish = self.ledger.wishes.read(self.job_id)
+        self.is_paused = wish.state is JobState.PAUSED
+        if wish.state in GIVEN_UP:
+            self.stop.set(f"the job was {wish.reason or wish.state}")
+        pace = wish.calls_per_minute
+        if self.throttler is not None and pace not in (None, self.throttler.calls_per_minute):
+            logger.info("{:g} calls a minute from now on", pace)
+            self.throttler.set_pace(pace)
+        if now >= self._next_estimate:
+            self._next_estimate = now + ESTIMATE_S
+            bound = binding(self.ledger.live.pace(self.job_id))
+            bulletin.limited_by(None if bound is None else bound.sentence)
+        waiting_for = bulletin.waiting_for
+        if waiting_for != self._told:
+            self.ledger.wishes.answer(run, waiting_for)
+            self._told = waiting_for
+
+    def closed_for(self) -> float:
+        """A second while the job is paused, for it may be resumed at any time."""
+        return LOOK_S if self.is_paused else 0.0
+
+    def reason(self) -> str:
+        return "paused; `backfill resume` goes on"

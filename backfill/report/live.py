@@ -1,0 +1,238 @@
+"""How a job stands at this moment, for whoever watches it: who is at work, how fast, what binds it, when it ends.
+
+Pure renderings of what `ledger.live` has read. A job is called in progress only while a living run holds its lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from backfill.identity import describe
+from backfill.ledger.live import Limit, Pace, Recent, Watched
+from backfill.ledger.rows import Job
+from backfill.lifecycle import UNFINISHED, JobState
+from backfill.report.wording import Row, moment, number, percent, printable
+
+# A limit counts as reached from here on: the first and the last call of a window lie on its edges.
+NEARLY = 0.9
+# Fewer calls say nothing of what binds them.
+MIN_CALLS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What keeps a job from being quicker. `kind` is for machines, `sentence` for people."""
+
+    kind: str  # paused, blocked, waiting, calls_per_minute, tokens_per_minute, latency, machine
+    sentence: str
+
+
+def binding(pace: Pace) -> Binding | None:
+    """What binds runs that are not paused; None while nobody is at work, or too little has happened to tell."""
+    runs, recent, calls = pace.runs, pace.recent, pace.limits.calls
+    if not runs or recent is None:
+        return None
+    if calls is not None and calls.blocked_until is not None:
+        return Binding("blocked", f"blocked until {clock_time(calls.blocked_until)}: {printable(calls.reason)}")
+    waiting = [each.waiting_for for each in runs if each.waiting_for]
+    if len(waiting) == len(runs):
+        return Binding("waiting", printable(waiting[0]))
+    if calls is not None and (calls.is_waited_for or is_used_up(calls, recent)):
+        tokens = pace.limits.tokens
+        if tokens is not None and tokens.lead_s > calls.lead_s:
+            return Binding("tokens_per_minute", f"tokens per minute ({_pace(tokens.per_minute * 1000)})")
+        return Binding("calls_per_minute", f"calls per minute ({_pace(calls.per_minute)})")
+    if recent.calls < MIN_CALLS:
+        return None
+    slots = sum(each.concurrency or 0 for each in runs)
+    if slots and recent.busy_seconds >= NEARLY * slots * recent.seconds:
+        latency = recent.busy_seconds / recent.calls
+        return Binding("latency", f"the API's latency ({slots} calls at a time, {latency:.1f} s each)")
+    return Binding("machine", "this machine or the mail server")
+
+
+def is_used_up(limit: Limit, recent: Recent) -> bool:
+    """Have the last minutes seen nearly as many calls as the limit allows?"""
+    return recent.calls >= MIN_CALLS and recent.calls * 60 >= NEARLY * limit.per_minute * recent.seconds
+
+
+def limit_of(watched: Watched) -> Binding | None:
+    """As `binding`, for a job that may be paused."""
+    if watched.standing.state is JobState.PAUSED:
+        return Binding("paused", "paused")
+    return binding(watched.pace)
+
+
+def mails_per_minute(watched: Watched) -> float | None:
+    """Over the last minutes; None while nobody is at work."""
+    recent = watched.pace.recent
+    return recent.mails * 60 / recent.seconds if recent is not None and recent.seconds >= 1 else None
+
+
+def calls_per_minute(watched: Watched) -> float | None:
+    """Over the last minutes; None while nobody is at work."""
+    recent = watched.pace.recent
+    return recent.calls * 60 / recent.seconds if recent is not None and recent.seconds >= 1 else None
+
+
+def ends_at(watched: Watched) -> datetime | None:
+    """When everything is done at the present rate; None where that cannot be told."""
+    rate = mails_per_minute(watched)
+    if not rate or watched.standing.state is JobState.PAUSED or not watched.standing.pending:
+        return None
+    calls = watched.pace.limits.calls
+    since = watched.at if calls is None or calls.blocked_until is None else calls.blocked_until
+    return since + timedelta(minutes=watched.standing.pending / rate)
+
+
+def headline(watched: Watched, job_id: int) -> str:
+    """Is somebody at work on the job, and if not: how to go on."""
+    standing, runs, last = watched.standing, watched.pace.runs, watched.last_run
+    reason = printable(standing.reason or standing.state)
+    go_on = f"backfill run --job {job_id}"
+    if runs:
+        at_work = "; ".join(
+            f"`backfill {run.info.command}`, process {run.info.pid} on {printable(run.info.host)}, since "
+            f"{moment(run.info.started_at)}"
+            for run in runs
+        )
+        if standing.state is JobState.PAUSED:
+            return f"PAUSED ({reason}); `backfill resume {job_id}` goes on. At work: {at_work}"
+        if standing.state in UNFINISHED:
+            return f"IN PROGRESS: {at_work}"
+    if standing.state is JobState.PAUSED:
+        return f"PAUSED ({reason}), and no run is working on it; go on with: {go_on}"
+    if standing.state is JobState.CANCELLED:
+        return f"CANCELLED ({reason}); take it up again with: {go_on}"
+    if standing.state not in UNFINISHED:
+        return standing.state.upper()
+    if last is None:
+        return f"PLANNED; begin with: {go_on}"
+    ended = "died" if last.outcome in (None, "lost") else f"ended {moment(last.ended_at)}: {last.outcome}"
+    why = f", {printable(last.outcome_reason)}" if last.outcome_reason else ""
+    return f"NOT DONE: no run is working on it (the last one {ended}{why}); go on with: {go_on}"
+
+
+def figures(watched: Watched) -> tuple[Row, ...]:
+    """Label and value; what is not known is left out."""
+    standing, bound, end = watched.standing, limit_of(watched), ends_at(watched)
+    mails, calls = mails_per_minute(watched), calls_per_minute(watched)
+    in_flight = sum(run.in_flight for run in watched.pace.runs)
+    rates = [f"{mails:.1f} mails/min" if mails is not None else "", f"{calls:.1f} calls/min" if calls else ""]
+    rows: list[Row | None] = [
+        ("Mails", _mails(watched)),
+        ("Rate", ", ".join(filter(None, rates))) if watched.pace.runs and mails is not None else None,
+        ("In flight", f"{number(in_flight)} calls") if in_flight else None,
+        ("Limit", bound.sentence) if bound is not None and bound.kind != "paused" else None,
+        ("Ends", f"{clock_time(end, watched.at)} at this rate") if end is not None else None,
+        ("Spent", f"${watched.spent_usd:.4f}") if watched.spent_usd is not None else None,
+        ("Failed", f"{number(standing.failed)}, see: backfill report") if standing.failed else None,
+    ]
+    return tuple(row for row in rows if row)
+
+
+def troubles(watched: Watched) -> tuple[str, ...]:
+    """What went wrong last, newest first: when, why, which mail."""
+    return tuple(
+        f"{trouble.at:%H:%M:%S} {printable(trouble.reason)}"
+        f"{f' ({trouble.http_status})' if trouble.http_status else ''} · "
+        f"{printable(trouble.ref.mailbox.folder)} {trouble.ref.uid}"
+        for trouble in watched.troubles
+    )
+
+
+def render(watched: Watched, job: Job) -> str:
+    """Plain lines for a terminal or a file, ending in a newline. Nothing in it can steer a terminal."""
+    rows = figures(watched)
+    column = max(len(label) for label, _ in rows) + 2
+    errors = [f"  {line}" for line in troubles(watched)]
+    lines = [
+        printable(describe(replace(job, state=watched.standing.state))),
+        headline(watched, job.id),
+        *(f"{label + ':':<{column}}{value}" for label, value in rows),
+        *(["Last errors (UTC):", *errors] if errors else []),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def line(watched: Watched) -> str:
+    """Everything that changes on one line, for where nothing can be drawn."""
+    standing = watched.standing
+    words = [f"{moment(watched.at)} · {standing.state}", *(f"{label}: {value}" for label, value in figures(watched))]
+    if not watched.pace.runs and standing.state in UNFINISHED:
+        words.append("no run is working on it")
+    return " · ".join(words)
+
+
+def as_json(watched: Watched) -> dict[str, Any]:
+    """The key `live` of `status --json`; keys are only ever added. Times in ISO 8601, UTC."""
+    bound, end = limit_of(watched), ends_at(watched)
+    last = watched.last_run
+    return {
+        "at": watched.at.isoformat(),
+        "at_work": bool(watched.pace.runs),
+        "last_run_died": not watched.pace.runs and last is not None and last.outcome in (None, "lost"),
+        "runs": [
+            {
+                "command": run.info.command,
+                "host": run.info.host,
+                "pid": run.info.pid,
+                "started_at": run.info.started_at.isoformat(),
+                "heartbeat_at": run.heartbeat_at.isoformat(),
+                "waiting_for": run.waiting_for,
+                "concurrency": run.concurrency,
+                "in_flight": run.in_flight,
+            }
+            for run in watched.pace.runs
+        ],
+        "mails_per_minute": _rounded(mails_per_minute(watched)),
+        "calls_per_minute": _rounded(calls_per_minute(watched)),
+        "in_flight": sum(run.in_flight for run in watched.pace.runs),
+        "limit": None if bound is None else asdict(bound),
+        "ends_at": None if end is None else end.isoformat(),
+        "spent_usd": None if watched.spent_usd is None else float(watched.spent_usd),
+        "last_errors": [
+            {
+                "at": trouble.at.isoformat(),
+                "reason": trouble.reason,
+                "http_status": trouble.http_status,
+                "folder": trouble.ref.mailbox.folder,
+                "uid": trouble.ref.uid,
+            }
+            for trouble in watched.troubles
+        ],
+    }
+
+
+def counts(watched: Watched) -> dict[str, int]:
+    """The key `counts`, as in a report."""
+    names = ("found", "done", "failed", "skipped", "vanished", "pending")
+    return {name: getattr(watched.standing, name) for name in names}
+
+
+def clock_time(when: datetime, now: datetime | None = None) -> str:
+    """The time of day in UTC, with the date where it is not today's."""
+    when = when.astimezone(UTC)
+    is_today = now is not None and when.date() == now.astimezone(UTC).date()
+    return f"{when:%H:%M} UTC" if is_today else f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def _mails(watched: Watched) -> str:
+    standing = watched.standing
+    final = standing.found - standing.pending
+    parts = [f"{number(final)} of {number(standing.found)} ({percent(final, standing.found)})"]
+    named = (("failed", standing.failed), ("skipped", standing.skipped), ("vanished", standing.vanished))
+    parts += [f"{number(count)} {word}" for word, count in named if count]
+    return ", ".join([*parts, f"{number(standing.pending)} pending"])
+
+
+def _pace(per_minute: float) -> str:
+    """40,000 · 60 · 0.5: to three digits, since the ledger keeps whole microseconds."""
+    rounded = float(f"{per_minute:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 2)

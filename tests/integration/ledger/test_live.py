@@ -1,0 +1,194 @@
+"""What a watcher is told: who is alive by the lock and by nothing else, how fast, what went wrong, and quickly."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from backfill.ledger.rows import Item
+from backfill.lifecycle import AttemptOutcome, ItemStatus
+from backfill.verdict import Usage
+from tests.support.ledger_worker import worker
+from tests.support.ledgers import answer
+from tests.support.query_plans import plans
+
+API = "calls:api"
+
+
+def call(bench, run, item: Item, *, seconds: float = 2.0, outcome: AttemptOutcome | None = None) -> None:
+    """A call that takes so long, and its end: the verdict, recorded and done, or what it came to."""
+    attempt = bench.ledger.attempts.open(run, item)
+    bench.clock.turn(seconds)
+    if outcome is None:
+        usage = answer(tokens_in=100, tokens_out=10)
+        verdict = bench.record(run, item, answer=usage, attempt_id=attempt).verdict
+        bench.finish(run, item, verdict)
+    else:
+        bench.ledger.attempts.close(attempt, outcome, Usage(http_status=503))
+
+
+def test_a_job_is_at_work_as_long_as_its_run_holds_the_lock(bench):
+    bench.plan(1)
+    before = bench.ledger.live.is_at_work(bench.job.id)
+    bench.run()
+    meanwhile = bench.ledger.live.is_at_work(bench.job.id)
+    for lock in bench.locks:
+        lock.drop()
+
+    after = bench.ledger.live.is_at_work(bench.job.id)
+
+    assert (before, meanwhile, after) == (False, True, False)
+
+
+def test_a_run_that_was_killed_is_not_at_work_although_it_has_not_said_so(bench, ledger_url):
+    bench.plan(1, 2)
+
+    with worker(ledger_url, bench.clock.seconds, claimed=1):
+        alive = bench.ledger.live.watch(bench.job.id)
+    killed = bench.ledger.live.watch(bench.job.id)
+
+    assert [run.info.command for run in alive.pace.runs] == ["run"]
+    assert killed.pace.runs == ()
+    assert killed.last_run is not None
+    assert killed.last_run.outcome is None
+
+
+def test_asking_whether_a_run_is_alive_takes_the_lock_from_nobody(bench):
+    bench.plan(1)
+    run = bench.run()
+    bench.ledger.live.watch(bench.job.id)
+    bench.end(run)
+    bench.write("UPDATE run SET ended_at = NULL, outcome = NULL")  # as if it had died
+    for lock in bench.locks:
+        lock.drop()
+    bench.ledger.live.watch(bench.job.id)
+
+    lock = bench.ledger.runs.lock()
+    bench.ledger.runs.take(lock)
+
+    assert lock.prove()
+    lock.drop()
+
+
+def test_the_counts_are_those_of_the_rows(bench):
+    bench.plan(*range(1, 8), skipped={8: "processed", 9: "processed"})
+    run = bench.run()
+    items = {item.ref.uid: item for item in bench.claim(run, 5)}
+    for uid in (1, 2):
+        call(bench, run, items[uid])
+    bench.ledger.items.fail(run, items[3], "unreadable")
+    bench.ledger.items.vanish(run, items[4])
+
+    standing = bench.ledger.live.standing(bench.job.id)
+
+    counted = bench.rows("SELECT status, COUNT(*) AS mails FROM item GROUP BY status")
+    assert {row.status: row.mails for row in counted} == {
+        ItemStatus.DONE: standing.done,
+        ItemStatus.FAILED: standing.failed,
+        ItemStatus.SKIPPED: standing.skipped,
+        ItemStatus.VANISHED: standing.vanished,
+        ItemStatus.PENDING: standing.pending,
+    }
+    assert (standing.found, standing.done, standing.pending) == (9, 2, 3)
+
+
+def test_rates_are_those_of_the_living_run(bench):
+    bench.plan(*range(1, 11))
+    run = bench.run()
+    for item in bench.claim(run, 4):
+        call(bench, run, item, seconds=15)
+    (open_item, *_) = bench.claim(run, 1)
+    bench.ledger.attempts.open(run, open_item)
+
+    pace = bench.ledger.live.pace(bench.job.id)
+
+    assert pace.recent is not None
+    assert (pace.recent.seconds, pace.recent.mails, pace.recent.calls) == (60.0, 4, 5)
+    assert pace.recent.busy_seconds == 60.0
+    assert pace.recent.tokens == 440
+    assert [run.in_flight for run in pace.runs] == [1]
+
+
+def test_what_happened_long_ago_makes_no_rate(bench):
+    bench.plan(*range(1, 11))
+    run = bench.run()
+    for item in bench.claim(run, 4):
+        call(bench, run, item)
+    bench.clock.turn(3600)
+
+    recent = bench.ledger.live.pace(bench.job.id).recent
+
+    assert recent is not None
+    assert (recent.seconds, recent.mails, recent.calls) == (300.0, 0, 0)
+
+
+def test_the_last_errors_are_named_newest_first_with_their_mail(bench):
+    bench.plan(*range(1, 11))
+    run = bench.run()
+    first, second, third, *_ = bench.claim(run)
+    call(bench, run, first, outcome=AttemptOutcome.UNAVAILABLE)
+    call(bench, run, second)
+    bench.ledger.items.fail(run, third, "refused")
+
+    troubles = bench.ledger.live.watch(bench.job.id).troubles
+
+    assert [(trouble.reason, trouble.http_status, trouble.ref.uid) for trouble in troubles] == [
+        ("refused", None, 3),
+        ("unavailable", 503, 1),
+    ]
+
+
+def test_spend_is_that_of_all_runs_of_the_job(bench):
+    bench.plan(1, 2)
+    for _ in range(2):
+        run = bench.run()
+        (item,) = bench.claim(run, 1)
+        attempt = bench.ledger.attempts.open(run, item)
+        bench.write("UPDATE attempt SET cost_nano = 2000000 WHERE id = :attempt", attempt=attempt)
+        bench.end(run)
+
+    assert str(bench.ledger.live.watch(bench.job.id).spent_usd) == "0.004"
+
+
+@pytest.mark.parametrize("waited_s", [0.0, 90.0])
+def test_the_limit_is_waited_for_when_its_next_slot_lies_ahead(bench, waited_s):
+    bench.plan(1)
+    bench.run()
+    bench.write("UPDATE run SET parameters = :parameters", parameters=f'{{"api": "{API}"}}')
+    bench.ledger.throttle.set_rate(API, 2)
+    for _ in range(3):
+        bench.ledger.throttle.reserve(API, bench.clock.now_us())
+    bench.clock.turn(waited_s)
+
+    calls = bench.ledger.live.pace(bench.job.id).limits.calls
+
+    assert calls is not None
+    assert calls.per_minute == 2.0
+    assert calls.is_waited_for == (waited_s == 0.0)
+
+
+def test_a_watcher_reads_no_table_that_grows(bench):
+    bench.plan(*range(1, 2001))
+    run = bench.run()
+    bench.write(
+        "INSERT INTO verdict (message_key, fingerprint, generation, importance, spam, source, explanation, truncated,"
+        " created_at) VALUES ('key', 'print', 0, 1, 1, 'chat', '', FALSE, 1)"
+    )
+    bench.write("UPDATE item SET status = 'done', final_at = 1, verdict_id = 1 WHERE uid <= 1900")
+    bench.write(
+        "INSERT INTO attempt (item_id, run_id, started_at, outcome, cost_nano) SELECT id, :run, 1, 'ok', 1 FROM item",
+        run=run.id,
+    )
+    bench.write(
+        "INSERT INTO outcome (item_id, run_id, status, labels, supersedes, at)"
+        " SELECT id, :run, 'done', '', FALSE, 1 FROM item",
+        run=run.id,
+    )
+
+    plan = plans(bench, lambda: bench.ledger.live.watch(bench.job.id))
+
+    grows = "item|attempt|outcome|verdict"
+    assert not re.search(rf"SCAN ({grows})(?! USING)|Seq Scan on ({grows})", plan), plan
+    assert not re.search("autoindex_item|uq_item_job_id", plan), plan  # through which a whole job would be read
+    assert all(index in plan for index in ("ix_item_claimable", "ix_item_failed", "ix_attempt_cost")), plan

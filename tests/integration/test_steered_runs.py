@@ -1,0 +1,144 @@
+"""A run that is steered while it works: what it does, and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+
+from backfill.lifecycle import RunOutcome
+from backfill.message import Message
+from backfill.verdict import Scores
+from tests.support.bench import Bench, Observed
+
+MAILS = 60
+PAUSED = "paused; `backfill resume` goes on"
+
+
+@dataclass
+class Diary(Observed):
+    """What happened, in order. `on_wait` is told what the run waits for, while it waits."""
+
+    on_wait: Callable[[str], object] = lambda reason: None
+    entries: list[str] = field(default_factory=list)
+    limits: list[str | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def waiting(self, reason: str | None) -> None:
+        if reason:
+            self.entries.append("waits")
+            self.on_wait(reason)
+            self.entries.append("goes on")
+        super().waiting(reason)
+
+    def limited_by(self, limit: str | None) -> None:
+        self.limits.append(limit)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    opened = Bench(tmp_path)
+    opened.mailbox.holds(*range(1, MAILS + 1))
+    opened.observer = Diary()
+    yield opened
+    opened.ledger.close()
+
+
+def at_mail(bench: Bench, number: int, wish: Callable[[int], object]) -> None:
+    """Another terminal wishes this, of the job, when so many mails have been asked about."""
+
+    def answers(message: Message) -> Scores:
+        bench.observer.entries.append("asks")
+        if len(bench.classifier.asked_about) == number:
+            wish(bench.ledger.jobs.all()[0].id)
+        return Scores(5, 1)
+
+    bench.classifier.answers = answers
+
+
+def test_a_paused_run_makes_no_call_until_it_is_resumed_and_then_finishes(bench):
+    at_mail(bench, 10, lambda job: bench.ledger.wishes.pause(job, "paused by Ada"))
+    bench.observer.on_wait = lambda reason: bench.ledger.wishes.resume(1)
+
+    ended = bench.run(concurrency=1)
+
+    assert bench.observer.waited_for == [PAUSED]
+    entries = bench.observer.entries
+    assert entries[entries.index("waits") + 1] == "goes on"
+    assert ended.outcome is RunOutcome.FINISHED
+    assert sorted(bench.classifier.asked_about) == list(range(1, MAILS + 1))
+    assert bench.rows("SELECT state FROM job") == [("done",)]
+
+
+def test_what_is_in_flight_is_recorded_while_a_run_is_paused(bench):
+    done: list[int] = []
+    at_mail(bench, 10, lambda job: bench.ledger.wishes.pause(job, "paused by Ada"))
+
+    def look(reason: str) -> None:
+        done.append(bench.rows("SELECT COUNT(*) FROM attempt WHERE outcome = 'ok'")[0][0])
+        bench.stop.set("enough seen")
+
+    bench.observer.on_wait = look
+
+    ended = bench.run(concurrency=1)
+
+    asked = len(bench.classifier.asked_about)
+    assert ended.outcome is RunOutcome.INTERRUPTED
+    assert done[0] >= 9
+    assert bench.attempts().count("ok") == asked < MAILS
+    assert list(bench.statuses().values()).count("done") == asked
+    assert bench.rows("SELECT state, state_reason FROM job") == [("paused", "paused by Ada")]
+
+
+def test_a_cancelled_run_ends_and_its_mails_stay_pending(bench):
+    at_mail(bench, 10, lambda job: bench.ledger.wishes.cancel(job, "cancelled by Ada"))
+
+    ended = bench.run()
+
+    assert (ended.outcome, ended.reason) == (RunOutcome.INTERRUPTED, "the job was cancelled by Ada")
+    statuses = list(bench.statuses().values())
+    assert statuses.count("done") == len(bench.classifier.asked_about) < MAILS
+    assert statuses.count("done") + statuses.count("pending") == MAILS
+    assert bench.rows("SELECT state FROM job") == [("cancelled",)]
+    assert bench.rows("SELECT COUNT(*) FROM item WHERE claimed_by IS NOT NULL") == [(0,)]
+
+
+def test_a_job_that_is_cancelled_before_its_run_begins_to_work_makes_no_call(bench):
+    bench.plan()
+    bench.ledger.wishes.cancel(1, "cancelled by Ada")
+    bench.plan = lambda **_: bench.ledger.jobs.get(1)
+
+    ended = bench.run()
+
+    assert ended.outcome is RunOutcome.INTERRUPTED
+    assert bench.classifier.asked_about == []
+
+
+def test_a_new_pace_is_kept_to_while_the_run_works(bench):
+    at_mail(bench, 10, lambda job: bench.ledger.wishes.set_pace(job, 1))
+    began = bench.clock.monotonic()
+
+    bench.run(concurrency=1)
+
+    left = MAILS - 10 - 10  # a second passes before the wish is read, in which ten more are asked about
+    assert bench.clock.monotonic() - began > left * 59
+    assert bench.ledger.throttle.rate("calls:bench") == pytest.approx(1, rel=0.01)
+
+
+def test_a_run_says_what_binds_it(bench):
+    bench.run(calls_per_minute=6)
+
+    assert "calls per minute (6)" in bench.observer.limits
+
+
+def test_a_quicker_pace_does_not_wait_for_the_slot_of_the_slower_one(bench):
+    at_mail(bench, 3, lambda job: bench.ledger.wishes.set_pace(job, 600))
+
+    bench.run(concurrency=1, calls_per_minute=0.1)
+
+    slots = [row[0] for row in bench.rows("SELECT started_at FROM attempt ORDER BY id")]
+    assert max(later - slot for slot, later in pairwise(slots[2:])) < 10_000_000  # of ten minutes at the pace before
