@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from backfill.lifecycle import Disposition, ExitCode
-from backfill.verdict import Usage
+from backfill.verdict import Announced, Usage
 
 
 class BackfillError(Exception):
@@ -175,6 +175,8 @@ class ClassifierError(BackfillError):
     http_status: int | None = None
     #: What the API says that the call cost all the same; None when it says nothing, which is not nothing.
     usage: Usage | None = None
+    #: What the API said of its limits beside it; None: nothing.
+    announced: Announced | None = None
     #: With what one more call about this mail, now, may succeed; None: with nothing.
     concession: Concession | None = None
 
@@ -246,6 +248,14 @@ class BudgetReached(BackfillError):
 
     exit_code = ExitCode.BUDGET
     reason = "budget"
+
+
+class CallsUsedUp(BackfillError):
+    """The number of calls that may be made on this day (UTC) is used up; the run goes on the next day."""
+
+    disposition = Disposition.RELEASE
+    exit_code = ExitCode.STOPPED_EARLY
+    reason = "calls_used_up"
 
 
 # ── the effects ──────────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ from backfill.errors import ConfigError
 from backfill.folders import FolderPatterns
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
-from backfill.lifecycle import UNFINISHED, JobState
+from backfill.lifecycle import GIVEN_UP, UNFINISHED, AttemptOutcome, JobState
 from backfill.ports import Fingerprint
 from backfill.selection import Selection, job_key
 
@@ -43,6 +43,7 @@ class Intent(StrEnum):
     BEGIN = "begin"
     RESUME = "resume"
     EXTEND = "extend"  # it is done; newer mail within the selection is added
+    REVIVE = "revive"  # it was cancelled or undone; whoever names it takes it up again
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,17 @@ def decide(
         if len(open_jobs) > 1:
             raise ConfigError(_several(open_jobs))
         if open_jobs:
-            return _same_question(open_jobs[0], request, fingerprint)
+            return _same_question(ledger, open_jobs[0], request, fingerprint)
     selection = selection or default
     digest = fingerprint.digest()
     generation = ledger.jobs.next_generation(account, selection, digest) if request.ask_again else 0
     found = ledger.jobs.find(job_key(account, selection, digest, dry_run=request.dry_run, generation=generation))
     if found is not None:
+        if request.selection is None and found.state is JobState.CANCELLED:
+            raise ConfigError(
+                f"There is nothing to go on with but a cancelled job ({describe(found)}); "
+                f"take it up again with: backfill run --job {found.id}"
+            )
         if request.new_job:
             raise ConfigError(
                 f"Job {found.id} is this very job: the same mail and the same classifier. Leave out --new-job to go on "
@@ -88,7 +94,7 @@ def decide(
     if not request.dry_run and not request.new_job and not request.ask_again:
         for job in ledger.jobs.unfinished(account):
             if not job.dry_run and job.selection.canonical() == selection.canonical():
-                return _same_question(job, request, fingerprint)
+                return _same_question(ledger, job, request, fingerprint)
     check(selection)
     job = ledger.jobs.open(account, selection, fingerprint, dry_run=request.dry_run, generation=generation)
     return Decision(job, Intent.BEGIN)
@@ -143,22 +149,36 @@ def _named(ledger: Ledger, request: Request, fingerprint: Fingerprint) -> Decisi
     job = known_job(ledger, request.job)
     if request.selection is not None and request.selection.canonical() != job.selection.canonical():
         raise ConfigError(f"Job {job.id} has a selection of its own; leave out either --job or the selection.")
-    return _same_question(job, request, fingerprint)
+    return _same_question(ledger, job, request, fingerprint)
 
 
-def _same_question(job: Job, request: Request, fingerprint: Fingerprint) -> Decision:
+def _same_question(ledger: Ledger, job: Job, request: Request, fingerprint: Fingerprint) -> Decision:
     if job.fingerprint == fingerprint.digest() or request.as_planned:
         return _resumed(job)
     differences = "; ".join(fingerprint_differences(job, fingerprint))
     raise ConfigError(
         f"Job {job.id} was planned with another classifier ({differences}). Go on as it was planned with "
-        "--as-planned, or classify its mail anew with --new-job, which asks about every mail again."
+        f"--as-planned, or classify its mail anew with --new-job, which {_price_of_anew(ledger, job)}."
+    )
+
+
+def _price_of_anew(ledger: Ledger, job: Job) -> str:
+    """What it costs to give up what a job has achieved, as far as its attempts say."""
+    facts = ledger.queries.facts(job.id)
+    calls = sum(count for outcome, count in facts.attempts.items() if outcome is not AttemptOutcome.UNSENT)
+    tokens = facts.tokens_in + facts.tokens_out
+    if not calls:
+        return f"judges all of its {facts.planned:,} mails again"
+    cost = "at an unknown cost" if facts.cost_usd is None else f"for ${facts.cost_usd:.4f}"
+    return (
+        f"asks about all of its {facts.planned:,} mails again; for what is there already {calls:,} calls with "
+        f"{tokens:,} tokens were made {cost}"
     )
 
 
 def _resumed(job: Job) -> Decision:
-    if job.state in (JobState.CANCELLED, JobState.UNDONE):
-        raise ConfigError(f"Job {job.id} is {job.state}; begin a new one with --ask-again or another selection.")
+    if job.state in GIVEN_UP:
+        return Decision(job, Intent.REVIVE)
     return Decision(job, Intent.RESUME if job.state in UNFINISHED else Intent.EXTEND)
 
 

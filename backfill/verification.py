@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from backfill.clock import StopRequest
+from backfill.errors import FolderUnknown
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, PlanRange
 from backfill.lifecycle import OPEN, ItemStatus
@@ -32,6 +33,10 @@ NOT_COMPARED: Final = (
     "The criteria {search} match other mail now than when it was planned, so they were not asked again: mail that "
     "planning missed could not be looked for."
 )
+PROCESSED_ELSEWHERE: Final = (
+    "The keyword of processed mail is borne by {mails} already, but the ledger {ledger} has processed none. If another "
+    "ledger has, its verdicts are paid for: name it in paths.ledger_url. --no-force-reprocess leaves such mail out."
+)
 NOT_FINISHED: Final = "Stopped early ({reason}): what follows has not been compared."
 
 
@@ -42,6 +47,7 @@ class Finding(StrEnum):
     GONE = "gone"  # the ledger means to work on it, the server does not have it
     BACK = "back"  # it counts as vanished, and the server has it
     EPOCH = "epoch"  # the folder has another UIDVALIDITY
+    FOLDER_GONE = "folder_gone"  # the folder is planned, and the server does not have it
     UNPLANNED = "unplanned"  # the folder is selected and not, or not wholly, planned
 
 
@@ -70,6 +76,7 @@ SENTENCES: Final = {
     Finding.GONE: "{folder}, UID {uid} is waiting in the ledger, but no longer on the server.",
     Finding.BACK: "{folder}, UID {uid} counts as vanished, but is on the server.",
     Finding.EPOCH: "{folder} has another UIDVALIDITY than when it was planned; the next run plans it anew.",
+    Finding.FOLDER_GONE: "{folder} is no longer on the server; {mails} of its mails are in the ledger.",
     Finding.UNPLANNED: "{folder} is selected, but not planned to its end; the next run plans it.",
 }
 
@@ -108,9 +115,13 @@ class Verification:
     def _of_mailbox(self, job: Job, key: MailboxKey, window: PlanRange, *, is_open: bool) -> Iterator[ServerDifference]:
         if self.stop.is_set():
             return
-        if self.source.examine(key.folder).key != key:
+        try:
+            changed = None if self.source.examine(key.folder).key == key else Finding.EPOCH
+        except FolderUnknown:
+            changed = Finding.FOLDER_GONE
+        if changed is not None:
             if is_open:  # else it is known, and its mails have got their fate
-                yield _difference(Finding.EPOCH, window.mailbox_id, key.folder, None)
+                yield _difference(changed, window.mailbox_id, key.folder, None, window.planned)
             return
         for low in range(1, window.next_uid, WINDOW):
             if self.stop.is_set():
@@ -150,10 +161,31 @@ class Verification:
             self.ledger.holdings.plan_again(job.id)
 
 
+def processed_elsewhere(ledger: Ledger, source: MailSource, job: Job, stop: StopRequest) -> str | None:
+    """A warning where mail in the job's folders bears the processed keyword and this ledger is not what set it.
+
+    None once it has brought anything about in the account, and where such mail is not to be processed anyway.
+    """
+    if not job.selection.force_reprocess or ledger.holdings.has_receipts(job.account):
+        return None
+    marked = 0
+    for folder in job.selection.folders:
+        state, asked = source.examine(folder), Selection(folders=(folder,), force_reprocess=False)
+        for low in range(1, state.uid_next, WINDOW):
+            if not stop.is_set():
+                found = source.survey(state.key, low, min(low + WINDOW, state.uid_next) - 1, asked)
+                marked += sum(mail.skip_rule is not None for mail in found)
+    mails = "1 mail" if marked == 1 else f"{marked:,} mails"
+    return PROCESSED_ELSEWHERE.format(mails=mails, ledger=ledger.database) if marked else None
+
+
 def is_changing(selection: Selection) -> bool:
     """Does the selection name flags, so that it means other mail now than when it was planned?"""
     return selection.search is not None and CHANGING.search(QUOTED.sub('""', selection.search)) is not None
 
 
-def _difference(kind: Finding, mailbox_id: int | None, folder: str, uid: int | None) -> ServerDifference:
-    return ServerDifference(kind, mailbox_id, folder, uid, SENTENCES[kind].format(folder=folder, uid=uid))
+def _difference(
+    kind: Finding, mailbox_id: int | None, folder: str, uid: int | None, mails: int = 0
+) -> ServerDifference:
+    sentence = SENTENCES[kind].format(folder=folder, uid=uid, mails=f"{mails:,}")
+    return ServerDifference(kind, mailbox_id, folder, uid, sentence)

@@ -9,24 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from decimal import Decimal
 from typing import Any
 
 from loguru import logger
 
 from backfill import __version__, wiring
-from backfill.budget import Budget
 from backfill.clock import Clock, StopRequest
 from backfill.errors import BackfillError, ClassifierError, Declined, FolderUnknown, MailboxChanged
 from backfill.executor import Cap, Ended, Executor, Limits, Observer
 from backfill.executor.reader import LONGEST_WAIT_S
+from backfill.executor.steering import Steering
 from backfill.folders import resolve
 from backfill.forecast import Forecast, Forecaster
+from backfill.hours import HoursGate
 from backfill.identity import Decision, Intent, Request, decide, describe
 from backfill.ledger.audit import Difference
 from backfill.ledger.liveness import RunLock
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
+from backfill.pace import Pace
 from backfill.planner import Planned, Planner
 from backfill.ports import Classifier, Effect, MailSource
 from backfill.report.figures import summarize
@@ -34,7 +35,8 @@ from backfill.report.summary import Summary
 from backfill.report.text import render_text
 from backfill.selection import Selection
 from backfill.settings import Settings
-from backfill.verification import ServerDifference, Verification
+from backfill.settings.model import Processing
+from backfill.verification import ServerDifference, Verification, processed_elsewhere
 
 # A server that changes UIDVALIDITY again and again while a run works cannot be worked with.
 MOST_REPLANS = 5
@@ -50,17 +52,6 @@ class Context:
     observer: Observer
     confirm: Callable[[str], bool] | None
     tell: Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """What a run may do; None: as configured. Never part of the job."""
-
-    max_emails: int | None = None
-    calls_per_minute: float | None = None
-    concurrency: int | None = None
-    max_cost: Decimal | None = None  # USD, on the job over its life
-    max_cost_per_day: Decimal | None = None  # USD, by this ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +82,7 @@ class Workshop:
     """One command's ledger and adapters; an adapter is made when it is needed first."""
 
     def __init__(self, context: Context) -> None:
-        self.ledger = wiring.open_ledger(context.settings, context.clock)
+        self.ledger = wiring.open_ledger(context.settings, context.clock, context.stop)
         self._context = context
         self._settings = context.settings
         self._clock = context.clock
@@ -199,8 +190,12 @@ class Workshop:
 
         `retry`: take up what failed for these reasons (none: all), and nothing else.
         """
-        limits = self._limits(pace, only_retried=retry is not None)
-        parameters: dict[str, Any] = {**asdict(limits), "calls_per_minute": pace.calls_per_minute}
+        if pace.calls_per_minute is not None:
+            self.ledger.wishes.set_pace(job.id, None)  # what is said now takes the place of an earlier wish
+        allowed = self._wished(job, pace).over(self._settings.processing)
+        limits = self._limits(allowed, only_retried=retry is not None)
+        parameters: dict[str, Any] = {**asdict(limits), "calls_per_minute": allowed.calls_per_minute}
+        parameters["api"] = wiring.api(self._settings)  # by which a day's calls are counted
         run = self.ledger.runs.begin(lock, job.id, command, __version__, parameters)
         log = logger.bind(job=job.id, run=run.uuid)
         log.info("{} begins: {}, {}", command, describe(job), parameters)
@@ -218,7 +213,7 @@ class Workshop:
             if not isinstance(error, Declined):
                 self._context.tell(f"Nothing is lost; when it is put right, go on with: backfill run --job {job.id}")
             if isinstance(error, FolderUnknown):  # renamed or deleted meanwhile: somebody has to look
-                self.ledger.jobs.pause(job.id, str(error))
+                self.ledger.wishes.pause(job.id, str(error))
             raise
         except BaseException as error:
             reason = type(error).__name__
@@ -266,49 +261,62 @@ class Workshop:
         classifier = self._classifier
         assert classifier is not None  # `decide` came first
         metered = classifier.is_metered
-        rate = pace.calls_per_minute
+        allowed = self._wished(job, pace).over(self._settings.processing)
+        hours = None if allowed.between is None else HoursGate(allowed.between, self._clock)
+        calls = wiring.day_limit(self._settings, self.ledger, self._clock, allowed.max_per_day) if metered else None
+        rates = allowed.calls_per_minute, allowed.tokens_per_minute
+        throttler = wiring.throttler(self._settings, self.ledger, self._clock, *rates) if metered else None
+        stop = self._context.stop.child()
         return Executor(
             ledger=self.ledger,
             source=self.source,
             classifier=classifier,
             effects=effects,
-            throttler=wiring.throttler(self._settings, self.ledger, self._clock, rate) if metered else None,
+            throttler=throttler,
             thresholds=wiring.thresholds(self._settings),
             analytics=None if job.dry_run else wiring.analytics(self._settings, self.ledger),
             clock=self._clock,
-            stop=self._context.stop.child(),
+            stop=stop,
             observer=self._context.observer,
             allowance=self._allowance,
-            budget=self._budget(job, pace) if metered else None,
+            budget=wiring.budget(self._settings, self.ledger, self._clock, job.id, allowed, calls) if metered else None,
             cap=cap,
+            gates=tuple(gate for gate in (hours, calls) if gate is not None),
+            steering=Steering(self.ledger, job.id, self._clock, stop, throttler),
         )
+
+    def _wished(self, job: Job, pace: Pace) -> Pace:
+        """What was said, with the pace that another terminal has asked for where nothing was said of it."""
+        wished = self.ledger.wishes.read(job.id).calls_per_minute
+        return pace if pace.calls_per_minute is not None else replace(pace, calls_per_minute=wished)
 
     def forecast(self, job: Job, pace: Pace) -> Forecast | None:
         """What the rest of the job will take; None where calls cost nothing. A price list out of reach is no error."""
-        classifier, processing = self._classifier, self._settings.processing
-        if classifier is None or not classifier.is_metered:
+        if self._classifier is None or not self._classifier.is_metered:
             return None
         try:
             price = wiring.price(self._settings, self._clock)
         except ClassifierError as error:
             self._context.tell(f"The price is not known: {error}")
             price = None
-        calls_per_minute = pace.calls_per_minute or processing.calls_per_minute
-        max_cost = pace.max_cost if pace.max_cost is not None else processing.max_cost_usd
-        forecaster = Forecaster(self.ledger, self.source, classifier, price, calls_per_minute, max_cost)
+        allowed = self._wished(job, pace).over(self._settings.processing)
+        forecaster = Forecaster(
+            self.ledger,
+            self.source,
+            self._classifier,
+            price,
+            allowed.calls_per_minute,
+            allowed.max_cost_usd,
+            allowed.max_per_day,
+            allowed.between,
+        )
         return forecaster.forecast(job, pace.max_emails)
 
-    def _budget(self, job: Job, pace: Pace) -> Budget | None:
-        processing = self._settings.processing
-        of_job = pace.max_cost if pace.max_cost is not None else processing.max_cost_usd
-        of_day = pace.max_cost_per_day if pace.max_cost_per_day is not None else processing.max_cost_usd_per_day
-        return wiring.budget(self._settings, self.ledger, self._clock, job.id, of_job, of_day)
-
-    def _limits(self, pace: Pace, *, only_retried: bool) -> Limits:
-        processing, llm = self._settings.processing, self._settings.llm
+    def _limits(self, allowed: Processing, *, only_retried: bool) -> Limits:
+        llm = self._settings.llm
         return Limits(
-            max_emails=pace.max_emails if pace.max_emails is not None else processing.max_emails_per_run,
-            concurrency=pace.concurrency if pace.concurrency is not None else processing.concurrency,
+            max_emails=allowed.max_emails_per_run,
+            concurrency=allowed.concurrency,
             retry_attempts=llm.retry_attempts,
             retry_delay_s=llm.retry_delay_seconds,
             only_retried=only_retried,
@@ -317,6 +325,8 @@ class Workshop:
     def _ask_consent(self, job: Job, pace: Pace, mails: int) -> None:
         """Ask once per job, before its first call that costs. `mails`: what the run is about. Raises `Declined`."""
         classifier, confirm = self._classifier, self._context.confirm
+        if mails and (warning := processed_elsewhere(self.ledger, self.source, job, self._context.stop)):
+            self._context.tell(warning)
         if confirm is None or classifier is None or not classifier.is_metered or job.has_consent or not mails:
             return
         if self.ledger.queries.latest_attempt(job.id) is None:
@@ -326,9 +336,8 @@ class Workshop:
             if forecast is not None and forecast.calls == 0:
                 return  # every verdict is known: nothing will be sent
             reckoned = "" if forecast is None else f" {forecast.sentence()}"
-            if not confirm(
-                f"{at_most}{mails} {are} to be sent to {llm.model} at {llm.api_url}, which may cost money.{reckoned}"
-            ):
+            question = f"{at_most}{mails} {are} to be sent to {llm.model} at {llm.api_url}, which may cost money."
+            if not confirm(question + reckoned):
                 raise Declined
         self.ledger.jobs.consent(job.id)
 
@@ -337,4 +346,5 @@ _SAID = {
     Intent.BEGIN: "New:",
     Intent.RESUME: "Going on with",
     Intent.EXTEND: "Looking for newer mail of",
+    Intent.REVIVE: "Taking up again",
 }

@@ -31,7 +31,10 @@ from backfill.executor.asker import Asker, Blocked
 from backfill.executor.breaker import Breaker
 from backfill.executor.effecter import Effecter
 from backfill.executor.flow import Applied, Asked, Cap, Ended, Flow, Judgment, Known, Limits, Observer, Result, Troubled
+from backfill.executor.gates import Gate, Gates
+from backfill.executor.pulse import Pulse
 from backfill.executor.reader import Reader
+from backfill.executor.steering import Bulletin, Steering
 from backfill.export import AnalyticsFile
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Item, Job, Run
@@ -48,7 +51,6 @@ __all__ = ["Cap", "Ended", "Executor", "Limits", "Observer"]
 
 # After a stop, answers in flight are awaited so long: a call costs money, and 10 s is what a supervisor grants.
 DRAIN_S = 8.0
-HEARTBEAT_S = 10.0
 ANALYTICS_S = 2.0
 # So long another run is left to answer a question before this one looks for the verdict: about one call.
 ELSEWHERE = timedelta(seconds=5)
@@ -81,8 +83,9 @@ class Executor:
     allowance: MailAllowance | None = None  # None: the mail account may be read without end
     budget: Budget | None = None  # None: nothing limits what may be spent
     cap: Cap | None = None  # of the whole run, where it has more than one executor; None: a new one
+    gates: tuple[Gate, ...] = ()  # what the operator asked the run to wait at
+    steering: Steering | None = None  # None: nobody can steer the run
     _breaker: Breaker = field(default_factory=Breaker)
-    _next_heartbeat: float = 0.0
     _next_analytics: float = 0.0
     _began: float = 0.0
 
@@ -95,12 +98,24 @@ class Executor:
         self._began = self.clock.monotonic()
         if self.analytics is not None:
             self.analytics.catch_up()  # a file that cannot be written is found before the first call
-        flow = Flow.of(job, run, limits, self.cap or Cap(limits.max_emails), self.stop, self.observer)
+        pulse = Pulse(self.ledger.runs, run, self.clock, self.running_us)
+        bulletin = Bulletin(self.observer)
+        steering = () if self.steering is None else (self.steering,)
+        gates = Gates((*steering, *self.gates, pulse), self.clock, self.stop, bulletin.waiting)
+        flow = Flow.of(job, run, limits, self.cap or Cap(limits.max_emails), gates, self.stop, bulletin)
+        if self.steering is not None:
+            self.steering.look(run, bulletin)  # a job that is paused already is not begun with
+        with pulse.beating(flow.start):
+            return self._work_off(flow, bulletin)
+
+    def _work_off(self, flow: Flow, bulletin: Bulletin) -> Ended:
+        if self.throttler is not None:
+            self.throttler.probe()  # whoever starts a run wants to know
         stages = self._start(flow)
         try:
             while not self.stop.is_set() and (flow.ended is None or flow.window.inside):
                 self._settle(flow, self._ready(flow, 0.25))
-                self._tick(run)
+                self._tick(run=flow.run, bulletin=bulletin)
             is_drained = self._drain(flow, stages)
         except BaseException as error:  # what the writer meets ends the run as what a stage meets does
             flow.fail(error)
@@ -120,8 +135,7 @@ class Executor:
         reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
         asking = Asker(flow, self.ledger, self.classifier, self.throttler, self.clock, self.budget)
         effecting = Effecter(flow, self.ledger, self.effects, self.thresholds, self.clock)
-        for number in range(flow.limits.concurrency):
-            flow.start(f"asker-{number}", asking.work)
+        flow.slots.open(lambda number: flow.start(f"asker-{number}", asking.work), flow.fit)
         return _Stages(flow.start("reader", reading.work), flow.start("effecter", effecting.work))
 
     def _drain(self, flow: Flow, stages: _Stages) -> bool:
@@ -142,9 +156,8 @@ class Executor:
 
     def _dismiss(self, flow: Flow) -> None:
         """Let the asking threads go."""
-        for _ in range(flow.limits.concurrency):
-            flow.slots.release()
-        for _ in range(flow.limits.concurrency):
+        flow.slots.close()
+        for _ in range(flow.slots.size):
             if not flow.hand(flow.tasks, None):
                 break  # full after a stop: nobody waits at it, and whoever comes sees the stop
 
@@ -194,7 +207,7 @@ class Executor:
                 if result.attempt_id is not None:  # what took no call says nothing of the service
                     self._breaker.succeeded()
                 flow.calling.discard(item.id)
-                flow.slots.release()
+                flow.slots.commit()
             if record.is_ours:
                 reused = isinstance(result, Known) or record.is_reused
                 flags = message.flags
@@ -242,7 +255,7 @@ class Executor:
         self._dispose(flow, troubled.item, error, is_inside=True)
         if troubled.was_asked:  # only now that it is committed, as a verdict's slot
             flow.calling.discard(troubled.item.id)
-            flow.slots.release()
+            flow.slots.commit()
         if isinstance(error, ServiceUnavailable) and self._breaker.failed(troubled.item.id):
             flow.fail(ServiceUnavailable(f"{error} No call gets through, so the run stops; nothing is lost."))
         if isinstance(error, AnswerUnusable) and self._breaker.unusable(troubled.item.id):
@@ -250,7 +263,7 @@ class Executor:
         if isinstance(error, RateLimited) and not error.wait_s and self.throttler is not None:
             # No time was named and three calls were refused: leave it alone for a while, longer each time.
             self._breaker.refusals += 1
-            self.throttler.block(min(15.0 * 2**self._breaker.refusals, 900.0), error.reason)
+            self.throttler.block(min(15.0 * 2**self._breaker.refusals, 900.0), error.reason, is_guess=True)
 
     def _dispose(self, flow: Flow, item: Item, error: BackfillError, *, is_inside: bool) -> None:
         """What an error means for its mail. `is_inside`: the mail counts in the window until now."""
@@ -281,6 +294,7 @@ class Executor:
                     self.observer.record(vanished=1)
                     log.info("vanished from the server")
                 case Disposition.DROP:
+                    flow.cap.gives_back(item.id)  # another run works on it
                     log.info("dropped: {}", error)
                 case Disposition.HALT | Disposition.REPLAN:
                     flow.fail(error)
@@ -297,11 +311,10 @@ class Executor:
 
     # ── beside the work ──────────────────────────────────────────────────────────────────────────────────
 
-    def _tick(self, run: Run) -> None:
+    def _tick(self, run: Run, bulletin: Bulletin) -> None:
+        if self.steering is not None:
+            self.steering.look(run, bulletin)
         now = self.clock.monotonic()
-        if now >= self._next_heartbeat:
-            self._next_heartbeat = now + HEARTBEAT_S
-            self.ledger.runs.beat(run, self.running_us())
         if self.analytics is not None and now >= self._next_analytics:
             self._next_analytics = now + ANALYTICS_S
             self.analytics.catch_up()

@@ -2,7 +2,8 @@
 
 `Ledger` groups its verbs by what they write: `jobs` (plan), `runs` (who works), `items` (claim, postpone, release,
 skip, vanish, fail, retry), `verdicts` (record, finish), `receipts` (reapply, take back), `attempts`, `throttle`,
-`outcomes`; `queries` only reads, and `audit` asks whether the tables agree.
+`outcomes`, `wishes` (pause, resume, cancel, pace); `queries` and `live` only read, and `audit` asks whether the tables
+agree.
 One public method is one short transaction.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backfill.clock import Clock, SystemClock
+from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.ledger import migrate
 from backfill.ledger.attempts import Attempts
 from backfill.ledger.audit import Audit
@@ -19,6 +20,7 @@ from backfill.ledger.database import Database
 from backfill.ledger.holdings import Holdings
 from backfill.ledger.items import Items
 from backfill.ledger.jobs import Jobs
+from backfill.ledger.live import Live
 from backfill.ledger.outcomes import Outcomes
 from backfill.ledger.pace import Throttles
 from backfill.ledger.queries import Queries
@@ -26,6 +28,7 @@ from backfill.ledger.receipts import Receipts
 from backfill.ledger.runs import Runs
 from backfill.ledger.secrets import Secrets
 from backfill.ledger.verdicts import Verdicts
+from backfill.ledger.wishes import Wishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,18 @@ class Ledger:
     secrets: Secrets
     holdings: Holdings
     budgets: Budgets
+    wishes: Wishes
+    live: Live
 
     @classmethod
-    def open(cls, url: str, clock: Clock | None = None) -> Ledger:
-        """Open the ledger, creating or upgrading its schema where needed.
+    def open(cls, url: str, clock: Clock | None = None, stop: StopRequest | None = None) -> Ledger:
+        """Open the ledger, creating or upgrading its schema where needed. After `stop` nothing is waited for long.
 
         Raises `ConfigError` for a URL that is none of ours, `SchemaOutdated` for a newer ledger,
         `LedgerUnusable` when the database cannot be used.
         """
         clock = clock or SystemClock()
-        database = Database(url, clock)
+        database = Database(url, clock, stop)
         try:
             migrate.prepare(database, clock)
         except BaseException:
@@ -76,6 +81,8 @@ class Ledger:
             secrets=Secrets(database),
             holdings=Holdings(database),
             budgets=Budgets(database),
+            wishes=Wishes(database),
+            live=Live(database, clock),
         )
 
     def close(self) -> None:

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, select, text
 
 from backfill.ledger.database import Database
-from backfill.ledger.schema import item
+from backfill.ledger.items import REVIVE
+from backfill.ledger.schema import item, mailbox, receipt
 from backfill.lifecycle import ItemStatus
 
 PLAN_AGAIN = """UPDATE plan_range SET next_uid = 1 WHERE job_id = :job
      AND mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)"""
 REOPEN = """UPDATE job SET state = 'planning', done_at = NULL
      WHERE id = :job AND state IN ('open', 'done', 'paused')"""
-REVIVE = """UPDATE item SET status = 'pending', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0,
-       verdict_id = NULL
-     WHERE job_id = :job AND mailbox_id = :mailbox AND uid IN :uids AND status = 'vanished'"""
+REVIVE_UIDS = text(f"{REVIVE} AND mailbox_id = :mailbox AND uid IN :uids").bindparams(bindparam("uids", expanding=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,12 @@ class Holdings:
             lambda connection: {row.uid: ItemStatus(row.status) for row in connection.execute(statement)}
         )
 
+    def has_receipts(self, account: str) -> bool:
+        """Has this ledger ever brought anything about in the account?"""
+        statement = select(receipt.c.id).join(mailbox, mailbox.c.id == receipt.c.mailbox_id).limit(1)
+        of_account = statement.where(mailbox.c.account == account)
+        return self.database.read(lambda connection: connection.execute(of_account).first() is not None)
+
     def plan_again(self, job_id: int) -> None:
         """Have the next planning look at every UID of the job's open mailboxes again. Writes."""
 
@@ -49,11 +54,10 @@ class Holdings:
 
     def revive(self, job_id: int, mailbox_id: int, uids: Sequence[int]) -> int:
         """VANISHED → PENDING for mails that were found again; how many. Writes."""
-        statement = text(REVIVE).bindparams(bindparam("uids", expanding=True))
-        parameters = {"job": job_id, "mailbox": mailbox_id, "uids": list(uids)}
+        parameters = {"job": job_id, "mailbox": mailbox_id, "uids": list(uids), "run": None}
 
         def work(connection: Connection) -> int:
-            revived: int = connection.execute(statement, parameters).rowcount
+            revived: int = connection.execute(REVIVE_UIDS, parameters).rowcount
             if revived:
                 connection.execute(text(REOPEN), {"job": job_id})
             return revived

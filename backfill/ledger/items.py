@@ -15,12 +15,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select, text
 
 from backfill.clock import Clock, micros
-from backfill.errors import ClaimLost, LedgerHeld
+from backfill.errors import ClaimLost
 from backfill.ledger.database import Database
 from backfill.ledger.jobs import REOPEN_DONE
 from backfill.ledger.outcomes import write_outcome
+from backfill.ledger.pace import SKEW_US
 from backfill.ledger.rows import Item, Run
-from backfill.ledger.runs import LOSSES_BEFORE_ALONE, goes_on
+from backfill.ledger.runs import LOSSES_BEFORE_ALONE, go_on
 from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, mailbox, one_of
 from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
 from backfill.lifecycle import TRANSITIONS, ItemStatus
@@ -40,19 +41,26 @@ CLAIM_POSTGRESQL = f"""WITH due AS MATERIALIZED (
       FROM due WHERE item.id = due.id
  RETURNING item.id, mailbox_id, uid, status, claim_no, failures, losses, verdict_id, flags_before, rank"""
 
+# A mail that was postponed by a clock which has been set back since waits as long as it was to, seen from the clock of
+# today. Looked for only when nothing is due: the mails that are kept waiting are few, and the claim keeps its index.
+SET_RIGHT = text(
+    f"""UPDATE item SET due_at = :now + due_at - due_set_at, due_set_at = :now
+         WHERE job_id = :job AND {ITEM_CLAIMABLE} AND due_at > :now AND due_set_at > :now + {SKEW_US}"""
+)
 BEGIN = text("UPDATE item SET begun = TRUE WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no")
 REST = text("UPDATE item SET begun = FALSE WHERE id IN :ids AND claimed_by = :run").bindparams(
     bindparam("ids", expanding=True)
 )
 POSTPONE = text(
-    """UPDATE item SET claimed_by = NULL, begun = FALSE, failures = failures + 1, due_at = :until, reason = :reason
+    """UPDATE item SET claimed_by = NULL, begun = FALSE, failures = failures + 1, due_at = :until, due_set_at = :now,
+              reason = :reason
         WHERE id = :item AND status IN ('pending', 'classified') AND claimed_by = :run AND claim_no = :claim_no"""
 )
 END = """UPDATE item SET status = :status, final_at = :now, claimed_by = NULL, begun = FALSE, reason = :reason,
               failures = failures + :counted
         WHERE id = :item AND {before} AND claimed_by = :run AND claim_no = :claim_no RETURNING verdict_id"""
 RELEASE = text(
-    """UPDATE item SET claimed_by = NULL, begun = FALSE, due_at = :until
+    """UPDATE item SET claimed_by = NULL, begun = FALSE, due_at = :until, due_set_at = :now
         WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no"""
 )
 # A UID of a closed epoch names no mail any more; the folder's mails are planned under its new one.
@@ -78,7 +86,7 @@ class Items:
     ) -> list[Item]:
         """Take up to `limit` items that are due, in order.
 
-        Writes; one statement. An item is due when it is PENDING or CLASSIFIED, its `due_at` has passed and no run
+        Writes. An item is due when it is PENDING or CLASSIFIED, its `due_at` has passed and no run
         holds it. Returns [] when nothing is due, which is not the same as nothing left. `alone`: only items that
         runs have died with, which are left out otherwise. `only_retried`: only those that this run took up again.
         `only`: only these, by number.
@@ -94,9 +102,10 @@ class Items:
         parameters = {"run": run.id, "job": run.job_id, "now": now, "limit": limit}
 
         def work(connection: Connection) -> list[Item]:
-            if not goes_on(self.database, connection, run, now):
-                raise LedgerHeld(f"This run has ended, or another one has taken its place on {self.database}.")
+            go_on(self.database, connection, run, now)
             rows = sorted(connection.execute(statement, parameters).all(), key=lambda row: int(row.rank))
+            if not rows:
+                connection.execute(SET_RIGHT, {"job": run.job_id, "now": now})
             verdicts = verdicts_by_id(connection, [row.verdict_id for row in rows if row.verdict_id is not None])
             keys = _mailboxes(connection, {row.mailbox_id for row in rows})
             return [_item(row, keys[row.mailbox_id], verdicts.get(row.verdict_id)) for row in rows]
@@ -116,12 +125,12 @@ class Items:
 
     def postpone(self, run: Run, held: Item, until: datetime, reason: str) -> None:
         """Count a failure and try again at `until`. Writes; raises `ClaimLost`."""
-        self._guarded(POSTPONE, run, held, until=micros(until), reason=reason)
+        self._guarded(POSTPONE, run, held, until=micros(until), now=micros(self.clock.now()), reason=reason)
 
     def release(self, run: Run, items: Sequence[Item], until: datetime | None = None) -> None:
         """Give items back uncounted, due at once or at `until`: the world was at fault. Writes."""
-        due = 0 if until is None else micros(until)
-        rows = [{"item": held.id, "run": run.id, "claim_no": held.claim_no, "until": due} for held in items]
+        times = {"until": 0 if until is None else micros(until), "now": micros(self.clock.now())}
+        rows = [{"item": held.id, "run": run.id, "claim_no": held.claim_no, **times} for held in items]
         if rows:
             self.database.write(lambda connection: connection.execute(RELEASE, rows).rowcount)
 

@@ -7,6 +7,9 @@ living run, which has to take it again before its next claim.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -19,8 +22,18 @@ from sqlalchemy.exc import DBAPIError
 from backfill.errors import LedgerHeld, LedgerUnusable
 from backfill.ledger.database import Database
 
+# Who asks whether the lock is held shares it for some microseconds; nobody shall take that for a run at work.
+GLANCE_S = 0.2
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:number)")
+UNLOCK = text("SELECT pg_advisory_unlock(:number)")
 TRY_LOCK_FOR_NOW = text("SELECT pg_try_advisory_xact_lock(:number)")
+
+# A number of 64 bits is shown as its halves; https://www.postgresql.org/docs/current/view-pg-locks.html
+ADVISORY_LOCKS = text(
+    """SELECT (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT) AS number FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND mode = 'ExclusiveLock'
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+)
 
 
 class RunLock(Protocol):
@@ -36,7 +49,10 @@ class RunLock(Protocol):
         ...
 
     def prove(self) -> bool:
-        """Is it still held? Takes it again where it was lost and is free."""
+        """Is it still held? Takes it again where it was lost and is free; False where that cannot be done now.
+
+        Raises `LedgerHeld` when another process has it for good.
+        """
         ...
 
     def drop(self) -> None: ...
@@ -52,20 +68,22 @@ class _FileRunLock:
 
     def __init__(self, ledger: Path) -> None:
         self.uuid = str(uuid4())
-        real = ledger.resolve()  # a ledger that is reached by two names has one lock
-        self._path = real.with_name(real.name + ".lock")
-        self._lock = FileLock(self._path, timeout=0, mode=0o600)
+        self._path = lock_path(ledger)
+        # The run's, not one thread's: its heartbeat asks from a thread of its own.
+        self._lock = FileLock(self._path, timeout=0, mode=0o600, thread_local=False)
 
     def take(self) -> None:
         try:
-            self._lock.acquire()
+            self._lock.acquire(timeout=GLANCE_S, poll_interval=GLANCE_S / 10)
         except Timeout as error:
             raise LedgerHeld from error
         except OSError as error:
             raise LedgerUnusable(f"The lock file {self._path} cannot be used: {error.strerror}.") from error
 
     def prove(self) -> bool:
-        return self._lock.is_locked  # the system never takes a file lock from a living process
+        if not self._lock.is_locked:  # the system never takes a file lock from a living process
+            self.take()
+        return True
 
     def drop(self) -> None:
         self._lock.release()
@@ -106,6 +124,10 @@ class _AdvisoryRunLock:
         return False
 
     def drop(self) -> None:
+        if self._session is not None:
+            with suppress(DBAPIError):  # then it is gone already
+                # The server would free it by itself, but only a moment after the session has ended.
+                self._session.execute(UNLOCK, {"number": advisory_number(self.uuid)})
         self._end_session()
 
     def _end_session(self) -> None:
@@ -113,6 +135,40 @@ class _AdvisoryRunLock:
             self._session.invalidate()
             self._session.close()
             self._session = None
+
+
+def held_locks(database: Database, connection: Connection, uuids: Sequence[str]) -> frozenset[str]:
+    """The runs of these, newest first, whose lock is held at this moment. Takes it from nobody and keeps nothing.
+
+    Beside SQLite there is one lock; if it is held, its holder is the first of them.
+    """
+    if database.path is not None:
+        return frozenset(uuids[:1] if _is_file_locked(lock_path(database.path)) else ())
+    numbers = {advisory_number(uuid): uuid for uuid in uuids}
+    return frozenset(numbers[row.number] for row in connection.execute(ADVISORY_LOCKS) if row.number in numbers)
+
+
+def lock_path(ledger: Path) -> Path:
+    """Where a SQLite ledger's lock is; a ledger that is reached by two names has one."""
+    real = ledger.resolve()
+    return real.with_name(real.name + ".lock")
+
+
+def _is_file_locked(path: Path) -> bool:
+    """Shares the lock for an instant, so that who asks at the same moment is not in the way."""
+    import fcntl  # start-up: where there is none, only this question cannot be asked
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)  # which frees it
+    return False
 
 
 def is_free(connection: Connection, uuid: str) -> bool:

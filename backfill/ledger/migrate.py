@@ -54,15 +54,10 @@ def prepare(database: Database, clock: Clock | None = None, schema: Schema | Non
             lock = run_lock(database)
             lock.take()
             stack.callback(lock.drop)
+            if revision(database, schema) == schema.head:
+                return  # who held the lock was quicker
             _copy(database, found, clock or SystemClock())
         _upgrade(database, schema)
-
-
-def is_new(database: Database) -> bool:
-    """Is there no ledger yet? Never writes."""
-    if database.path is not None and (not database.path.exists() or database.path.stat().st_size == 0):
-        return True
-    return revision(database, Schema()) is None
 
 
 def revision(database: Database, schema: Schema) -> str | None:

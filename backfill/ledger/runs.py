@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +38,8 @@ OTHERS_POSTGRESQL = f"""{OTHERS}
 # What was begun comes after all that was not: an innocent mail is not in hand again when the next kill comes soon.
 FREE_CLAIMS = text(
     f"""UPDATE item SET claimed_by = NULL, losses = losses + CASE WHEN begun THEN 1 ELSE 0 END, begun = FALSE,
-               due_at = CASE WHEN begun THEN :now ELSE due_at END
+               due_at = CASE WHEN begun THEN :now ELSE due_at END,
+               due_set_at = CASE WHEN begun THEN :now ELSE due_set_at END
          WHERE {ITEM_CLAIMED} AND claimed_by IN :runs RETURNING id, losses"""
 ).bindparams(bindparam("runs", expanding=True))
 FAIL_POISON = text(
@@ -75,7 +77,7 @@ class Runs:
 
     def _holder(self) -> str:
         for info in self.unended():
-            if info.host != socket.gethostname() or _is_running(info.pid):
+            if not is_on_this_host_and_gone(info.host, info.pid):
                 return (
                     f"`backfill {info.command}` (process {info.pid} on {info.host}, since "
                     f"{info.started_at:%Y-%m-%d %H:%M} UTC) is writing to {self.database}; "
@@ -138,24 +140,26 @@ class Runs:
         others = connection.execute(text(OTHERS_POSTGRESQL), {"successor": successor.id, "now": now}).all()
         return [row.id for row in others if is_free(connection, row.uuid)]
 
-    def beat(self, living: Run, running_us: int) -> None:
-        """Heartbeat, with the time worked so far in microseconds. Writes.
+    def beat(self, living: Run, running_us: int) -> bool:
+        """Heartbeat, with the time worked so far in microseconds; is the run's lock proved to be held? Writes.
 
-        On PostgreSQL it also takes the run's lock again where the connection was lost, and frees what runs that
-        died beside this one had claimed.
+        On PostgreSQL it also takes the lock again where the connection was lost (False: that cannot be done now), and
+        frees what runs that died beside this one had claimed. What this run had claimed is lost to it when it was
+        taken for dead meanwhile. Raises `LedgerHeld` when it has ended, or another one has taken its place.
         """
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> None:
-            if goes_on(self.database, connection, living, now):
-                beat = update(run).where(run.c.id == living.id, run.c.ended_at.is_(None))
-                connection.execute(beat.values(heartbeat_at=now, running_us=running_us))
+            go_on(self.database, connection, living, now)
+            connection.execute(update(run).where(run.c.id == living.id).values(heartbeat_at=now, running_us=running_us))
 
         self.database.write(work)
+        lock = self._locks.get(living.id)
+        if lock is not None and not lock.prove():
+            return False
         if not self.database.is_sqlite:
-            if living.id in self._locks:
-                self._locks[living.id].prove()
             self.free_dead(living)
+        return True
 
     def release_claims(self, living: Run) -> int:
         """Give back everything that a run holds, uncounted; how many. Writes."""
@@ -167,7 +171,8 @@ class Runs:
         values = {"ended_at": now, "heartbeat_at": now, "outcome": outcome, "outcome_reason": reason}
 
         def work(connection: Connection) -> None:
-            goes_on(self.database, connection, ending, now)
+            with suppress(LedgerHeld):  # then its end is written down already
+                go_on(self.database, connection, ending, now)
             statement = update(run).where(run.c.id == ending.id, run.c.ended_at.is_(None))
             connection.execute(statement.values(running_us=running_us, **values))
             connection.execute(RELEASE_CLAIMS, {"run": ending.id})
@@ -182,21 +187,20 @@ class Runs:
         return self.database.read(lambda connection: [run_info(row) for row in connection.execute(statement)])
 
 
-def goes_on(database: Database, connection: Connection, living: Run, now: int) -> bool:
-    """Has this run not ended? Its row is held until the transaction ends, so that nobody takes it for dead meanwhile.
+def go_on(database: Database, connection: Connection, living: Run, now: int) -> None:
+    """Hold the row of a run that goes on until the transaction ends, so that nobody takes it for dead meanwhile.
 
-    On PostgreSQL one that was taken for dead is taken up again: who asks is alive. Beside SQLite its successor has
-    the only lock there is, so it does not go on.
+    On PostgreSQL one that was taken for dead is taken up again: who asks is alive. Raises `LedgerHeld` for one that
+    has ended, or whose place another one has taken: beside SQLite its successor has the only lock there is.
     """
     row = connection.execute(
         text(STATE if database.is_sqlite else f"{STATE} FOR NO KEY UPDATE"), {"run": living.id}
     ).one()
     if row.ended_at is None:
-        return True
+        return
     if row.outcome != RunOutcome.LOST or database.is_sqlite:
-        return False
+        raise LedgerHeld(f"This run has ended, or another one has taken its place on {database}.")
     connection.execute(TAKE_UP_AGAIN, {"run": living.id, "now": now})
-    return True
 
 
 def run_info(row: Any) -> RunInfo:
@@ -213,11 +217,14 @@ def run_info(row: Any) -> RunInfo:
     )
 
 
-def _is_running(pid: int) -> bool:
+def is_on_this_host_and_gone(host: str, pid: int) -> bool:
+    """Is a process known to have ended? Of another host's nothing is known."""
+    if host != socket.gethostname():
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
+        return True
     except PermissionError:  # somebody else's
         pass
-    return True
+    return False

@@ -45,10 +45,10 @@ PASSING = ("08", "40001", "40P01", "57P01", "57P02", "57P03")
 
 
 def is_passing(error: DBAPIError) -> bool:
-    """Is it worth trying the transaction again? Never on SQLite, which has waited by itself."""
+    """Is it worth trying the transaction again?"""
     code = _code(error)
     if code.startswith("SQLITE"):
-        return False
+        return code.startswith("SQLITE_BUSY")
     return (
         error.connection_invalidated or code.startswith(PASSING) or (not code and isinstance(error, OperationalError))
     )

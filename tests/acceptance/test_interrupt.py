@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -94,6 +95,23 @@ def test_a_stop_while_waiting_for_a_slot_of_the_throttle_ends_within_two_seconds
     assert "go on with: backfill run" in errors
     assert api.call_count == 1
     assert project.report()["calls"]["made"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_waiting_for_the_hours_of_the_day_ends_the_run(
+    project: Project, mailbox: Mailbox, api: ApiServer, number: signal.Signals
+) -> None:
+    mailbox.holds(letter(1), letter(2))
+    now = datetime.now()
+    hours = f"{now + timedelta(hours=2):%H:%M}-{now + timedelta(hours=3):%H:%M}"
+
+    with project.start("run", "--yes", "--between", hours) as child:
+        wait_until(lambda: f"outside of {hours}" in project.log(), child)
+        code, errors, _ = end(child, number)
+
+    assert code == 75
+    assert "go on with: backfill run --job 1" in errors
+    assert api.call_count == 0
 
 
 def _read_until(child: subprocess.Popen[str], words: str) -> None:

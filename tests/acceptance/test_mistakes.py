@@ -77,6 +77,15 @@ MISTAKES = {
         arguments=("run", "--yes", "--start-date", "2024-05-02", "--end-date", "2024-05-01"),
     ),
     "no limit at all": Mistake(r"--max-emails must be more than 0", arguments=("run", "--yes", "--max-emails", "0")),
+    "no hours of the day": Mistake(
+        r"--between should be two times of the day, e\.g\. 22:00-07:00, not '22-7'",
+        arguments=("run", "--yes", "--between", "22-7"),
+    ),
+    "no calls a day": Mistake(r"--max-per-day must be more than 0", arguments=("run", "--yes", "--max-per-day", "0")),
+    "hours in the configuration that are none": Mistake(
+        r"processing\.between in .*config\.yaml should begin and end at different times, e\.g\. 22:00-07:00",
+        change=configure(processing={"between": "07:00-07:00"}),
+    ),
     "no configuration": Mistake(r"config\.yaml; `backfill init` writes one", change=remove("config/config.yaml")),
     "unknown key": Mistake(
         r"imap\.sever in .*config\.yaml is not a known key; the nearest key is imap\.server",

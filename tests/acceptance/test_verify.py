@@ -41,6 +41,20 @@ def test_a_folder_rebuilt_after_the_job_is_a_difference(project: Project, mailbo
     assert "Archive has another UIDVALIDITY" in told.stdout
 
 
+def test_a_folder_that_was_deleted_is_a_difference_with_its_mails(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1), letter(2), folder="Archive")
+    project.succeed("run", "--yes", "--folder", "Archive")
+    with project.mail_program() as client:
+        client.delete_folder("Archive")
+
+    told = project.run("verify")
+
+    assert told.returncode == 7, told.stderr
+    assert "Archive is no longer on the server; 2 of its mails are in the ledger." in told.stdout
+
+
 def test_a_stopped_verification_repairs_nothing_and_says_that_it_is_not_complete(
     project: Project, mailbox: Mailbox, api: ApiServer
 ) -> None:

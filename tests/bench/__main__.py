@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from tests.bench import ledger, mail, mails, product, prompt
+from tests.bench import ledger, mail, mails, product, prompt, throttle
 from tests.bench.rows import Row, machine, table, write_json
 from tests.support.dovecot import DovecotServer
 
@@ -125,7 +125,7 @@ def memory(server: DovecotServer, options: argparse.Namespace) -> Iterator[Row]:
     """The same peak, however large the mailbox is."""
     peaks: list[float] = []
     with product.api() as url:
-        for count in (500, 2_000) if options.quick else (1_000, 20_000):
+        for count in (500, 2_000) if options.quick else (5_000, 200_000):
             user = f"memory{count}@example.org"
             fill(server, user, mails.small, count)
             peaks.append(product.run(server, user, count, url).peak_mb)
@@ -158,6 +158,7 @@ def _median_s(work: Callable[[], object]) -> float:
 PARTS: dict[str, Callable[[DovecotServer, argparse.Namespace], Iterable[Row]]] = {
     "speed": speed,
     "latency": latency,
+    "throttle": lambda server, options: throttle.measure(server, fill, 15 if options.quick else throttle.SECONDS),
     "memory": memory,
     "start": start,
     "mail": lambda server, options: mail.measure(200 if options.quick else 1000),

@@ -39,9 +39,10 @@ class Ended:
 
 
 @contextmanager
-def api(latency_ms: float = 0) -> Iterator[str]:
-    """The URL of an API in a process of its own."""
-    command = [sys.executable, "-m", "tests.support.api_server", "--latency-ms", str(latency_ms)]
+def api(latency_ms: float = 0, slowest_ms: float = 0) -> Iterator[str]:
+    """The URL of an API in a process of its own; where `slowest_ms` is more, a call takes a time between the two."""
+    times = ["--latency-ms", str(latency_ms), "--slowest-ms", str(slowest_ms)]
+    command = [sys.executable, "-m", "tests.support.api_server", *times]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -87,14 +88,15 @@ def configure(
     url: str = "",
     *,
     effects: tuple[str, ...] = ("flags", "notes"),
-    concurrency: int = 16,
+    concurrency: int | str = 16,
+    calls_per_minute: float = FASTEST,
 ) -> None:
     """A project folder: everything as it comes, but for what makes the child fast or points it at our servers."""
     settings = {
         "imap": {"server": server.host, "port": server.port, "security": "none", "username": user},
         "classifier": "chat" if url else "heuristic",
         "llm": {"api_url": url or "http://127.0.0.1:9/v1", "api_key_env": None, "model": "test/model-1"},
-        "processing": {"calls_per_minute": FASTEST, "concurrency": concurrency},
+        "processing": {"calls_per_minute": calls_per_minute, "concurrency": concurrency},
         "effects": list(effects),
         "paths": {
             "prompt_file": str(ROOT / "config/prompt.md"),

@@ -20,11 +20,11 @@ SET_ASIDE = Decimal("0.0014")  # by `PRICE`, for a question of 400 characters an
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
+def bench(tmp_path: Path, ledger_url: str) -> Iterator[Bench]:
+    bench = Bench(tmp_path, url=ledger_url)
     bench.mailbox.holds(*range(1, 41))
     yield bench
-    bench.ledger.close()
+    bench.close()
 
 
 def spent(bench: Bench) -> Decimal:

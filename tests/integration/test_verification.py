@@ -39,10 +39,10 @@ class SearchedMailbox(BenchMailbox):
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
+def bench(tmp_path: Path, ledger_url: str) -> Iterator[Bench]:
+    bench = Bench(tmp_path, url=ledger_url)
     yield bench
-    bench.ledger.close()
+    bench.close()
 
 
 def compared(bench: Bench, job: Job) -> Comparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +11,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from backfill.budget import Budget
+from backfill.budget import Budget, DayLimit
 from backfill.clock import StopRequest
 from backfill.errors import Concession, MessageGone
 from backfill.executor import Ended, Executor, Limits
+from backfill.executor.gates import Gate
+from backfill.executor.steering import Steering
 from backfill.export import AnalyticsFile
 from backfill.ledger import Ledger
+from backfill.ledger.liveness import RunLock
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
 from backfill.message import Content, MailboxKey, Message, MessageRef
@@ -40,6 +44,11 @@ from backfill.verdict import Answer, Scores, Thresholds, Usage
 #: A call is set aside with 400 characters at 1e-6 and 100 tokens of answer at 1e-5: 0.0014 USD.
 PRICE = Price(Decimal("0.000001"), Decimal("0.00001"))
 INBOX = MailboxKey("owner@example.org", "INBOX", 7)
+API = "calls:bench"
+
+
+class PowerCut(BaseException):
+    """The process is gone: nothing is given back, and nobody says goodbye."""
 
 
 class BenchClock:
@@ -166,19 +175,29 @@ class Observed:
         if reason:
             self.waited_for.append(reason)
 
+    def limited_by(self, limit: str | None) -> None:
+        return
+
 
 class Bench:
     """Put mail in, plan, run, look."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: BenchClock | None = None, url: str | None = None) -> None:
+        """`url`: the ledger's; by default a new one in the folder."""
         self.folder = folder
-        self.clock = BenchClock()
-        self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.db", self.clock)
+        self.clock = clock or BenchClock()
+        self.ledger = Ledger.open(url or f"sqlite:///{folder}/ledger.db", self.clock)
         self.mailbox = BenchMailbox()
         self.classifier = BenchClassifier()
         self.effect = BenchEffect()
         self.stop = StopRequest()
         self.observer = Observed()
+        self.lock: RunLock | None = None  # of the run that was begun last
+
+    def close(self) -> None:
+        if self.lock is not None:
+            self.lock.drop()
+        self.ledger.close()
 
     def plan(self, *, dry_run: bool = False) -> Job:
         job = self.ledger.jobs.open(INBOX.account, Selection(), self.classifier.fingerprint, dry_run=dry_run)
@@ -187,8 +206,22 @@ class Bench:
         return job
 
     def begin(self, job: Job) -> Run:
-        lock = self.ledger.runs.lock()
-        return self.ledger.runs.begin(lock, job.id, "run", "0", {})
+        """The run holds the ledger's lock until `end`."""
+        self.lock = self.ledger.runs.lock()
+        self.ledger.runs.take(self.lock)
+        return self.ledger.runs.begin(self.lock, job.id, "run", "0", {"api": API})
+
+    def end(self, run: Run, outcome: RunOutcome, running_us: int = 0) -> None:
+        self.ledger.runs.end(run, outcome, "", running_us)
+        assert self.lock is not None
+        self.lock.drop()
+        self.ledger.jobs.settle(run.job_id)
+
+    def crash(self) -> None:
+        """The process of the run that was begun last is gone, for a minute by now."""
+        assert self.lock is not None
+        self.lock.drop()
+        self.clock.turn(61)
 
     def run(
         self,
@@ -197,39 +230,52 @@ class Bench:
         analytics: bool = False,
         max_cost: str | None = None,
         max_cost_per_day: str | None = None,
+        max_per_day: int | None = None,
+        calls_per_minute: float = 600,
+        gates: tuple[Gate, ...] = (),
         **limits: object,
     ) -> Ended:
         """Plan and work; the run is ended whatever happens."""
         job = self.plan(dry_run=dry_run)
         run = self.begin(job)
         effects: tuple[Effect, ...] = () if dry_run else (self.effect,)
+        calls = None if max_per_day is None else DayLimit(self.ledger, self.clock, API, max_per_day)
+        throttler = Throttler(self.ledger, self.clock, API, calls_per_minute) if self.classifier.is_metered else None
+        stop = self.stop.child()
         executor = Executor(
             ledger=self.ledger,
             source=self.mailbox,
             classifier=self.classifier,
             effects=effects,
-            throttler=Throttler(self.ledger, self.clock, "calls:bench", 600) if self.classifier.is_metered else None,
+            throttler=throttler,
             thresholds=Thresholds(),
             analytics=AnalyticsFile(self.ledger, self.folder / "analytics.jsonl") if analytics else None,
             clock=self.clock,
-            stop=self.stop.child(),
+            stop=stop,
             observer=self.observer,
-            budget=self._budget(job, max_cost, max_cost_per_day),
+            budget=self._budget(job, max_cost, max_cost_per_day, calls),
+            gates=gates if calls is None else (*gates, calls),
+            steering=Steering(self.ledger, job.id, self.clock, stop, throttler),
         )
         outcome = RunOutcome.HALTED
         try:
             ended = executor.work(job, run, Limits(**{"concurrency": 2, "retry_delay_s": 1.0, **limits}))  # type: ignore[arg-type]
             outcome = ended.outcome
             return ended
+        except PowerCut:
+            self.crash()
+            raise
         finally:
-            self.ledger.runs.end(run, outcome, "", executor.running_us())
-            self.ledger.jobs.settle(job.id)
+            if not isinstance(sys.exception(), PowerCut):
+                self.end(run, outcome, executor.running_us())
 
-    def _budget(self, job: Job, max_cost: str | None, max_cost_per_day: str | None) -> Budget | None:
-        if max_cost is None and max_cost_per_day is None:
+    def _budget(
+        self, job: Job, max_cost: str | None, max_cost_per_day: str | None, calls: DayLimit | None
+    ) -> Budget | None:
+        if max_cost is None and max_cost_per_day is None and calls is None:
             return None
         of_job, of_day = (None if limit is None else Decimal(limit) for limit in (max_cost, max_cost_per_day))
-        return Budget(self.ledger, self.clock, job.id, PRICE, 100, of_job, of_day)
+        return Budget(self.ledger, self.clock, job.id, PRICE, 100, of_job, of_day, calls)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the ledger answers to a question in SQL."""

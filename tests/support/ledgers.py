@@ -74,13 +74,14 @@ class Bench:
         return number
 
     def run(self, job: Job | None = None, command: str = "run") -> Run:
-        """A run of this process, its lock taken, as after a start. Beside SQLite the lock is shared by the runs."""
+        """A run of this process, its lock taken, as after a start. Beside SQLite the run before loses it."""
         ledger = self.ledger
-        if not (self.locks and ledger.database.is_sqlite):
-            lock = ledger.runs.lock()
-            ledger.runs.take(lock)
-            self.locks.append(lock)
-        lock = ledger.runs.lock() if ledger.database.is_sqlite else self.locks[-1]
+        if ledger.database.is_sqlite:
+            for former in self.locks:
+                former.drop()
+        lock = ledger.runs.lock()
+        ledger.runs.take(lock)
+        self.locks.append(lock)
         run = ledger.runs.begin(lock, (job or self.job).id, command, "0", {})
         self.lock_of[run.id] = lock
         return run

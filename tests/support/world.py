@@ -11,29 +11,54 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
+from backfill.budget import Budget, DayLimit
 from backfill.clock import StopRequest, SystemClock
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
-from backfill.errors import Concession, MessageGone, MessageRefused, MessageUnreadable
+from backfill.errors import (
+    Concession,
+    EffectRefused,
+    MailError,
+    MessageGone,
+    MessageRefused,
+    MessageUnreadable,
+    RateLimited,
+)
 from backfill.executor import Ended, Executor, Limits
 from backfill.export import AnalyticsFile
 from backfill.ledger import Ledger
+from backfill.ledger.rows import Job, Run
+from backfill.lifecycle import Disposition
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.planner import Planner
-from backfill.ports import Effect, Fingerprint, Folder, MailboxState, Receipt, Surveyed, Unapplied, Unfetched
+from backfill.ports import (
+    Effect,
+    Fingerprint,
+    Folder,
+    Judged,
+    MailboxState,
+    Price,
+    Receipt,
+    Surveyed,
+    Unapplied,
+    Unfetched,
+)
 from backfill.selection import Selection
-from backfill.throttle import Throttler
-from backfill.verdict import Answer, Scores, Thresholds, Usage
+from backfill.throttle import UNBOOKED_BYTES, MailAllowance, Throttler
+from backfill.verdict import Announced, Answer, Scores, Thresholds, Usage
 
 INBOX = MailboxKey("owner@example.org", "INBOX", 7)
+API = "calls:world"
+PRICE = Price(Decimal("1e-9"), Decimal("1e-9"))
 NOTE = "{{ subject | quoted }}\n{{ body | fenced }}\n"
 CONCURRENCY = 3
 CUT = 137
@@ -48,6 +73,10 @@ class World:
     refused: tuple[int, ...] = ()
     unreadable: tuple[int, ...] = ()
     gone: tuple[int, ...] = ()
+    left_out: tuple[int, ...] = ()  # by a rule
+    throttled: tuple[int, ...] = ()  # too many calls, says the API when it is asked about these for the first time
+    unnotable: tuple[int, ...] = ()  # no note can be made of these for the first time
+    is_whole: bool = False  # work on it a second time, when what was refused or gone is so no longer
 
     def content(self, uid: int) -> Content:
         return Content(subject=f"mail {self.copies.get(uid, uid)}", sender="jo@example.com", body="Hello.")
@@ -55,8 +84,9 @@ class World:
     @property
     def questions(self) -> int:
         """How many calls it takes when nothing goes wrong."""
-        askable = set(range(1, self.mails + 1)) - set(self.unreadable) - set(self.gone) - set(self.refused)
-        return len({self.content(uid).subject for uid in askable}) + len(self.refused)
+        never_asked = {*self.unreadable, *self.left_out, *(() if self.is_whole else self.gone)}
+        askable = set(range(1, self.mails + 1)) - never_asked - set(self.refused)
+        return len({self.content(uid).subject for uid in askable}) + len(self.refused) + len(self.throttled)
 
 
 class Steps:
@@ -96,25 +126,44 @@ class Stepped:
         return stepped
 
 
+#: Every verb of the ledger that writes.
 WRITES = {
-    "jobs": ("open", "open_mailbox", "freeze", "plan_window", "settle"),
-    "runs": ("begin", "end"),
-    "items": ("claim", "begin", "postpone", "fail", "vanish", "release"),
-    "verdicts": ("record", "finish"),
+    "jobs": ("open", "consent", "reopen", "settle", "open_mailbox", "freeze", "plan_window"),
+    "runs": ("begin", "free_dead", "beat", "release_claims", "end"),
+    "items": ("claim", "begin", "rest", "postpone", "release", "skip", "vanish", "fail", "retry"),
+    "verdicts": ("record", "finish", "keep_receipts"),
+    "receipts": ("reapply", "take_back"),
     "attempts": ("open", "close"),
-    "throttle": ("reserve",),
+    "throttle": ("set_rate", "reserve", "reserve_both", "charge", "block", "lift_guess", "slow", "announce"),
     "outcomes": ("open_sink", "advance"),
+    "audit": ("repair",),
+    "secrets": ("get",),
+    "holdings": ("plan_again", "revive"),
+    "budgets": ("open", "open_day", "open_calls"),
+    "wishes": ("pause", "resume", "cancel", "set_pace", "answer"),
 }
 
 
 def stepped_ledger(ledger: Ledger, steps: Steps) -> Ledger:
-    parts = {
-        part.name: Stepped(part.name, getattr(ledger, part.name), steps, *WRITES[part.name])
-        if part.name in WRITES
-        else getattr(ledger, part.name)
-        for part in fields(Ledger)
-    }
-    return Ledger(**parts)
+    """The same ledger with steps before and after each verb, also where one verb calls another."""
+    parts = {part.name: getattr(ledger, part.name) for part in fields(Ledger)}
+    return Ledger(**{name: _stepped(name, part, steps) if name in WRITES else part for name, part in parts.items()})
+
+
+def _stepped(name: str, part: Any, steps: Steps) -> Any:
+    def step(verb: str) -> Callable[..., Any]:
+        def stepped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            steps.at(f"before {name}.{verb}")
+            answer = getattr(type(part), verb)(self, *args, **kwargs)
+            steps.at(f"after {name}.{verb}")
+            return answer
+
+        return stepped
+
+    own = object.__new__(type(name, (type(part),), {verb: step(verb) for verb in WRITES[name]}))
+    for held in fields(part):
+        object.__setattr__(own, held.name, getattr(part, held.name))
+    return own
 
 
 @dataclass(frozen=True)
@@ -132,11 +181,20 @@ class Diary:
         return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
 
 
+class LeftOut(MailError):
+    """A rule excludes the mail."""
+
+    disposition = Disposition.SKIP
+    reason = "left_out"
+
+
 @dataclass(frozen=True)
 class WorldSource:
-    """The world's mailbox, for reading."""
+    """The world's mailbox, for reading. The first time some mail is gone for a while."""
 
     world: World
+    allowance: MailAllowance
+    is_first: bool
 
     def list_folders(self) -> list[Folder]:
         return [Folder("INBOX")]
@@ -148,9 +206,12 @@ class WorldSource:
         return [Surveyed(uid) for uid in range(low, min(high, self.world.mails) + 1)]
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
+        self.allowance.read(UNBOOKED_BYTES)
         for uid in uids:
             ref = MessageRef(mailbox, uid)
-            if uid in self.world.gone:
+            if uid in self.world.left_out:
+                yield Unfetched(ref, LeftOut())
+            elif self.is_first and uid in self.world.gone:
                 yield Unfetched(ref, MessageGone())
             elif uid in self.world.unreadable:
                 yield Unfetched(ref, MessageUnreadable())
@@ -167,6 +228,8 @@ class WorldClassifier:
 
     world: World
     calls: Diary
+    throttled: Diary
+    is_first: bool
     is_metered = True
     fingerprint = Fingerprint({"classifier": "world"}, "prompt")
 
@@ -175,9 +238,13 @@ class WorldClassifier:
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
         self.calls.note(subject=message.content.subject)
-        if message.ref.uid in self.world.refused:
+        if message.ref.uid in self.world.throttled and not self.throttled.entries():
+            self.throttled.note(uid=message.ref.uid)
+            raise RateLimited(wait_s=0.01)
+        if self.is_first and message.ref.uid in self.world.refused:
             raise MessageRefused
-        return Answer(Scores(9, 1), "world", usage=Usage(tokens_in=10, tokens_out=2))
+        usage = Usage(tokens_in=10, tokens_out=2, announced=Announced(calls_per_minute=50_000))
+        return Answer(Scores(9, 1), "world", usage=usage)
 
     def estimate_tokens(self, message: Message) -> int:
         return 10
@@ -228,6 +295,8 @@ class Nobody:
 
     def waiting(self, reason: str | None) -> None: ...
 
+    def limited_by(self, limit: str | None) -> None: ...
+
 
 class SteppedEffect(Stepped):
     """An effect whose every answer is a step of its own."""
@@ -239,36 +308,120 @@ class SteppedEffect(Stepped):
             yield answer
 
 
+@dataclass(frozen=True)
+class RefusingOnce:
+    """An effect that refuses some mails once."""
+
+    real: NotesEffect
+    uids: tuple[int, ...]
+    refusals: Diary
+    name = "notes"
+    needs_message = True
+    batch_size = 1
+
+    def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
+        for mail in mails:
+            if mail.ref.uid in self.uids and not self.refusals.entries():
+                self.refusals.note(uid=mail.ref.uid)
+                yield Unapplied(mail.ref, self.name, EffectRefused())
+            else:
+                yield from self.real.apply([mail])
+
+    def close(self) -> None:
+        return
+
+
+@dataclass(frozen=True)
+class Command:
+    """One process's ledger and what it works with."""
+
+    folder: Path
+    world: World
+    ledger: Ledger
+    clock: SystemClock
+    steps: Steps
+
+    def work(self) -> None:
+        """Everything from taking the lock to the end, as the processor does it."""
+        lock = self.ledger.runs.lock()
+        self.ledger.runs.take(lock)
+        self.ledger.secrets.get("prompt")
+        job = self.ledger.jobs.open(INBOX.account, Selection(), WorldClassifier.fingerprint, dry_run=False)
+        self.ledger.jobs.reopen(job.id)
+        self.ledger.jobs.consent(job.id)
+        run = self.ledger.runs.begin(lock, job.id, "run", "0", {})
+        self._work_off(job, run, is_first=True)
+        if self.world.is_whole:
+            lock.drop()
+            lock = self.ledger.runs.lock()
+            self.ledger.runs.take(lock)
+            run = self.ledger.runs.begin(lock, job.id, "retry", "0", {})
+            self._change_ones_mind(job, run)
+            self._work_off(job, run, is_first=False)
+        lock.drop()
+
+    def _change_ones_mind(self, job: Job, run: Run) -> None:
+        """Retry, repair, undo and apply, pause, resume, cancel and take up again."""
+        ledger = self.ledger
+        ledger.items.retry(run, ["refused"])
+        ledger.audit.repair(job.id)
+        for mailbox_id in ledger.jobs.mailbox_keys(job.id):
+            ledger.holdings.revive(job.id, mailbox_id, self.world.gone)
+        ledger.holdings.plan_again(job.id)
+        ledger.receipts.take_back(job.id, ledger.receipts.standing(job.id))
+        ledger.receipts.reapply(job.id, ["flags", "notes"])
+        ledger.wishes.pause(job.id, "lunch")
+        ledger.wishes.answer(run, "lunch")
+        ledger.wishes.resume(job.id)
+        ledger.wishes.answer(run, None)
+        ledger.wishes.set_pace(job.id, 60_000)
+        ledger.wishes.cancel(job.id, "enough")
+        ledger.jobs.reopen(job.id)
+        ledger.items.claim(run, 3)
+        ledger.runs.release_claims(run)
+
+    def _work_off(self, job: Job, run: Run, *, is_first: bool) -> None:
+        ledger, clock, stop, folder = self.ledger, self.clock, StopRequest(), self.folder
+        calls, throttled = Diary(folder / "calls.jsonl"), Diary(folder / "throttled.jsonl")
+        allowance = MailAllowance(ledger, clock, INBOX.account, 10**15)
+        source: Any = Stepped("source", WorldSource(self.world, allowance, is_first), self.steps, "fetch")
+        classifier: Any = Stepped(
+            "api", WorldClassifier(self.world, calls, throttled, is_first), self.steps, "classify"
+        )
+        Planner(ledger, source, stop).plan(job)
+        budget = Budget(ledger, clock, job.id, PRICE, 2, Decimal(1), Decimal(1), DayLimit(ledger, clock, API, 10**6))
+        executor = Executor(
+            ledger=ledger,
+            source=source,
+            classifier=classifier,
+            effects=self._effects(),
+            throttler=Throttler(ledger, clock, API, 60_000, None if is_first else 10**9),
+            thresholds=Thresholds(),
+            analytics=AnalyticsFile(ledger, folder / "analytics.jsonl"),
+            clock=clock,
+            stop=stop,
+            observer=Nobody(),
+            allowance=allowance,
+            budget=budget,
+        )
+        ended: Ended = executor.work(job, run, Limits(concurrency=CONCURRENCY, retry_attempts=2, retry_delay_s=0.01))
+        ledger.runs.end(run, ended.outcome, ended.reason, executor.running_us())
+        ledger.jobs.settle(job.id)
+
+    def _effects(self) -> tuple[Effect, ...]:
+        notes: Any = RefusingOnce(
+            NotesEffect(self.folder / "notes", NOTE), self.world.unnotable, Diary(self.folder / "refusals.jsonl")
+        )
+        marker: Any = Stepped("server", WorldMarker(Diary(self.folder / "stores.jsonl")), self.steps, "add")
+        flags = FlagsEffect(marker, processed_tag="AIProcessed", important_tag="Important", spam_tag="Spam")
+        return SteppedEffect("notes", notes, self.steps), flags  # type: ignore[return-value]
+
+
 def work(folder: Path, url: str, world: World, cut: tuple[str, int] | None = None, shift_s: float = 0.0) -> Steps:
-    """One run over the world, from opening the ledger to the end, as the processor does it."""
-    steps, clock, stop = Steps(cut), ShiftedClock(shift_s), StopRequest()
+    """One process's work on the world, from opening the ledger to the end."""
+    steps, clock = Steps(cut), ShiftedClock(shift_s)
     ledger = stepped_ledger(Ledger.open(url, clock), steps)
-    source: Any = Stepped("source", WorldSource(world), steps, "fetch")
-    classifier: Any = Stepped("api", WorldClassifier(world, Diary(folder / "calls.jsonl")), steps, "classify")
-    marker: Any = Stepped("server", WorldMarker(Diary(folder / "stores.jsonl")), steps, "add")
-    flags = FlagsEffect(marker, processed_tag="AIProcessed", important_tag="Important", spam_tag="Spam")
-    effects: tuple[Effect, ...] = (SteppedEffect("notes", NotesEffect(folder / "notes", NOTE), steps), flags)  # type: ignore[assignment]
-    lock = ledger.runs.lock()
-    ledger.runs.take(lock)
-    job = ledger.jobs.open(INBOX.account, Selection(), classifier.fingerprint, dry_run=False)
-    run = ledger.runs.begin(lock, job.id, "run", "0", {})
-    Planner(ledger, source, stop).plan(job)
-    executor = Executor(
-        ledger=ledger,
-        source=source,
-        classifier=classifier,
-        effects=effects,
-        throttler=Throttler(ledger, clock, "calls:world", 60_000),
-        thresholds=Thresholds(),
-        analytics=AnalyticsFile(ledger, folder / "analytics.jsonl"),
-        clock=clock,
-        stop=stop,
-        observer=Nobody(),
-    )
-    ended: Ended = executor.work(job, run, Limits(concurrency=CONCURRENCY, retry_attempts=2, retry_delay_s=0.01))
-    ledger.runs.end(run, ended.outcome, ended.reason, executor.running_us())
-    ledger.jobs.settle(job.id)
-    lock.drop()
+    Command(folder, world, ledger, clock, steps).work()
     ledger.close()
     return steps
 

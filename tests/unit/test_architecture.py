@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 # ── the house ────────────────────────────────────────────────────────────────────────────────────────────
 
-VALUES = {"message", "selection", "verdict", "lifecycle", "errors", "clock", "ports"}
+VALUES = {"message", "selection", "verdict", "lifecycle", "errors", "clock", "hours", "ports"}
 ADAPTERS = {"mail", "classifiers", "effects"}
 STORY = {
     "identity",
@@ -43,6 +43,7 @@ ROOF = {
     "logs",
     "engines",
     "wiring",
+    "pace",
     "workshop",
     "processor",
     "demo",

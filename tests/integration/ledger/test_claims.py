@@ -83,6 +83,38 @@ def test_released_mail_can_be_given_a_time(bench):
     assert (early, uids(bench.claim(run))) == ([], [11])
 
 
+def test_a_clock_that_is_set_right_does_not_keep_mail_waiting_that_was_postponed_while_it_was_ahead(bench):
+    bench.plan(11, 12)
+    run = bench.run()
+    postponed, given_back = bench.claim(run)
+    until = bench.clock.now() + timedelta(seconds=30)
+    bench.ledger.items.postpone(run, postponed, until, "unreadable")
+    bench.ledger.items.release(run, [given_back], until)
+    bench.clock.turn(-3600)
+
+    early = bench.claim(run)
+    due = bench.ledger.queries.next_due(bench.job.id)
+    bench.clock.turn(30)
+
+    assert (early, due) == ([], bench.clock.now())
+    assert uids(bench.claim(run)) == [11, 12]
+
+
+def test_what_a_dead_run_had_begun_is_not_kept_waiting_by_a_clock_that_was_ahead(bench):
+    bench.plan(11)
+    begun = bench.run()
+    bench.ledger.items.begin(begun, bench.claim(begun))
+    bench.clock.turn(3600)
+    for lock in bench.locks:
+        lock.drop()
+    run = bench.run()
+    bench.clock.turn(-3600)
+
+    early = bench.claim(run)
+
+    assert (early, uids(bench.claim(run))) == ([], [11])
+
+
 def test_a_run_that_retries_takes_only_what_it_took_up_again(bench):
     bench.plan(11, 12)
     run = bench.run()

@@ -131,7 +131,7 @@ def test_on_postgresql_a_clock_that_was_set_back_does_not_keep_a_dead_run_alive(
 
 def end_sessions(bench: Bench) -> None:
     """As when the network breaks: the server ends every session of this ledger but the one that asks."""
-    bench.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+    bench.rows("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
                "AND datname = current_database()")  # fmt: skip
 
 

@@ -175,10 +175,10 @@ def test_a_process_that_is_killed_while_it_creates_a_ledger_leaves_none(empty_ur
     code = killed_at(step, empty_url)
 
     with database(empty_url) as opened:
-        untouched = migrate.is_new(opened)
+        found = migrate.revision(opened, migrate.Schema())
     Ledger.open(empty_url).close()
 
-    assert (code, untouched) == (137, True)
+    assert (code, found) == (137, None)
 
 
 # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -342,10 +342,3 @@ def test_a_copy_that_cannot_be_written_leaves_nothing_behind(sqlite_url, clock, 
 def test_a_postgresql_ledger_is_copied_by_its_own_tools(postgres_url):
     with database(postgres_url) as opened, pytest.raises(ConfigError, match="pg_dump"):
         backup(opened, Path("copy"))
-
-
-def test_asking_whether_there_is_a_ledger_makes_none(tmp_path):
-    with database(f"sqlite:///{tmp_path}/ledger.db") as opened:
-        assert migrate.is_new(opened)
-
-    assert not list(tmp_path.iterdir())

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from backfill.clock import micros
 from backfill.errors import ClaimLost
 from backfill.ledger import Ledger
+from backfill.ledger.pace import SKEW_US
 from backfill.ledger.rows import Item, Run
 from backfill.ledger.schema import metadata
 from backfill.lifecycle import FINAL, OPEN, TRANSITIONS, IllegalTransition, ItemStatus, JobState
@@ -43,6 +44,7 @@ class Mail:
     status: ItemStatus = PENDING
     reason: str | None = None
     due_us: int = 0
+    due_set_us: int = 0
     holder: tuple[int, int] | None = None  # run and claim number
     begun: bool = False
     failures: int = 0
@@ -52,6 +54,9 @@ class Mail:
 
     def let_go(self) -> None:
         self.holder, self.begun = None, False
+
+    def be_due(self, due_us: int, now_us: int) -> None:
+        self.due_us, self.due_set_us = due_us, now_us
 
     def become(self, status: ItemStatus, reason: str | None = None) -> None:
         self.status, self.reason = status, reason
@@ -75,7 +80,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.seen: dict[int, str] = {}
         self.uidvalidity = 7
         self.mailbox = self.ledger.jobs.open_mailbox(inbox(7))
+        self.planned: set[int] = set()  # the mailboxes of the job's plan
         self.run: Run = self.bench.run()
+        self.plan(5, skipped=False)
+        self.claim(3, alone=False)  # or most of what can be done would be done to nothing
 
     def teardown(self) -> None:
         self.bench.close()
@@ -96,6 +104,7 @@ class LedgerMachine(RuleBasedStateMachine):
         first = self.next_uid[self.mailbox] + 1
         uids = range(first, first + mails)
         self.next_uid[self.mailbox] += mails
+        self.planned.add(self.mailbox)
         rules = {first: "has_keyword"} if skipped else {}
         self.bench.plan(*(uid for uid in uids if uid not in rules), mailbox=inbox(self.uidvalidity), skipped=rules)
         for uid in uids:
@@ -110,6 +119,9 @@ class LedgerMachine(RuleBasedStateMachine):
             if mail.status in OPEN and mail.holder is None and mail.due_us <= now and (mail.losses >= 2) == alone
         ]
         expected = sorted(key for _, key in sorted(due)[:limit])
+        for mail in self.mails.values() if not due else ():
+            if mail.status in OPEN and mail.holder is None and mail.due_us > now < mail.due_set_us - SKEW_US:
+                mail.be_due(now + mail.due_us - mail.due_set_us, now)
 
         items = self.bench.claim(self.run, limit, alone=alone)
 
@@ -164,7 +176,8 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert is_held
             mail.let_go()
-            mail.failures, mail.due_us, mail.reason = mail.failures + 1, micros(until), "unreadable"
+            mail.failures, mail.reason = mail.failures + 1, "unreadable"
+            mail.be_due(micros(until), self.clock.now_us())
 
     @precondition(lambda self: self.claims)
     @rule(number=which, seconds=st.sampled_from([None, 60]))
@@ -174,7 +187,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.items.release(run, [item], until)
         if is_held:
             mail.let_go()
-            mail.due_us = 0 if until is None else micros(until)
+            mail.be_due(0 if until is None else micros(until), self.clock.now_us())
 
     @precondition(lambda self: self.claims)
     @rule(number=which, status=st.sampled_from([SKIPPED, VANISHED, FAILED]))
@@ -244,7 +257,6 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (self.ledger.jobs.get(job).state is JobState.PLANNING) == any(
             mail.status in OPEN for mail in self.mails.values()
         )
-        self.bench.write("UPDATE job SET state = 'planning'")
 
     # ── the world ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -255,21 +267,44 @@ class LedgerMachine(RuleBasedStateMachine):
             mail.let_go()
         self.run = self.bench.run()
 
-    @rule()
-    def crash(self) -> None:
-        """The process is gone; its successor comes after a minute."""
+    @rule(begins=st.booleans())
+    def crash(self, begins: bool) -> None:
+        """The process is gone, perhaps with something begun; its successor comes after a minute."""
+        for run, item in self.claims if begins else ():
+            self.ledger.items.begin(run, [item])
+            mail = self.mail(item)
+            mail.begun = mail.begun or mail.holder == (run.id, item.claim_no)
         self.ledger.runs.beat(self.run, 0)
         for lock in self.bench.locks:
             lock.drop()
         self.bench.locks.clear()
         self.clock.turn(61)
         self.run = self.bench.run()
+        self.lose_claims()
+
+    def lose_claims(self) -> None:
+        """The run was taken for dead."""
         for mail in self.mails.values():
             if mail.holder is not None:
-                mail.losses += mail.begun
+                if mail.begun:
+                    mail.losses += 1
+                    mail.be_due(self.clock.now_us(), self.clock.now_us())
                 mail.let_go()
                 if mail.losses > 2:
                     mail.become(FAILED, "lost")
+
+    @precondition(lambda self: not self.ledger.database.is_sqlite)
+    @rule(silent_s=st.sampled_from([0, 61]))
+    def lose_lock(self, silent_s: int) -> None:
+        """The line breaks, another run begins, and the heart beats again: in time, or not."""
+        self.ledger.runs.beat(self.run, 0)
+        self.bench.rows("SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory'"
+                        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")  # fmt: skip
+        self.clock.turn(silent_s)
+        self.bench.end(self.bench.run())
+        if silent_s:
+            self.lose_claims()
+        assert self.ledger.runs.beat(self.run, 0)
 
     @rule(seconds=st.integers(-10_000, 10_000))
     def set_clock(self, seconds: int) -> None:
@@ -288,16 +323,25 @@ class LedgerMachine(RuleBasedStateMachine):
                 mail.become(PENDING)
                 mail.has_verdict, mail.due_us = False, 0
 
-    @rule()
-    def settle(self) -> None:
-        if not self.mails:
-            return
-        self.bench.write("UPDATE job SET state = 'planning', done_at = NULL")
-        is_open = any(mail.status in OPEN for mail in self.mails.values())
-        planned = JobState.OPEN if is_open else JobState.DONE
-        expected = planned if self.next_uid[self.mailbox] else JobState.PLANNING  # its folder is another one now
-        assert self.ledger.jobs.settle(self.bench.job.id) is expected
-        self.ledger.jobs.reopen(self.bench.job.id)
+    @rule(plans=st.booleans())
+    def settle(self, plans: bool) -> None:
+        """As a run does when it begins, or when it ends."""
+        jobs, job = self.ledger.jobs, self.bench.job.id
+        before = jobs.get(job).state
+        if plans:
+            jobs.reopen(job)
+            before = JobState.OPEN if before is JobState.OPEN else JobState.PLANNING
+            number = jobs.open_mailbox(inbox(self.uidvalidity))
+            assert jobs.freeze(job, number, self.next_uid[number]).is_planned
+            self.planned.add(number)
+        match before:
+            case JobState.PLANNING if self.mailbox not in self.planned:
+                expected = before  # its folder is another one now
+            case JobState.PLANNING | JobState.OPEN:
+                expected = JobState.OPEN if any(mail.status in OPEN for mail in self.mails.values()) else JobState.DONE
+            case _:
+                expected = before
+        assert jobs.settle(job) is expected
 
     # ── what always holds ────────────────────────────────────────────────────────────────────────────────
 

@@ -195,7 +195,7 @@ def test_a_job_that_is_paused_and_resumed_goes_on(bench):
     bench.plan(11)
     jobs = bench.ledger.jobs
 
-    jobs.pause(bench.job.id, "budget")
+    bench.ledger.wishes.pause(bench.job.id, "budget")
     paused = jobs.get(bench.job.id)
     jobs.reopen(bench.job.id)
 

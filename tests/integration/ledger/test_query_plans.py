@@ -41,6 +41,16 @@ def test_a_claim_looks_at_nothing_but_what_can_be_claimed(full, scope):
         assert "TEMP B-TREE" not in plan  # the order is the index's own
 
 
+def test_a_claim_that_finds_nothing_due_looks_at_nothing_but_what_waits(full):
+    run = full.run()
+    full.write("UPDATE item SET due_at = :later WHERE status = 'pending'", later=full.clock.now_us() + 1)
+
+    plan = plans(full, lambda: full.claim(run, 50))
+
+    assert plan.count("ix_item_claimable") >= 2  # what is due, and whose time was set by a clock that was ahead
+    assert_uses(plan, "ix_item_claimable")
+
+
 @pytest.mark.parametrize(
     "question",
     [
