@@ -91,7 +91,6 @@ class AnalyticsFile:
 
 def line(outcome: OutcomeRow) -> bytes:
     """One JSON line in ASCII, its keys in a fixed order."""
-    judged = outcome.verdict
     cost = usd(outcome.cost_nano)
     fields = {
         "account": outcome.ref.mailbox.account,
@@ -100,10 +99,10 @@ def line(outcome: OutcomeRow) -> bytes:
         "uid": outcome.ref.uid,
         "message_key": outcome.message_key,
         "status": outcome.status,
-        "importance_score": None if judged is None else judged.scores.importance,
-        "spam_score": None if judged is None else judged.scores.spam,
+        "importance_score": outcome.importance,
+        "spam_score": outcome.spam,
         "labels": list(outcome.labels),
-        "model": None if judged is None else (judged.model or judged.source),
+        "model": outcome.model,
         "tokens": outcome.tokens,
         "cost_usd": None if cost is None else float(cost),
         "latency_s": None if outcome.latency_us is None else round(outcome.latency_us / 1e6, 3),

@@ -260,11 +260,6 @@ class Effect(Protocol):
     @property
     def needs_message(self) -> bool: ...
 
-    @property
-    def batch_size(self) -> int:
-        """How many mails of one mailbox are worth waiting for; 1 means at once."""
-        ...
-
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         """Bring the effect about; each of `mails` is answered exactly once. All lie in one mailbox.
 

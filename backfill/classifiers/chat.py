@@ -7,7 +7,7 @@ it may cost to send a mail is known before (`request_body`, `estimate_tokens`).
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from backfill.classifiers.endpoint import Endpoint
@@ -114,7 +114,7 @@ class ChatClassifier:
         room = ROOMIER if concession is Concession.ROOMIER else 1
         body: dict[str, Any] = {
             "model": settings.model,
-            "messages": [asdict(part) for part in self._chat(message, concession)],
+            "messages": [{"role": part.role, "content": part.content} for part in self._chat(message, concession)],
             self._max_tokens_key: room * settings.max_output_tokens,
         }
         if settings.temperature is not None:

@@ -28,10 +28,7 @@ class FlagsEffect:
     name = "flags"
     needs_message = False
 
-    def __init__(
-        self, marker: MailMarker, *, processed_tag: str, important_tag: str, spam_tag: str, batch_size: int = 100
-    ) -> None:
-        self.batch_size = batch_size
+    def __init__(self, marker: MailMarker, *, processed_tag: str, important_tag: str, spam_tag: str) -> None:
         self._marker = marker
         self._processed_tag = processed_tag
         self._label_tags = {Label.IMPORTANT: important_tag, Label.SPAM: spam_tag}

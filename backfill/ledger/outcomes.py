@@ -19,14 +19,13 @@ from backfill.ledger.rowset import RowStatement
 from backfill.ledger.schema import sink
 from backfill.lifecycle import ItemStatus
 from backfill.message import MailboxKey, MessageRef
-from backfill.verdict import Label, Scores, Verdict
+from backfill.verdict import Label
 
 # All attempts of the item up to the outcome: a line that supersedes an earlier one holds its cost as well.
 # The sums are cast because PostgreSQL would make them decimals.
 AFTER = """SELECT o.id, o.status, o.reason, o.labels, o.supersedes, o.at, i.uid, i.message_key,
            m.account, m.folder, m.uidvalidity, r.uuid AS run_uuid,
-           v.id AS verdict_id, v.message_key AS verdict_key, v.importance, v.spam, v.source, v.model,
-           v.explanation, v.truncated,
+           v.importance, v.spam, COALESCE(v.model, v.source) AS model,
            (SELECT SUM(COALESCE(a.tokens_in, 0) + COALESCE(a.tokens_out, 0)) FROM attempt a
              WHERE a.item_id = o.item_id AND a.ended_at <= o.at AND a.tokens_in IS NOT NULL) AS tokens,
            (SELECT CAST(SUM(a.cost_nano) AS BIGINT) FROM attempt a
@@ -149,24 +148,15 @@ def write_outcomes(
 
 
 def _outcome(row: Row[Any]) -> OutcomeRow:
-    judged = row.verdict_id is not None
     return OutcomeRow(
         id=row.id,
         ref=MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid),
         message_key=row.message_key,
         status=ItemStatus(row.status),
         reason=row.reason,
-        verdict=Verdict(
-            id=row.verdict_id,
-            message_key=row.verdict_key,
-            scores=Scores(row.importance, row.spam),
-            source=row.source,
-            model=row.model,
-            explanation=row.explanation,
-            truncated=bool(row.truncated),
-        )
-        if judged
-        else None,
+        importance=row.importance,
+        spam=row.spam,
+        model=row.model,
         labels=tuple(row.labels.split(",")) if row.labels else (),
         tokens=row.tokens,
         cost_nano=row.cost_nano,

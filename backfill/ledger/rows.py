@@ -92,7 +92,9 @@ class OutcomeRow:
     message_key: str | None
     status: ItemStatus
     reason: str | None
-    verdict: Verdict | None
+    importance: int | None  # these three: None where nothing was judged
+    spam: int | None
+    model: str | None  # or who judged instead of one
     labels: tuple[str, ...]
     tokens: int | None
     cost_nano: int | None

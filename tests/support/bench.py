@@ -140,7 +140,6 @@ class BenchEffect:
     refuses: dict[int, Exception] = field(default_factory=dict)
     name: str = "notes"
     needs_message: bool = True
-    batch_size: int = 1
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         for mail in mails:

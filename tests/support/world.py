@@ -317,7 +317,6 @@ class RefusingOnce:
     refusals: Diary
     name = "notes"
     needs_message = True
-    batch_size = 1
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         for mail in mails:
