@@ -17,8 +17,9 @@ install: $(VENV)/.installed  ## create .venv with the locked dependencies and th
 demo: install  ## run backfill on an embedded sample mailbox: no account, no key
 	@$(BIN)/backfill demo $(ARGS)
 
+# Twice as many workers as cores: half of the time the tests wait for processes, disks and servers.
 test: install neighbours  ## run all tests
-	@$(BIN)/pytest -n auto $(ARGS)
+	@$(BIN)/pytest -n $$($(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))') $(ARGS)
 
 deep: install  ## ask ledgers of a million mails, on SQLite and PostgreSQL
 	@$(BIN)/pytest -q -n0 -s -m deep tests/integration/ledger $(ARGS)
