@@ -18,6 +18,7 @@ class StopRequest:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._children: list[StopRequest] = []
+        self._parent: StopRequest | None = None
         self.reason = ""
 
     def set(self, reason: str) -> None:
@@ -31,6 +32,7 @@ class StopRequest:
     def child(self) -> StopRequest:
         """A request that is set with this one, and can be set alone without setting this one."""
         child = StopRequest()
+        child._parent = self
         self._children.append(child)
         if self.is_set():
             child.set(self.reason)
@@ -38,6 +40,10 @@ class StopRequest:
 
     def is_set(self) -> bool:
         return self._event.is_set()
+
+    def is_inherited(self) -> bool:
+        """Was the request that this one is a child of set, too?"""
+        return self._parent is not None and self._parent.is_set()
 
     def wait(self, seconds: float) -> bool:
         """Wait at most `seconds` of real time; True when a stop was asked for."""

@@ -43,7 +43,7 @@ class Intent(StrEnum):
     BEGIN = "begin"
     RESUME = "resume"
     EXTEND = "extend"  # it is done; newer mail within the selection is added
-    REVIVE = "revive"  # it was cancelled or undone; whoever names it takes it up again
+    REVIVE = "revive"  # it was cancelled, and named by its number; or it was undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,10 @@ def decide(
     generation = ledger.jobs.next_generation(account, selection, digest) if request.ask_again else 0
     found = ledger.jobs.find(job_key(account, selection, digest, dry_run=request.dry_run, generation=generation))
     if found is not None:
-        if request.selection is None and found.state is JobState.CANCELLED:
+        # Or the next run by cron would undo what the operator has decided.
+        if found.state is JobState.CANCELLED or (request.selection is None and found.state in GIVEN_UP):
             raise ConfigError(
-                f"There is nothing to go on with but a cancelled job ({describe(found)}); "
-                f"take it up again with: backfill run --job {found.id}"
+                f"This job was {found.state}: {describe(found)}. Take it up again with: backfill run --job {found.id}"
             )
         if request.new_job:
             raise ConfigError(

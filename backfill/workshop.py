@@ -196,6 +196,10 @@ class Workshop:
         limits = self._limits(allowed, only_retried=retry is not None)
         parameters: dict[str, Any] = {**asdict(limits), "calls_per_minute": allowed.calls_per_minute}
         parameters["api"] = wiring.api(self._settings)  # by which a day's calls are counted
+        parameters["between"] = None if allowed.between is None else str(allowed.between)
+        parameters["max_per_day"] = allowed.max_per_day if self._classifier and self._classifier.is_metered else None
+        if pace.calls_per_minute is None and allowed.calls_per_minute != self._settings.processing.calls_per_minute:
+            self._context.tell(f"Pace: {allowed.calls_per_minute:g} calls a minute, set by `backfill pace`.")
         run = self.ledger.runs.begin(lock, job.id, command, __version__, parameters)
         log = logger.bind(job=job.id, run=run.uuid)
         log.info("{} begins: {}, {}", command, describe(job), parameters)
@@ -325,11 +329,12 @@ class Workshop:
     def _ask_consent(self, job: Job, pace: Pace, mails: int) -> None:
         """Ask once per job, before its first call that costs. `mails`: what the run is about. Raises `Declined`."""
         classifier, confirm = self._classifier, self._context.confirm
-        if mails and (warning := processed_elsewhere(self.ledger, self.source, job, self._context.stop)):
+        begins = mails and not job.has_consent and self.ledger.queries.latest_attempt(job.id) is None
+        if begins and (warning := processed_elsewhere(self.ledger, self.source, job, self._context.stop)):
             self._context.tell(warning)
         if confirm is None or classifier is None or not classifier.is_metered or job.has_consent or not mails:
             return
-        if self.ledger.queries.latest_attempt(job.id) is None:
+        if begins:
             llm, at_most = self._settings.llm, "At most " if self._settings.classifier == "gated" else ""
             are = "mail is" if mails == 1 else "mails are"
             forecast = self.forecast(job, replace(pace, max_emails=mails))

@@ -93,7 +93,7 @@ def init(folder: Annotated[Path, Parameter(help="The project folder.")] = Path()
 
     for path, is_new in scaffold(folder):
         print(f"{'written' if is_new else 'left as it is'}: {path}")
-    print("Now put your account into config/config.yaml and the secrets into .env, then: backfill plan")
+    print("Now put your account into config/config.yaml and the secrets into .env, then: backfill check")
     return ExitCode.OK
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from backfill.cli.options import GeneralOptions, JobOptions, LimitOptions, SelectionOptions
 from backfill.clock import StopRequest
-from backfill.lifecycle import ExitCode, RunOutcome
+from backfill.lifecycle import GIVEN_UP, ExitCode, RunOutcome
 
 if TYPE_CHECKING:
     from backfill.cli.terminal import Terminal
@@ -103,9 +103,11 @@ class Command:
         summary, ended = result.summary, result.ended
         self.print_summary(summary, as_json=as_json)
         if ended is not None and ended.outcome is RunOutcome.INTERRUPTED:
-            self.terminal.say(
-                f"Stopped early ({ended.reason}). Nothing is lost; go on with: backfill run --job {result.job.id}"
-            )
+            go_on = f"backfill run --job {result.job.id}"
+            if summary.job.state in GIVEN_UP:  # as it was wished, so there is nothing to run again
+                self.terminal.say(f"Ended: {ended.reason}. What was achieved stays; only `{go_on}` takes it up again.")
+                return ExitCode.OK
+            self.terminal.say(f"Stopped early ({ended.reason}). Nothing is lost; go on with: {go_on}")
             return ExitCode.STOPPED_EARLY
         return ExitCode.SOME_FAILED if summary.failed else ExitCode.OK
 

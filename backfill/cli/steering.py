@@ -44,21 +44,19 @@ def resume(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> in
         if steered.job.state is JobState.PAUSED:
             steered.insist(steered.ledger.wishes.resume(steered.job.id), "resume")
             steered.ledger.jobs.settle(steered.job.id)
-            said = "goes on"
+            said = "is no longer paused"
         else:
             steered.insist(steered.job.state in UNFINISHED, "resume")
             said = "was not paused"
-        return steered.say(
-            f"{said}."
-            if steered.is_at_work()
-            else f"{said}, but no run is working on it; start one with: {steered.go_on}"
-        )
+        if steered.is_at_work():
+            return steered.say(f"{said}; its run goes on.")
+        return steered.say(f"{said}; no run is working on it; start one with: {steered.go_on}")
 
 
 def cancel(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> int:
     """Give a job up: a run at work records what is under way and ends. What was achieved stays.
 
-    A run takes it up again only when it is named, by `--job` or by its selection.
+    Nothing takes it up again but a run that names it by its number, with `--job`.
     """
     with _steered(general, job) as steered:
         if steered.job.state is JobState.CANCELLED:

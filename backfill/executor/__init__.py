@@ -24,6 +24,7 @@ from backfill.errors import (
     AskedElsewhere,
     BackfillError,
     ClaimLost,
+    MailboxChanged,
     RateLimited,
     ServiceUnavailable,
 )
@@ -98,13 +99,12 @@ class Executor:
         self._began = self.clock.monotonic()
         if self.analytics is not None:
             self.analytics.catch_up()  # a file that cannot be written is found before the first call
-        pulse = Pulse(self.ledger.runs, run, self.clock, self.running_us)
         bulletin = Bulletin(self.observer)
+        pulse = Pulse(self.ledger.runs, run, self.clock, self.running_us, lambda: self._look(run, bulletin))
         steering = () if self.steering is None else (self.steering,)
         gates = Gates((*steering, *self.gates, pulse), self.clock, self.stop, bulletin.waiting)
         flow = Flow.of(job, run, limits, self.cap or Cap(limits.max_emails), gates, self.stop, bulletin)
-        if self.steering is not None:
-            self.steering.look(run, bulletin)  # a job that is paused already is not begun with
+        self._look(run, bulletin)  # a job that is paused already is not begun with
         with pulse.beating(flow.start):
             return self._work_off(flow, bulletin)
 
@@ -139,7 +139,10 @@ class Executor:
         return _Stages(flow.start("reader", reading.work), flow.start("effecter", effecting.work))
 
     def _drain(self, flow: Flow, stages: _Stages) -> bool:
-        """Record what is in flight and bring its effects about, after a stop for some seconds; is all of it done?"""
+        """Record what is in flight and bring its effects about, after a stop for some seconds; is all of it done?
+
+        Before the run is planned anew every answer is awaited: it goes on, and would ask again what is not recorded.
+        """
         deadline: float | None = None
         is_last = False
         while True:
@@ -149,7 +152,7 @@ class Executor:
                 is_last = flow.hand(flow.judgments, None)
             if is_answered and not stages.effecter.is_alive():
                 return self.ledger.queries.count_held(flow.run.id) == 0
-            if self.stop.is_set():
+            if self.stop.is_set() and (self.stop.is_inherited() or not isinstance(flow.error, MailboxChanged)):
                 deadline = deadline or self.clock.monotonic() + DRAIN_S
                 if self.clock.monotonic() > deadline:
                     return False
@@ -312,12 +315,15 @@ class Executor:
     # ── beside the work ──────────────────────────────────────────────────────────────────────────────────
 
     def _tick(self, run: Run, bulletin: Bulletin) -> None:
-        if self.steering is not None:
-            self.steering.look(run, bulletin)
+        self._look(run, bulletin)
         now = self.clock.monotonic()
         if self.analytics is not None and now >= self._next_analytics:
             self._next_analytics = now + ANALYTICS_S
             self.analytics.catch_up()
+
+    def _look(self, run: Run, bulletin: Bulletin) -> None:
+        if self.steering is not None:
+            self.steering.look(run, bulletin)
 
     def _log(self, flow: Flow, item: Item) -> Logger:
         return logger.bind(job=flow.job.id, run=flow.run.uuid, uid=item.ref.uid, folder=item.ref.mailbox.folder)

@@ -76,10 +76,15 @@ class Asker:
         """
         while self.flow.slots.acquire():
             task = self.flow.tasks.get()
-            if task is None or self.flow.stop.is_set():
+            if task is None:
                 self.flow.slots.give_back()
                 return
+            # Before the look at `stop`: who drains after one sees this call, or it is not made.
             self.flow.calling.add(task.item.id)
+            if self.flow.stop.is_set():
+                self.flow.calling.discard(task.item.id)
+                self.flow.slots.give_back()
+                return
             try:
                 answer, attempt_id = self._ask(task)
             except Stopped:
@@ -183,6 +188,7 @@ class Asker:
         """
         if throttler.is_current(slot):
             return slot
+        throttler.settle(slot, 0)
         later = throttler.wait(self.flow.stop, PATIENCE_S, self.flow.observer.waiting, tokens)
         if later is not None and not self.flow.gates.are_open():
             throttler.give_back(later)

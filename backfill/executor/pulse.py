@@ -28,12 +28,23 @@ FAREWELL_S = 5.0
 class Pulse:
     """One run's heartbeat. Thread-safe."""
 
-    def __init__(self, runs: Runs, run: Run, clock: Clock, running_us: Callable[[], int]) -> None:
-        """`running_us`: the microseconds that the run has worked so far, which every beat writes down."""
+    def __init__(
+        self,
+        runs: Runs,
+        run: Run,
+        clock: Clock,
+        running_us: Callable[[], int],
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`running_us`: the microseconds that the run has worked so far, which every beat writes down.
+
+        `look` is called each second, whatever the run waits for meanwhile.
+        """
         self._runs = runs
         self._run = run
         self._clock = clock
         self._running_us = running_us
+        self._look = look
         self._proved: tuple[datetime, float] | None = None  # when, by both clocks; None: not yet
         self._beating = threading.Lock()
         self._over = StopRequest()
@@ -50,6 +61,7 @@ class Pulse:
 
     def _beat_on(self) -> None:
         while not self._over.wait(LOOK_S):
+            self._look()
             if self._age_s() >= BEAT_S:
                 self.beat()
 

@@ -72,7 +72,8 @@ class Slots:
     def acquire(self) -> bool:
         """Wait for a free slot; False when the thread is not needed any more."""
         with self._changed:
-            while self._free == 0 and not self._is_closed:
+            # Less than none is free when a slot was taken whose own thread then could not be started.
+            while self._free <= 0 and not self._is_closed:
                 self._changed.wait()
             if self._is_closed:
                 return False

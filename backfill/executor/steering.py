@@ -1,12 +1,14 @@
 """Steering a run from another terminal: it pauses, goes on, changes its pace or ends as the ledger says.
 
-The ledger is looked at each second by the writing thread; the gate only says what was seen then, so it may be asked
-before every call. What a run waits for is written back in the same second.
+The ledger is looked at each second, by whichever thread comes first: the writer, or the heartbeat while the writer
+waits. The gate only says what was seen then, so it may be asked before every call. What a run waits for is written
+back in the same second.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from loguru import logger
 
@@ -51,12 +53,19 @@ class Steering:
     _next_look: float = 0.0
     _next_estimate: float = 0.0
     _told: str | None = None
+    _looking: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, run: Run, bulletin: Bulletin) -> None:
-        """At most once a second: see what is wished, and let others know what the run waits for."""
-        now = self.clock.monotonic()
-        if now < self._next_look:
+        """At most once a second: see what is wished, and let others know what the run waits for. Thread-safe."""
+        if self.clock.monotonic() < self._next_look or not self._looking.acquire(blocking=False):
             return
+        try:
+            self._look(run, bulletin)
+        finally:
+            self._looking.release()
+
+    def _look(self, run: Run, bulletin: Bulletin) -> None:
+        now = self.clock.monotonic()
         self._next_look = now + LOOK_S
         wish = self.ledger.wishes.read(self.job_id)
         self.is_paused = wish.state is JobState.PAUSED

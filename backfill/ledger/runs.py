@@ -81,7 +81,7 @@ class Runs:
                 return (
                     f"`backfill {info.command}` (process {info.pid} on {info.host}, since "
                     f"{info.started_at:%Y-%m-%d %H:%M} UTC) is writing to {self.database}; "
-                    "wait for it to end, or stop it with Ctrl-C."
+                    "`backfill status` says how far it is; wait for it to end, or end it with `backfill cancel`."
                 )
         return f"Another backfill command is writing to {self.database}; wait for it to end."
 

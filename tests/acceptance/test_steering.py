@@ -141,14 +141,14 @@ def test_a_cancelled_run_ends_as_on_a_stop_and_only_who_names_the_job_takes_it_u
     named = project.run("run", "--yes", "--job", "1", "--calls-per-minute", "60000")
 
     assert "is cancelled; its run ends" in said
-    assert working.returncode == 75
+    assert working.returncode == 0
     assert "the job was cancelled by " in errors
-    assert "go on with: backfill run --job 1" in errors
+    assert "only `backfill run --job 1` takes it up again" in errors
     assert cancelled["conserved"]
     assert cancelled["job"]["state"] == "cancelled"
     assert cancelled["counts"]["done"] + cancelled["counts"]["pending"] == MAILS
     assert bare.returncode == 2
-    assert "take it up again with: backfill run --job 1" in bare.stderr
+    assert "Take it up again with: backfill run --job 1" in bare.stderr
     assert "CANCELLED" in text
     assert named.returncode == 0, named.stderr
     assert "Taking up again job 1" in named.stderr
@@ -156,16 +156,18 @@ def test_a_cancelled_run_ends_as_on_a_stop_and_only_who_names_the_job_takes_it_u
     assert api.call_count == MAILS
 
 
-def test_a_cancelled_job_is_taken_up_again_by_its_selection(project: Project, mailbox: Mailbox, api: ApiServer) -> None:
+def test_a_cancelled_job_is_not_taken_up_again_by_its_selection(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
     mailbox.holds(letter(1))
     project.succeed("plan", "--start-date", "2024-01-01")
     steer(project, "cancel", "1")
 
-    named = project.run("run", "--yes", "--start-date", "2024-01-01")
+    by_cron = project.run("run", "--yes", "--start-date", "2024-01-01")
 
-    assert named.returncode == 0, named.stderr
-    assert project.report()["job"]["id"] == 1
-    assert project.report()["counts"]["done"] == 1
+    assert by_cron.returncode == 2
+    assert "Take it up again with: backfill run --job 1" in by_cron.stderr
+    assert api.call_count == 0
 
 
 def test_a_pace_is_kept_to_at_once_and_by_later_runs_until_another_is_said(

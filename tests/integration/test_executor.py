@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,16 @@ from backfill.errors import (
     EffectRefused,
     EffectUnavailable,
     KeyRefused,
+    MailboxChanged,
     MessageRefused,
     RateLimited,
     ServiceUnavailable,
 )
 from backfill.lifecycle import RunOutcome
-from backfill.message import Message
+from backfill.message import MailboxKey, Message
+from backfill.ports import Unfetched
 from backfill.verdict import Scores
-from tests.support.bench import Bench
+from tests.support.bench import Bench, BenchMailbox
 
 
 @pytest.fixture
@@ -199,6 +202,35 @@ def test_a_named_wait_is_obeyed_by_everybody_and_remembered_over_a_restart(bench
     assert len(bench.classifier.asked_about) == calls <= 2
     bench.clock.turn(7200)
     assert bench.run().outcome is RunOutcome.FINISHED
+
+
+def test_an_answer_in_flight_is_recorded_before_a_rebuilt_folder_is_planned_anew(bench: Bench) -> None:
+    noticed = threading.Event()
+
+    class Rebuilt(BenchMailbox):
+        def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
+            if min(uids) > 50:
+                noticed.set()
+                raise MailboxChanged("another UIDVALIDITY")
+            return super().fetch(mailbox, uids)
+
+    def answers(message: Message) -> Scores:
+        if message.ref.uid == 1:
+            noticed.wait(30)
+            for _ in range(100):  # longer than a stop waits for answers, whenever the run looks at its clock
+                bench.clock.turn(60)
+                bench.stop.wait(0.01)
+        return Scores(5, 1)
+
+    bench.mailbox = Rebuilt()
+    bench.mailbox.holds(*range(1, 101))
+    bench.classifier.answers = answers
+
+    with pytest.raises(MailboxChanged):
+        bench.run(concurrency=2)
+
+    assert bench.statuses()[1] == "done"
+    assert set(bench.attempts()) - {"unsent"} == {"ok"}
 
 
 def test_a_refused_key_stops_the_run_and_fails_no_mail(bench: Bench) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -10,8 +10,9 @@ import pytest
 
 from backfill.lifecycle import RunOutcome
 from backfill.message import Message
+from backfill.ports import Judged, Receipt, Unapplied
 from backfill.verdict import Scores
-from tests.support.bench import Bench, Observed
+from tests.support.bench import Bench, BenchEffect, Observed
 
 MAILS = 60
 PAUSED = "paused; `backfill resume` goes on"
@@ -142,3 +143,28 @@ def test_a_quicker_pace_does_not_wait_for_the_slot_of_the_slower_one(bench):
 
     slots = [row[0] for row in bench.rows("SELECT started_at FROM attempt ORDER BY id")]
     assert max(later - slot for slot, later in pairwise(slots[2:])) < 10_000_000  # of ten minutes at the pace before
+
+
+def test_a_cancel_is_heard_while_the_keywords_wait_for_the_mail_server(bench):
+    class Waiting(BenchEffect):
+        """The mail server does not answer; only a stop ends the wait for it."""
+
+        def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
+            for _ in range(200):
+                bench.clock.turn(1)
+                if bench.stop_of_run.wait(0.05):
+                    break
+            heard.append(bench.stop_of_run.is_set())
+            yield from super().apply(mails)
+
+    heard: list[bool] = []
+    bench.mailbox.holds(*range(1, 501))
+    bench.effect = Waiting()
+    # 300 verdicts fill the effects' batch and queue; then the writer waits for room in it.
+    at_mail(bench, 305, lambda job: bench.ledger.wishes.cancel(job, "cancelled by Ada"))
+
+    ended = bench.run(concurrency=8, calls_per_minute=60_000)
+
+    assert heard[0]
+    assert ended.reason == "the job was cancelled by Ada"
+    assert bench.rows("SELECT state FROM job") == [("cancelled",)]

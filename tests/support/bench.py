@@ -189,7 +189,7 @@ class Bench:
         self.mailbox = BenchMailbox()
         self.classifier = BenchClassifier()
         self.effect = BenchEffect()
-        self.stop = StopRequest()
+        self.stop = self.stop_of_run = StopRequest()
         self.observer = Observed()
         self.lock: RunLock | None = None  # of the run that was begun last
 
@@ -240,7 +240,7 @@ class Bench:
         effects: tuple[Effect, ...] = () if dry_run else (self.effect,)
         calls = None if max_per_day is None else DayLimit(self.ledger, self.clock, API, max_per_day)
         throttler = Throttler(self.ledger, self.clock, API, calls_per_minute) if self.classifier.is_metered else None
-        stop = self.stop.child()
+        self.stop_of_run = stop = self.stop.child()
         executor = Executor(
             ledger=self.ledger,
             source=self.mailbox,
