@@ -23,6 +23,9 @@ from backfill.message import Message
 from backfill.ports import Classifier, ModelInfo, Service
 from backfill.settings import Settings
 
+# A block that ends sooner is waited for before the one call.
+PATIENCE_S: Final = 60.0
+
 
 class State(StrEnum):
     """How a probe went."""
@@ -79,14 +82,16 @@ def exit_code(probes: list[Probe]) -> ExitCode:
     return next((code for code in WORST_FIRST if code in found), ExitCode.OK)
 
 
-def probe_all(settings: Settings, clock: Clock, may_call: Callable[[str], bool] | None) -> Iterator[Probe]:
+def probe_all(
+    settings: Settings, clock: Clock, may_call: Callable[[str], bool] | None, stop: StopRequest
+) -> Iterator[Probe]:
     """Every probe, as it is done. `may_call` gets the question before the one call; None: it is left out."""
     yield Probe("configuration", State.OK, str(settings.config_path))
     yield from _disk(settings)
     yield from _mail(settings)
     ledger: Ledger | None = None
     try:
-        ledger = wiring.open_ledger(settings, clock)
+        ledger = wiring.open_ledger(settings, clock, stop)
         ledger.secrets.get(wiring.PROMPT_SECRET)  # writes on first use
     except BackfillError as error:
         yield _failed("ledger", error)
@@ -94,7 +99,7 @@ def probe_all(settings: Settings, clock: Clock, may_call: Callable[[str], bool] 
         yield Probe("ledger", State.OK, str(ledger.database))
     try:
         if settings.classifier != "heuristic":
-            yield from _api(settings, clock, ledger, may_call)
+            yield from _api(settings, clock, ledger, may_call, stop)
     finally:
         if ledger is not None:
             ledger.close()
@@ -181,7 +186,11 @@ def _keywords(wanted: set[str], kept: frozenset[str]) -> Probe:
 
 
 def _api(
-    settings: Settings, clock: Clock, ledger: Ledger | None, may_call: Callable[[str], bool] | None
+    settings: Settings,
+    clock: Clock,
+    ledger: Ledger | None,
+    may_call: Callable[[str], bool] | None,
+    stop: StopRequest,
 ) -> Iterator[Probe]:
     try:
         service = wiring.service(settings, clock)
@@ -208,8 +217,13 @@ def _api(
         if State.FAIL in (key.state, model.state):
             yield Probe("answer", State.SKIPPED, "Not tried, for the reason above.")
         elif _is_agreed(settings, may_call):
-            wiring.throttler(settings, ledger, clock, None).wait(StopRequest())
-            yield _answer(classifier, letter)
+            throttler = wiring.throttler(settings, ledger, clock, None, keeps_pace=True)
+            if throttler.wait(stop, PATIENCE_S, tokens=tokens + throttler.answer_tokens) is not None:
+                yield _answer(classifier, letter)
+            elif stop.is_set():
+                yield Probe("answer", State.SKIPPED, "Not tried, since it was stopped.")
+            else:
+                yield Probe("answer", State.WARN, f"Calls are blocked: {throttler.reason()}.", "Try again after that.")
         else:
             yield Probe("answer", State.SKIPPED, "No call was made.", "Say --yes to make it.")
     finally:

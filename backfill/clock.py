@@ -13,7 +13,10 @@ from typing import Protocol
 
 
 class StopRequest:
-    """A wish to stop, seen by every thread. Setting it is safe in a signal handler."""
+    """A wish to stop, seen by every thread. Thread-safe.
+
+    Not to be set in a signal handler: the thread that was interrupted may hold the lock that setting it takes.
+    """
 
     def __init__(self) -> None:
         self._event = threading.Event()

@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from backfill.clock import StopRequest
 from backfill.errors import AnswerUnusable, ConfigError, MessageRefused, RateLimited, ServiceUnavailable
+from backfill.ledger.pace import Slot
 from backfill.message import Message
 from backfill.ports import Classifier
 from backfill.throttle import Throttler
-from backfill.verdict import Answer, Thresholds
+from backfill.verdict import Answer, Thresholds, Usage
 
 MAX_MAIL_BYTES: Final = 2_000_000  # what is beyond is attachments
 TRIES: Final = 3
@@ -181,19 +182,35 @@ class Judge:
 
     def _called(self, message: Message, truth: Truth) -> Judged:
         for remaining in reversed(range(TRIES)):
-            if self.throttler is not None and not self.throttler.wait(self.stop):
+            slot = self._turn(message)
+            if self.throttler is not None and slot is None:
                 break
             try:
                 answer = self.classifier.classify(message)
             except (AnswerUnusable, MessageRefused) as error:
+                self._settle(slot, error.usage)
                 return Judged(truth, None, True, error.usage.cost_usd if error.usage else None)
             except (RateLimited, ServiceUnavailable) as error:
                 if not remaining or self.throttler is None:
                     raise
                 self.throttler.block(error.wait_s if error.wait_s is not None else PAUSE_S, error.reason)
             else:
+                self._settle(slot, answer.usage)
                 return Judged(truth, answer, True, answer.usage.cost_usd)
         return Judged(truth, None)
+
+    def _turn(self, message: Message) -> Slot | None:
+        """The slot of a call; None when a stop came first, or none is needed."""
+        if self.throttler is None:
+            return None
+        tokens = self.classifier.estimate_tokens(message) + self.throttler.answer_tokens
+        return self.throttler.wait(self.stop, tokens=tokens)
+
+    def _settle(self, slot: Slot | None, usage: Usage | None) -> None:
+        if self.throttler is None or slot is None or usage is None:
+            return
+        if usage.tokens_in is not None and usage.tokens_out is not None:
+            self.throttler.settle(slot, usage.tokens_in + usage.tokens_out)
 
 
 # ── how well they agree ──────────────────────────────────────────────────────────────────────────────────

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import inf, isfinite
+
+from loguru import logger
 
 from backfill.clock import Clock, StopRequest, micros
 from backfill.errors import ConfigError, MailThrottled
@@ -30,6 +32,8 @@ _ROOM = (MINUTE_S + BURST_S) / MINUTE_S  # a minute and the burst together hold 
 # Another pace than the one whose slot is waited for is noticed within so long.
 LOOK_S = 1.0
 SLOT_TOKENS = 1000  # a slot of the row that limits tokens
+# A call is charged at the most so many times what was reckoned for it: no tokenizer is so far off, a false count is.
+MOST_TIMES = 10
 # Nothing that a reply says keeps anybody from calling for longer; who is asked again after a day loses one call.
 LONGEST_BLOCK_S = 86_400.0
 # What a service announces again and again is written down so often.
@@ -46,15 +50,17 @@ class Throttler:
     calls_per_minute: float
     tokens_per_minute: float | None = None  # None: only calls are limited
     answer_tokens: int = 0  # that the answer to a call may have; they count as well
+    keeps_pace: bool = False  # the rates are for a resource that is new: others may be at work at a pace of their own
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _announced: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False, compare=False)
     _clear_us: int = field(default=0, repr=False, compare=False)  # when calls were seen not to be blocked
 
     def __post_init__(self) -> None:
-        """Writes the rates, which hold from now on for everybody who uses the resource."""
-        self.set_pace(self.calls_per_minute)
+        """Writes the rates, which hold from now on for everybody who uses the resource; see `keeps_pace`."""
+        self._set_rate(self.resource, self.calls_per_minute, "Calls per minute", only_if_new=self.keeps_pace)
         if self.tokens_per_minute is not None:
-            self._set_rate(self._of_tokens, self.tokens_per_minute / SLOT_TOKENS, "Tokens per minute")
+            per_minute = self.tokens_per_minute / SLOT_TOKENS
+            self._set_rate(self._of_tokens, per_minute, "Tokens per minute", only_if_new=self.keeps_pace)
 
     def set_pace(self, calls_per_minute: float) -> None:
         """Allow so many calls a minute from now on, for everybody who uses the resource. Writes."""
@@ -77,7 +83,7 @@ class Throttler:
         None when a stop came first, or when calls are blocked for longer than `longest_block_s`. `tell` gets the
         reason for which calls are blocked, and None when they no longer are.
         """
-        slot = self._left_over(tokens)
+        slot = None if stop.is_set() else self._left_over(tokens)
         if slot is not None:
             return slot
         # One at a time: a process has one slot outstanding, so that a stop leaves at most one unused. Whoever has
@@ -99,10 +105,9 @@ class Throttler:
             is_stopped = self.clock.sleep(wait_s, stop) if is_blocked else self._sleep(wait_s, stop)
             if is_blocked:
                 tell(None)
-            if is_stopped:
-                return None
-            if self.calls_per_minute == pace and self.is_current(slot):
+            if not is_stopped and self.calls_per_minute == pace and self.is_current(slot):
                 return slot
+            self.settle(slot, 0)
         return None
 
     def _sleep(self, seconds: float, stop: StopRequest) -> bool:
@@ -135,19 +140,20 @@ class Throttler:
 
     def give_back(self, slot: Slot) -> None:
         """The call was not made; the next one of this process may be made in its place, unless that is too late."""
-        self.ledger.throttle.give_back(self.resource, slot)
+        self.settle(slot, 0)
+        self.ledger.throttle.give_back(self.resource, replace(slot, tokens=0))
 
     def _left_over(self, tokens: int) -> Slot | None:
         slot = self.ledger.throttle.take_due(self.resource, self._now_us())
         if slot is None or not self.is_current(slot):
             return None
         self.settle(slot, tokens)
-        return slot
+        return replace(slot, tokens=tokens)
 
     def settle(self, slot: Slot, tokens: int | None) -> None:
-        """The call took so many tokens; None: it is not known, so what was charged for it stands."""
+        """The call took so many tokens, or 0: it was not made; None: it is not known, so what was charged stands."""
         if self.tokens_per_minute is not None and tokens is not None and tokens != slot.tokens:
-            difference = (tokens - slot.tokens) / SLOT_TOKENS
+            difference = (min(tokens, MOST_TIMES * max(slot.tokens, SLOT_TOKENS)) - slot.tokens) / SLOT_TOKENS
             self.ledger.throttle.charge(self._of_tokens, difference, self._now_us())
 
     def refused(self, slot: Slot, wait_s: float | None) -> None:
@@ -156,7 +162,10 @@ class Throttler:
         The rate is halved for everybody and comes back within minutes: at once where no time was named, else when
         it happens again. The time itself is for `block`.
         """
+        before = self.pace_in_force()
         self.ledger.throttle.slow(self._resources, slot.at_us, is_named=wait_s is not None)
+        if (after := self.pace_in_force()) < before:
+            logger.info("refused for the pace: {:.4g} calls a minute instead of {:.4g}, for some time", after, before)
 
     def heed(self, announced: Announced) -> None:
         """Keep to what the service announced of its limits, where that is less than what is allowed here."""
@@ -206,11 +215,12 @@ class Throttler:
     def _resources(self) -> tuple[str, ...]:
         return (self.resource,) if self.tokens_per_minute is None else (self._of_tokens, self.resource)
 
-    def _set_rate(self, resource: str, per_minute: float, what: str) -> None:
+    def _set_rate(self, resource: str, per_minute: float, what: str, *, only_if_new: bool = False) -> None:
         if not (per_minute > 0 and isfinite(per_minute)):
             raise ConfigError(f"{what} must be more than 0, not {per_minute:g}.")
         per_minute /= _ROOM
-        self.ledger.throttle.set_rate(resource, per_minute, BURST_S * per_minute / MINUTE_S)
+        burst = BURST_S * per_minute / MINUTE_S
+        self.ledger.throttle.set_rate(resource, per_minute, burst, only_if_new=only_if_new)
 
     def _now_us(self) -> int:
         return micros(self.clock.now())

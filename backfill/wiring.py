@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from backfill.budget import Budget, DayLimit
 from backfill.classifiers.chat import ChatClassifier, ChatSettings
@@ -105,16 +105,31 @@ def throttler(
     clock: Clock,
     calls_per_minute: float | None,
     tokens_per_minute: float | None = None,
+    *,
+    keeps_pace: bool = False,
 ) -> Throttler:
-    """The pace of the configured API, shared by everybody who uses it through this ledger."""
+    """The pace of the configured API, shared by everybody who uses it through this ledger.
+
+    `keeps_pace`: for a few calls beside others, whose pace stays what it is.
+    """
     pace = calls_per_minute if calls_per_minute is not None else settings.processing.calls_per_minute
     tokens = tokens_per_minute if tokens_per_minute is not None else settings.processing.tokens_per_minute
-    return Throttler(ledger, clock, api(settings), pace, tokens, settings.llm.max_output_tokens)
+    return Throttler(ledger, clock, api(settings), pace, tokens, settings.llm.max_output_tokens, keeps_pace)
 
 
 def api(settings: Settings) -> str:
     """The name under which the ledger keeps the pace of the configured API, and the number of a day's calls to it."""
     return f"calls:{settings.llm.api_url}"
+
+
+def parameters(settings: Settings, allowed: Processing, *, is_metered: bool) -> dict[str, Any]:
+    """What the ledger remembers of a run's pace: what it may do, and the API by which a day's calls are counted."""
+    return {
+        "api": api(settings),
+        "calls_per_minute": allowed.calls_per_minute,
+        "max_per_day": allowed.max_per_day if is_metered else None,
+        "between": None if allowed.between is None else str(allowed.between),
+    }
 
 
 def analytics(settings: Settings, ledger: Ledger) -> AnalyticsFile | None:

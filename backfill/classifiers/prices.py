@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from backfill.classifiers.endpoint import Endpoint
 from backfill.classifiers.replies import refusal
-from backfill.classifiers.wire import Reply, amount, clean, count, json_object, mapping
+from backfill.classifiers.wire import MAX_CALL_USD, MAX_TOKEN_USD, Reply, amount, clean, count, json_object, mapping
 from backfill.clock import Clock, SystemClock
 from backfill.errors import ClassifierError, KeyRefused, RateLimited, ServiceUnavailable
 from backfill.ports import Credit, ModelInfo, Price
@@ -91,7 +91,7 @@ def _price(pricing: object) -> Price | None:
     """Strings, USD per token. Without both of them, or with a negative one (OpenRouter's "varies"), it is unknown."""
     if not isinstance(pricing, dict):
         return None
-    prompt, completion = amount(pricing.get("prompt")), amount(pricing.get("completion"))
+    prompt, completion = (amount(pricing.get(name), MAX_TOKEN_USD) for name in ("prompt", "completion"))
     if prompt is None or completion is None:
         return None
-    return Price(prompt, completion, amount(pricing.get("request")) or Decimal(0))
+    return Price(prompt, completion, amount(pricing.get("request"), MAX_CALL_USD) or Decimal(0))

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from backfill.classifiers.limits import MAX_WAIT_S, announced, seconds_until
-from backfill.classifiers.wire import Reply, amount, clean, count, json_object, mapping
+from backfill.classifiers.wire import MAX_CALL_USD, Reply, amount, clean, count, json_object, mapping
 from backfill.errors import (
     AnswerUnusable,
     ClassifierError,
@@ -98,7 +98,7 @@ def _usage(reply: Reply, document: dict[str, Any]) -> Usage:
         tokens_in=count(reported.get("prompt_tokens")),
         tokens_out=count(reported.get("completion_tokens")),
         tokens_cached=count(mapping(reported.get("prompt_tokens_details")).get("cached_tokens")),
-        cost_usd=amount(reported.get("cost")),
+        cost_usd=amount(reported.get("cost"), MAX_CALL_USD),
         request_id=clean(document.get("id")) or clean(reply.headers.get("x-request-id")) or None,
         http_status=reply.status,
     )

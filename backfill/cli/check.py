@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from backfill.cli.command import Command
 from backfill.cli.options import GENERAL, LIMITS, GeneralOptions
+from backfill.lifecycle import ExitCode
 
 if TYPE_CHECKING:
     from backfill.check import Probe
@@ -32,13 +33,16 @@ def check(
     command = Command.begin(general)
     may_call = None if not call else (lambda _: True) if yes else command.terminal.confirm
     probes: list[Probe] = []
-    for probe in probe_all(command.settings, SystemClock(), may_call):
-        probes.append(probe)
-        if not as_json:
-            print(_line(probe), flush=True)
+    with command.listening():
+        for probe in probe_all(command.settings, SystemClock(), may_call, command.stop):
+            probes.append(probe)
+            if not as_json:
+                print(_line(probe), flush=True)
+            if command.stop.is_set():
+                break
     if as_json:
         print(json.dumps([asdict(probe) | {"exit_code": int(probe.exit_code)} for probe in probes]))
-    return exit_code(probes)
+    return ExitCode.STOPPED_EARLY if command.stop.is_set() else exit_code(probes)
 
 
 def _line(probe: "Probe") -> str:

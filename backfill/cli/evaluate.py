@@ -50,7 +50,10 @@ def evaluate(
     general: GeneralOptions = GeneralOptions(),  # noqa: B008 - frozen
     as_json: Annotated[bool, Parameter(name="--json", help="For machines: JSON, on one line.", group=GENERAL)] = False,
 ) -> int:
-    """Score labelled mails with a classifier: ROC AUC, precision, recall and a confusion table at the thresholds."""
+    """Score labelled mails with a classifier: ROC AUC, precision, recall and a confusion table at the thresholds.
+
+    Calls keep to the pace of all calls to the API, but count towards no budget and no number of calls a day.
+    """
     from backfill import wiring  # start-up: brings the adapters
     from backfill.demo.mailbox import OWNER  # start-up: only here
     from backfill.evaluation import evaluate as figures  # start-up: only here
@@ -115,7 +118,7 @@ def _judge(settings: "Settings", command: Command) -> "Iterator[Judge]":
     with command.ledger() as ledger:
         classifier = wiring.classifier(settings, ledger, clock)
         try:
-            yield Judge(classifier, wiring.throttler(settings, ledger, clock, None), command.stop)
+            yield Judge(classifier, wiring.throttler(settings, ledger, clock, None, keeps_pace=True), command.stop)
         finally:
             classifier.close()
 

@@ -104,19 +104,34 @@ class Terminal:
 
 @contextmanager
 def stop_on_signals(stop: StopRequest) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks for a stop, the second ends the process at once."""
+    """The first SIGINT or SIGTERM asks for a stop, the second ends the process at once.
+
+    The stop is set by a thread of its own: the one that a signal interrupts may hold the very lock that takes.
+    """
+    hearing, telling = os.pipe()
+    asked: list[int] = []
+
+    def pass_on() -> None:
+        if number := os.read(hearing, 1):
+            stop.set(signal.Signals(number[0]).name)
 
     def handle(number: int, _: FrameType | None) -> None:
-        if stop.is_set():
+        if asked:
             if sys.stderr.isatty():
                 os.write(2, b"\x1b[?25h\n")  # the bar hides the cursor, and nobody is left to show it again
             os._exit(ExitCode.KILLED_INT if number == signal.SIGINT else ExitCode.KILLED_TERM)
-        stop.set(signal.Signals(number).name)
+        asked.append(number)
+        os.write(telling, bytes([number]))
         os.write(2, b"\nStopping: answers under way are awaited; once more to stop at once.\n")
 
+    messenger = threading.Thread(target=pass_on, name="signals", daemon=True)
+    messenger.start()
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(telling)  # what the messenger reads then is the end
+        messenger.join()
+        os.close(hearing)

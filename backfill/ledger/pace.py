@@ -120,14 +120,19 @@ class Throttles:
     _ahead: dict[str, deque[Slot]] = field(default_factory=dict)  # reserved by this process and not used yet
     _ahead_lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def set_rate(self, name: str, per_minute: float, burst: float = 0) -> None:
+    def set_rate(self, name: str, per_minute: float, burst: float = 0, *, only_if_new: bool = False) -> None:
         """Allow `per_minute` slots a minute from now on, `burst` of them late or at once, for every worker. Writes.
 
-        At a higher rate than before, who queues for a slot gets a nearer one.
+        At a higher rate than before, who queues for a slot gets a nearer one. `only_if_new`: a row that is there
+        stays as it is.
         """
         interval = max(1, ceil(MINUTE_US / per_minute))
         values = {"interval_us": interval, "burst_us": round(burst * interval)}
         statement = self.database.insert(throttle).values(name=name, **values)
+        if only_if_new:
+            statement = statement.on_conflict_do_nothing(index_elements=["name"])
+            self.database.write(lambda connection: connection.execute(statement))
+            return
         statement = statement.on_conflict_do_update(index_elements=["name"], set_=values)
         parameters = {"name": name, "interval": interval, "now": micros(self.clock.now())}
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from backfill.check import Probe, State, exit_code, probe_all
-from backfill.clock import SystemClock
+from backfill.clock import StopRequest, SystemClock
+from backfill.ledger import Ledger
 from backfill.settings import load
+from backfill.throttle import Throttler
 from tests.conftest import Mailbox
 from tests.support.api_server import ApiServer, Response, completion, verdict
 from tests.support.dovecot import PASSWORD
@@ -26,10 +29,16 @@ def openrouter(api: ApiServer) -> None:
         api.offer(f"/{page}", json.loads((ANSWERS / f"{page}_openrouter.json").read_text("utf-8")))
 
 
-def probes(project: Project, *, may_call: bool = True) -> tuple[int, dict[str, Probe]]:
-    """What the command would print, without the start of a process for each."""
+def probes(project: Project, *, may_call: bool = True, stop: StopRequest | None = None) -> tuple[int, dict[str, Probe]]:
+    """What the command would print, without the start of a process for each. `stop` comes while it is asked."""
+
+    def agree(question: str) -> bool:
+        if stop is not None:
+            stop.set("SIGINT")
+        return True
+
     settings = load(project.config, project.folder / ".env")
-    found = list(probe_all(settings, SystemClock(), (lambda _: True) if may_call else None))
+    found = list(probe_all(settings, SystemClock(), agree if may_call else None, stop or StopRequest()))
     assert KEY not in repr(found)
     return exit_code(found), {probe.name: probe for probe in found}
 
@@ -87,6 +96,40 @@ def test_an_api_that_does_not_answer_as_it_should_has_a_remedy(
     assert found_code == code
     assert found["answer"].state == "fail"
     assert remedy in found["answer"].remedy
+
+
+@contextmanager
+def pace(project: Project, api: ApiServer, calls_per_minute: float) -> Iterator[Throttler]:
+    """The pace of a run at work."""
+    ledger = Ledger.open(f"sqlite:///{project.ledger}")
+    yield Throttler(ledger, SystemClock(), f"calls:{api.url}", calls_per_minute)
+    ledger.close()
+
+
+def test_calls_that_are_blocked_for_long_are_not_waited_for_and_the_end_is_named(
+    project: Project, api: ApiServer
+) -> None:
+    with pace(project, api, 600) as throttler:
+        throttler.block(3600, "quota")
+
+        code, found = probes(project)
+
+    assert (code, found["answer"].state, api.call_count) == (0, State.WARN, 0)
+    assert "quota, until 20" in found["answer"].detail
+
+
+def test_a_stop_while_the_call_waits_for_its_turn_is_heeded(project: Project, api: ApiServer) -> None:
+    _, found = probes(project, stop=StopRequest())
+
+    assert (found["answer"].state, api.call_count) == (State.SKIPPED, 0)
+
+
+def test_the_pace_of_a_run_at_work_stays_as_it_is(project: Project, api: ApiServer) -> None:
+    with pace(project, api, 600) as throttler:
+        code, _ = probes(project)
+
+        assert round(throttler.pace_in_force()) == 600
+    assert (code, api.call_count) == (0, 1)
 
 
 def test_a_refused_key_and_a_model_that_is_not_listed_are_told_without_a_call(project: Project, api: ApiServer) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from backfill.clock import SystemClock
 from backfill.demo.mailbox import sample_mailbox
+from backfill.ledger import Ledger
+from backfill.throttle import Throttler
 from tests.support.api_server import ApiServer, Response, verdict
 from tests.support.project import KEY, Project
 
@@ -107,6 +110,19 @@ def test_the_gate_decides_for_free_what_is_certain(offline: Project, api: ApiSer
     assert found["gated"] > 10
     assert found["gated"] + found["calls"] == 30
     assert api.call_count == found["calls"]
+
+
+def test_the_pace_of_a_run_at_work_stays_as_it_is(offline: Project, api: ApiServer, labelled: Path) -> None:
+    table = labelled.parent / "labels.csv"
+    table.write_text("file,label\nlabelled/spam/1.eml,spam\nlabelled/plain/1.eml,ham\n")
+    ledger = Ledger.open(f"sqlite:///{offline.ledger}")
+    at_work = Throttler(ledger, SystemClock(), f"calls:{api.url}", 600)
+
+    figures(offline, str(labelled), "--labels", str(table), "--yes")
+
+    assert round(at_work.pace_in_force()) == 600
+    assert api.call_count == 2
+    ledger.close()
 
 
 def test_a_table_of_labels_may_be_used(offline: Project, labelled: Path) -> None:

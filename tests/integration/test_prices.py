@@ -53,6 +53,13 @@ def test_a_price_that_is_not_listed_is_unknown_and_not_nothing(api: ApiServer, s
     assert service.price_of(model) is None
 
 
+@pytest.mark.parametrize("number", ["1.01", "1e30", "1e999999", "1e99999999999999999999"])
+def test_a_price_that_nobody_asks_is_unknown(api: ApiServer, service: ApiService, number: str) -> None:
+    api.offer("/models", {"data": [{"id": "m", "pricing": {"prompt": number, "completion": "0"}}]})
+
+    assert service.price_of("m") is None
+
+
 def test_a_local_server_lists_models_without_prices(api: ApiServer, service: ApiService) -> None:
     api.offer("/models", document("models_ollama"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 
 import pytest
@@ -110,6 +111,33 @@ def test_a_machine_that_gives_no_more_threads_goes_on_with_those_it_has():
     crew.keep(19, calls=500)
 
     assert crew.slots.size == crew.started == 20
+
+
+def test_a_slot_that_is_taken_before_its_thread_is_refused_is_not_taken_twice():
+    def start(number: int) -> None:
+        if number > FIRST:
+            assert slots.acquire()  # by a thread that was waiting for one
+            raise RuntimeError("can't start new thread")
+
+    def take() -> None:
+        while len(taken) < 50 and slots.acquire():
+            taken.append(True)
+
+    slots, taken = Slots("auto"), list[bool]()
+    slots.open(start, lambda size: None)
+    for _ in range(FIRST):
+        assert slots.acquire()
+    with ExitStack() as calls:
+        for _ in range(FIRST):
+            calls.enter_context(slots.call_under_way())
+
+        taker = threading.Thread(target=take, daemon=True)
+        taker.start()
+        taker.join(0.2)  # it waits for a slot, or has had 50 long before
+        slots.close()
+
+    assert slots.size == FIRST
+    assert taken == []
 
 
 def test_who_comes_for_a_slot_after_the_end_gets_none():

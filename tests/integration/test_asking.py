@@ -1,0 +1,90 @@
+"""The asking stage by itself: what a stop or a slow ledger may come between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backfill.clock import StopRequest
+from backfill.executor.asker import Asker
+from backfill.executor.flow import Cap, Flow, Limits, Task
+from backfill.executor.gates import Gates
+from backfill.message import Message
+from backfill.throttle import BURST_S, Throttler
+from tests.support.bench import INBOX, Bench, BenchClassifier
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    opened = Bench(tmp_path)
+    yield opened
+    opened.ledger.close()
+
+
+class Comes(StopRequest):
+    """A stop that comes when it is looked for; `calling` is what a drain would see at that moment."""
+
+    flow: Flow | None = None
+    calling: frozenset[int] | None = None
+
+    def is_set(self) -> bool:
+        if self.flow is not None and self.calling is None:
+            self.calling = frozenset(self.flow.calling)
+            self.set("SIGTERM")
+        return super().is_set()
+
+
+def one_mail(bench: Bench, stop: StopRequest) -> tuple[Flow, Task]:
+    """A run with one mail that waits to be asked about."""
+    bench.mailbox.holds(1)
+    run = bench.begin(bench.plan())
+    [item] = bench.ledger.items.claim(run, 1)
+    [message] = bench.mailbox.fetch(INBOX, [1])
+    assert isinstance(message, Message)
+    gates = Gates((), bench.clock, stop, bench.observer.waiting)
+    job = bench.ledger.jobs.get(run.job_id)
+    flow = Flow.of(job, run, Limits(concurrency=1), Cap(None), gates, stop, bench.observer)
+    return flow, Task(item, message)
+
+
+def test_a_stop_finds_every_mail_that_is_about_to_be_asked_about(bench):
+    stop = Comes()
+    flow, task = one_mail(bench, stop)
+    flow.tasks.put(task)
+    stop.flow = flow
+
+    Asker(flow, bench.ledger, bench.classifier, None, bench.clock).work()
+
+    assert stop.calling == {task.item.id}
+    assert flow.calling == set()
+    assert bench.classifier.asked_about == []
+
+
+class Large(BenchClassifier):
+    """Each mail has 10,000 tokens. The ledger is slow at the first call: `turn` is called after its slot was taken."""
+
+    reckoned = 0
+
+    def estimate_tokens(self, message: Message) -> int:
+        self.reckoned += 1
+        if self.reckoned == 2:
+            self.turn(BURST_S)
+        return 10_000
+
+
+def test_the_tokens_of_a_slot_that_came_too_late_are_not_charged(bench):
+    bench.classifier = Large()
+    bench.classifier.turn = bench.clock.turn
+    flow, task = one_mail(bench, bench.stop)
+    throttler = Throttler(bench.ledger, bench.clock, "calls:bench", 6000, tokens_per_minute=60_000)
+    budget = bench._budget(bench.ledger.jobs.get(flow.run.job_id), "1", None, None)
+    began = bench.clock.monotonic()
+
+    answer, _ = Asker(flow, bench.ledger, bench.classifier, throttler, bench.clock, budget).ask_patiently(
+        task, throttler
+    )
+
+    assert answer.scores is not None
+    assert bench.clock.monotonic() - began < 1
