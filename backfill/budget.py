@@ -2,7 +2,8 @@
 
 The estimate is an upper one: a token for every character of the question, and as many as are allowed for the
 answer. So a budget is not exceeded; when it is nearly used up, it may be said to be used up a call too early. The
-number of a day's calls is kept exactly.
+number of a day's calls is kept exactly. Runs without a limit are not held to that of others; what they spend and
+call beside them is taken from it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ CHARS_PER_TOKEN = 4
 
 @dataclass(slots=True)
 class DayLimit:
-    """At most so many calls to an API on a day (UTC), whoever makes them through this ledger. Thread-safe.
+    """No call to an API beyond so many on a day (UTC), whoever made those through this ledger. Thread-safe.
 
     A gate of the executor's, which tells when to wait; that parallel calls do not overshoot is up to their
     reservations. Every attempt counts, for nobody knows which of those that failed the provider counts.

@@ -15,10 +15,10 @@ from sqlalchemy import Connection, text
 
 from backfill.clock import Clock, micros
 from backfill.errors import AskedElsewhere, BackfillError, ClaimLost
-from backfill.ledger.budgets import Reservation, nano, set_aside, settle
+from backfill.ledger.budgets import Reservation, count_calls, nano, set_aside, settle
 from backfill.ledger.database import Database
 from backfill.ledger.rows import Item, Job, Run
-from backfill.ledger.rowset import RowStatement
+from backfill.ledger.rowset import RowStatement, in_order
 from backfill.ledger.schema import ATTEMPT_OPEN
 from backfill.lifecycle import AttemptOutcome
 from backfill.verdict import Usage
@@ -65,7 +65,8 @@ CLOSE = RowStatement(
               tokens_in = given.tokens_in, tokens_out = given.tokens_out, tokens_cached = given.tokens_cached,
               cost_nano = given.cost_nano, request_id = given.request_id
          FROM {rows} WHERE attempt.id = given.attempt AND attempt.outcome IN ('open', 'unknown')
-    RETURNING attempt.id, attempt.estimate_nano, attempt.cost_nano""",
+    RETURNING attempt.estimate_nano, attempt.cost_nano, attempt.started_at,
+              (SELECT job_id FROM run WHERE run.id = attempt.run_id) AS job_id""",
     attempt="BIGINT",
     outcome="TEXT",
     http_status="INTEGER",
@@ -105,6 +106,11 @@ class _Call:
     question: Question | None
 
     @property
+    def counts_itself(self) -> bool:
+        """Is it taken from a day's calls when it is set aside?"""
+        return self.reservation is not None and any(purse.counts_calls for purse in self.reservation.purses)
+
+    @property
     def row(self) -> dict[str, Any]:
         asked = self.question
         return {
@@ -130,16 +136,27 @@ class Attempts:
         """Note that a call is about to be made, and set aside what it may cost. Writes.
 
         Raises `ClaimLost` when the item is no longer this run's, `BudgetReached` when the money would not do,
+        `CallsUsedUp` when a day's calls would not, or the reservation is of the day before,
         `AskedElsewhere` when a call with the same question is open, or has been answered meanwhile.
         """
         return self.database.write_each(self._open, _Call(run.id, item, reservation, question))
 
     def _open(self, connection: Connection, calls: Sequence[_Call]) -> list[int | BackfillError]:
-        """Open the attempts of calls that are about to be made at the same time, those without a budget at once."""
+        """Open the attempts of calls that are about to be made at the same time.
+
+        Those without a reservation at once, the others one by one, each with what it sets aside.
+        """
         together = [call for call in calls if call.reservation is None]
         now = micros(self.clock.now())  # once: a call and what is set aside for it are of the same day
         opened = dict(zip(together, self._open_all(connection, together, now), strict=True))
-        return [opened[call] if call in opened else self._afford(connection, call, now) for call in calls]
+        answers = [opened[call] if call in opened else self._afford(connection, call, now) for call in calls]
+        uncounted = [
+            call.run_id
+            for call, answer in zip(calls, answers, strict=True)
+            if isinstance(answer, int) and not call.counts_itself
+        ]
+        count_calls(connection, uncounted, now)
+        return answers
 
     def _afford(self, connection: Connection, call: _Call, now: int) -> int | BackfillError:
         assert call.reservation is not None
@@ -160,7 +177,8 @@ class Attempts:
         if not calls:
             return []
         rows = [call.row for call in calls]
-        held = {(row.id, row.claim_no) for row in BEGIN.execute(connection, rows)}
+        by_item = {(row["item"], row["claim_no"]): row for row in rows}
+        held = {(row.id, row.claim_no) for row in BEGIN.execute(connection, in_order(by_item))}
         begun = [row for row in rows if (row["item"], row["claim_no"]) in held]
         numbers = {row.item_id: row.id for row in OPEN.execute(connection, begun, now=now)}
         # After the insertion: it may have waited for the other run's commit, which brought the verdict.
@@ -192,9 +210,7 @@ class Attempts:
 def close_attempts(connection: Connection, closings: Sequence[dict[str, Any]], now: int) -> int:
     """Close attempts within the caller's transaction, and book what they really cost; how many were still open."""
     closed = CLOSE.execute(connection, closings, now=now).all() if closings else []
-    for row in closed:
-        if row.estimate_nano is not None and row.cost_nano is not None:
-            settle(connection, row.id, row.cost_nano - row.estimate_nano)
+    settle(connection, closed)
     return len(closed)
 
 

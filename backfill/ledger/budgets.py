@@ -3,18 +3,20 @@
 A purse is what has been spent on a job over its life, or by this ledger on a day (UTC), or how many calls it made to
 an API on a day. A call sets its estimate aside in the transaction that opens its attempt, or is not made; the answer's
 real cost takes the estimate's place. A call of unknown outcome or cost stays at its estimate; a call is one call.
+What runs without a limit spend beside it counts as well: a call when it begins, its cost when it is known.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, Row, select, text, update
 
 from backfill.clock import micros
 from backfill.errors import BudgetReached, CallsUsedUp
@@ -30,12 +32,9 @@ SET_ASIDE = text(
         WHERE name = :name AND spent + :amount <= :limit"""
 )
 SPENT = text("SELECT spent FROM purse WHERE name = :name")
-# The attempt's own purses: those of its job and of the day on which it began.
-SETTLE = text(
-    """UPDATE purse SET spent = spent + :difference
-        WHERE name IN (SELECT 'job:' || r.job_id FROM attempt a JOIN run r ON r.id = a.run_id WHERE a.id = :attempt)
-           OR name = (SELECT 'day:' || (a.started_at / 86400000000) FROM attempt a WHERE a.id = :attempt)"""
-)
+SETTLE = text("UPDATE purse SET spent = spent + :difference WHERE name = :name")
+COUNT = "UPDATE purse SET spent = spent + :calls WHERE name = (SELECT {api} || :of_day FROM run WHERE id = :run)"
+API = {"sqlite": "json_extract(parameters, '$.api')", "postgresql": "CAST(parameters AS JSONB) ->> 'api'"}
 COUNT_JOB = text(
     """SELECT SUM(COALESCE(a.cost_nano, a.estimate_nano)) FROM attempt a JOIN run r ON r.id = a.run_id
         WHERE r.job_id = :job"""
@@ -57,7 +56,7 @@ class Purse:
     limit: int
     what: str  # for people: "for this job", "for 2024-05-03 (UTC)"
     counts_calls: bool = False
-    day: int | None = None  # the one day since 1970 whose calls may come from it; None: any
+    day: int | None = None  # the one day since 1970 whose calls may take from it; None: any
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +75,14 @@ class Budgets:
 
     def open(self, job_id: int, limit_nano: int) -> Purse:
         """The purse of a job, holding what its attempts have cost so far. Writes."""
-        purse = Purse(f"job:{job_id}", limit_nano, "for this job")
+        purse = Purse(_of_job(job_id), limit_nano, "for this job")
         self._fill(purse, lambda connection: connection.execute(COUNT_JOB, {"job": job_id}).scalar())
         return purse
 
     def open_day(self, now: datetime, limit_nano: int) -> Purse:
         """The purse of a day (UTC), holding what the day's attempts have cost so far. Writes."""
         day = micros(now) // DAY_US
-        purse = Purse(f"day:{day}", limit_nano, f"for {_date(day)} (UTC)")
+        purse = Purse(_of_day(day), limit_nano, f"for {_date(day)} (UTC)", day=day)
         self._fill(purse, lambda connection: connection.execute(COUNT_DAY, _span(day)).scalar())
         return purse
 
@@ -93,7 +92,7 @@ class Budgets:
         They are the attempts of the runs whose parameter "api" is this one.
         """
         day = micros(now) // DAY_US
-        purse = Purse(f"{api}:day:{day}", limit, f"on {_date(day)} (UTC)", counts_calls=True, day=day)
+        purse = Purse(calls_purse(api, day), limit, f"on {_date(day)} (UTC)", counts_calls=True, day=day)
 
         def count(connection: Connection) -> int:
             by_run = connection.execute(COUNT_CALLS, _span(day))
@@ -122,17 +121,23 @@ class Budgets:
         self.database.write(work)
 
 
+def calls_purse(api: str, day: int) -> str:
+    """The name of the purse of a day's calls to an API."""
+    return f"{api}:day:{day}"
+
+
 def set_aside(connection: Connection, reservation: Reservation, now_us: int) -> None:
     """Take the estimate from every purse, for a call that begins now, or raise with nothing taken.
 
-    The caller rolls back. Raises `CallsUsedUp` where a day's calls are, or are those of another day than today;
-    `BudgetReached` where the money does not do.
+    The caller rolls back. Raises `CallsUsedUp` where a day's calls are, or where a purse is of another day than today,
+    so that the call is to be reserved anew; `BudgetReached` where the money does not do.
     """
-    for purse in reservation.purses:
+    for purse in sorted(reservation.purses, key=_place):
+        if purse.day not in (None, now_us // DAY_US):
+            raise CallsUsedUp("The day from which the call was to be taken is over; the next one's is to be asked.")
         amount = 1 if purse.counts_calls else reservation.estimate_nano
-        is_of_today = purse.day in (None, now_us // DAY_US)
         parameters = {"name": purse.name, "amount": amount, "limit": purse.limit}
-        if is_of_today and connection.execute(SET_ASIDE, parameters).rowcount:
+        if connection.execute(SET_ASIDE, parameters).rowcount:
             continue
         if purse.counts_calls:
             raise CallsUsedUp(f"The {purse.limit} calls {purse.what} are made.")
@@ -143,9 +148,31 @@ def set_aside(connection: Connection, reservation: Reservation, now_us: int) -> 
         )
 
 
-def settle(connection: Connection, attempt_id: int, difference_nano: int) -> None:
-    """Book the difference between what a call really cost and what was set aside."""
-    connection.execute(SETTLE, {"attempt": attempt_id, "difference": difference_nano})
+def settle(connection: Connection, closed: Iterable[Row[Any]]) -> None:
+    """Book the difference between what calls really cost and what was set aside for them, if anything was.
+
+    `closed`: attempts with their `job_id`. The purses are those of the job and of the day on which the call began.
+    """
+    differences: Counter[str] = Counter()
+    for row in closed:
+        if row.cost_nano is not None:
+            difference = row.cost_nano - (row.estimate_nano or 0)
+            differences.update({_of_job(row.job_id): difference, _of_day(row.started_at // DAY_US): difference})
+    if differences:
+        # One after the other by name, as they are set aside: who locks in one order waits for nobody in a circle.
+        rows = [{"name": name, "difference": each} for name, each in sorted(differences.items())]
+        connection.execute(SETTLE, rows)
+
+
+def count_calls(connection: Connection, runs: Iterable[int], now_us: int) -> None:
+    """Count calls that begin now, one for each of `runs`, where somebody limits the day's number to their API.
+
+    To be done last of what takes from purses, as `set_aside` does it.
+    """
+    of_day = calls_purse("", now_us // DAY_US)
+    rows = [{"run": run, "calls": calls, "of_day": of_day} for run, calls in sorted(Counter(runs).items())]
+    if rows:
+        connection.execute(text(COUNT.format(api=API[connection.dialect.name])), rows)
 
 
 def nano(amount: Decimal) -> int:
@@ -156,6 +183,19 @@ def nano(amount: Decimal) -> int:
 def usd(amount_nano: int | None) -> Decimal | None:
     """Dollars of the ledger's nano-dollars."""
     return None if amount_nano is None else Decimal(amount_nano) / NANO
+
+
+def _of_job(job_id: int) -> str:
+    return f"job:{job_id}"
+
+
+def _of_day(day: int) -> str:
+    return f"day:{day}"
+
+
+def _place(purse: Purse) -> tuple[bool, str]:
+    """The order in which purses are taken from by everybody: money by name, then calls."""
+    return purse.counts_calls, purse.name
 
 
 def _span(day: int) -> dict[str, int]:

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
@@ -23,7 +24,14 @@ from sqlalchemy.exc import DBAPIError
 
 from backfill.clock import Clock, StopRequest, SystemClock, micros
 from backfill.errors import BackfillError, LedgerUnusable
-from backfill.ledger.engines import BUSY_SLICE_MS, BUSY_TIMEOUT_MS, checked, postgresql_engine, sqlite_engine
+from backfill.ledger.engines import (
+    AFTER_STOP_S,
+    BUSY_SLICE_MS,
+    BUSY_TIMEOUT_MS,
+    checked,
+    postgresql_engine,
+    sqlite_engine,
+)
 from backfill.ledger.trouble import is_passing, translated
 
 T = TypeVar("T")
@@ -31,9 +39,11 @@ A = TypeVar("A")
 
 # A turn serves at most so many, so that the first of them is not kept from its answer for long.
 LARGEST_GROUP = 256
+# Hundreds of threads may read at the same time; the others queue for as long as it takes. SQLite's pool holds 15.
+READERS = 10
 # A server that restarts is back within seconds; one that recovers from a crash may need a minute.
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0)
-SHORT_S = 0.5  # all pauses up to here take less than a second together
+TRIES_AFTER_STOP = round(AFTER_STOP_S * 1000) // BUSY_SLICE_MS
 # A transaction's own number would not do: after a crash of the server it may be given out again.
 INTRODUCE = text("INSERT INTO commit_mark (writer, number, at) VALUES (:writer, 0, :now) ON CONFLICT DO NOTHING")
 FORGET_OLD = text("DELETE FROM commit_mark WHERE at < :now - 2592000000000")  # a month, in which nobody wrote
@@ -67,7 +77,7 @@ class Database:
     def __init__(self, url: str, clock: Clock | None = None, stop: StopRequest | None = None) -> None:
         """Opens nothing yet. Raises `ConfigError` for a URL that is neither `sqlite:///…` nor `postgresql://…`.
 
-        `stop`: after it, a server that is away is not waited for any longer.
+        `stop`: after it, a database that cannot be used is waited for 5 s at the most.
         """
         self.url = checked(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
@@ -81,6 +91,9 @@ class Database:
         self._writing: Connection | None = None
         self._was_reached = self.is_sqlite  # a file in somebody else's hands is waited for from the first
         self._pauses = (0.0,) * (BUSY_TIMEOUT_MS // BUSY_SLICE_MS) if self.is_sqlite else PAUSES_S
+        # SQLite itself waits for so long within each try.
+        self._pauses_after_stop = (0.0 if self.is_sqlite else BUSY_SLICE_MS / 1000,) * TRIES_AFTER_STOP
+        self._reading = threading.BoundedSemaphore(READERS)
         self._writer_name, self._commits = str(uuid4()), 0
         if self.is_sqlite:
             self._writer = sqlite_engine(self.url, "BEGIN IMMEDIATE", read_only=False)
@@ -226,21 +239,24 @@ class Database:
     def _patiently(self, once: Callable[[], T]) -> T:
         """Try again while a server that was reached before is away, or another program holds SQLite's file.
 
-        After a stop only for a second: what is to be kept may be an answer that was paid for.
+        After a stop only for 5 s more: what is to be kept may be an answer that was paid for.
         """
-        for pause in self._pauses:
+        pauses, until = iter(self._pauses), inf
+        while True:
             try:
                 result = once()
             except DBAPIError as error:
-                is_short = SHORT_S >= pause > 0
-                if not (self._was_reached and is_passing(error)) or (self._stop.is_set() and not is_short):
+                if self._stop.is_set() and until == inf:
+                    pauses, until = iter(self._pauses_after_stop), self._clock.monotonic() + AFTER_STOP_S
+                pause = next(pauses, None)
+                is_worth_it = self._was_reached and is_passing(error) and self._clock.monotonic() < until
+                if pause is None or not is_worth_it:
                     raise
                 logger.debug("the ledger's database did not answer, trying again in {:g} s", pause)
-                self._clock.sleep(pause, StopRequest() if is_short else self._stop)
+                self._clock.sleep(pause, self._stop if until == inf else StopRequest())
             else:
                 self._was_reached = True
                 return result
-        return once()
 
     # ── reading, and what needs a connection of its own ──────────────────────────────────────────────────
 
@@ -251,7 +267,7 @@ class Database:
         """
 
         def once() -> T:
-            with self._reader.connect() as connection, connection.begin():
+            with self._reading, self._reader.connect() as connection, connection.begin():
                 return work(connection)
 
         with translated(str(self)):

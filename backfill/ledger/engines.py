@@ -20,6 +20,9 @@ from backfill.errors import ConfigError
 BUSY_TIMEOUT_MS = 30_000
 # SQLite waits in such slices, for within its own wait no signal is heard.
 BUSY_SLICE_MS = 500
+# So long a database is still waited for after a stop: what is to be kept may be an answer that was paid for, and a run
+# that is stopped awaits those in flight for 8 s.
+AFTER_STOP_S = 5.0
 # A server that has gone without a word is noticed after a minute, not after TCP's two hours; when it is waited for,
 # after half of that: before the run that waits can be taken for dead.
 KEEPALIVE = {
@@ -46,7 +49,12 @@ def checked(url: str) -> URL:
 def postgresql_engine(url: URL) -> Engine:
     given = {name: value for name, value in KEEPALIVE.items() if name not in url.query}
     try:
-        engine = create_engine(url, pool_pre_ping=True, connect_args={"application_name": "backfill", **given})
+        engine = create_engine(
+            url,
+            pool_pre_ping=True,
+            max_overflow=-1,  # `Database` lets so many readers in; who else needs a connection has one of its own
+            connect_args={"application_name": "backfill", **given},
+        )
     except ModuleNotFoundError as error:
         raise ConfigError('A PostgreSQL ledger needs psycopg: pip install "backfill[postgres]".') from error
 

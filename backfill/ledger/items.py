@@ -22,7 +22,7 @@ from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.pace import SKEW_US
 from backfill.ledger.rows import Item, Run
 from backfill.ledger.runs import LOSSES_BEFORE_ALONE, go_on
-from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, mailbox, one_of
+from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, ITEM_RETRIED, mailbox, one_of
 from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
 from backfill.lifecycle import TRANSITIONS, ItemStatus
 from backfill.message import MailboxKey, MessageRef
@@ -30,12 +30,12 @@ from backfill.verdict import Verdict
 
 CLAIM = f"""UPDATE item SET claimed_by = :run, claim_no = claim_no + 1, begun = FALSE
      WHERE id IN (SELECT id FROM item
-                   WHERE job_id = :job AND {ITEM_CLAIMABLE} AND due_at <= :now AND losses {{losses}} {{scope}}
+                   WHERE {{job}} AND {ITEM_CLAIMABLE} AND due_at <= :now AND losses {{losses}} {{scope}}
                    ORDER BY due_at, rank LIMIT :limit)
  RETURNING id, mailbox_id, uid, status, claim_no, failures, losses, verdict_id, flags_before, rank"""
 CLAIM_POSTGRESQL = f"""WITH due AS MATERIALIZED (
         SELECT id FROM item
-         WHERE job_id = :job AND {ITEM_CLAIMABLE} AND due_at <= :now AND losses {{losses}} {{scope}}
+         WHERE {{job}} AND {ITEM_CLAIMABLE} AND due_at <= :now AND losses {{losses}} {{scope}}
          ORDER BY due_at, rank LIMIT :limit FOR UPDATE SKIP LOCKED)
     UPDATE item SET claimed_by = :run, claim_no = claim_no + 1, begun = FALSE
       FROM due WHERE item.id = due.id
@@ -94,10 +94,12 @@ class Items:
         """
         template = CLAIM if self.database.is_sqlite else CLAIM_POSTGRESQL
         losses = f"{'>=' if alone else '<'} {LOSSES_BEFORE_ALONE}"
-        scope = "AND retried_by = :run" if only_retried else ""
+        # `+` keeps the database from looking through all that waits: the index of what was taken up is short.
+        of_job = "+job_id = :job" if only_retried else "job_id = :job"
+        scope = f"AND retried_by = :run AND {ITEM_RETRIED}" if only_retried else ""
         if only:
             scope += f" AND id IN ({', '.join(str(int(number)) for number in sorted(only))})"
-        statement = text(template.format(losses=losses, scope=scope))
+        statement = text(template.format(job=of_job, losses=losses, scope=scope))
         now = micros(self.clock.now())
         parameters = {"run": run.id, "job": run.job_id, "now": now, "limit": limit}
 

@@ -16,7 +16,7 @@ from backfill.ledger.budgets import usd
 from backfill.ledger.database import Database
 from backfill.ledger.rows import RunInfo, moment_or_none
 from backfill.ledger.runs import run_info
-from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_OPEN
+from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_OPEN, ITEM_RETRIED
 from backfill.lifecycle import AttemptOutcome, ItemStatus
 from backfill.message import MailboxKey, MessageRef
 
@@ -59,7 +59,7 @@ class JobFacts:
     receipts: dict[tuple[str, str], int]  # (effect, receipt state) → mails
     first_started_at: datetime | None
     last_ended_at: datetime | None  # None while a run goes on
-    running_us: int
+    running_us: int  # of a run that died or is at work: up to its last sign of life
     failures: tuple[FailureGroup, ...]
     folders: tuple[FolderCounts, ...]
     importance: tuple[int, ...]  # mails by importance score 0 … 10, of items with a verdict
@@ -97,7 +97,7 @@ class Queries:
                 receipts={(row[0], row[1]): row[2] for row in connection.execute(text(RECEIPTS), job)},
                 first_started_at=moment_or_none(times.started_at),
                 last_ended_at=None if times.living else moment_or_none(times.ended_at),
-                running_us=int(times.running_us or 0),
+                running_us=int(times.running_us or 0) + int(connection.execute(text(UNBEATEN), job).scalar() or 0),
                 failures=_failures(connection, job_id),
                 folders=folders,
                 importance=_histogram(connection, "importance", job_id),
@@ -119,7 +119,10 @@ class Queries:
         parameters = {"job": job_id}
         if retried_by is not None:
             parameters["run"] = retried_by
-        statement = text(question.format(scope="" if retried_by is None else "AND retried_by = :run"))
+        of_job, scope = "job_id = :job", ""
+        if retried_by is not None:
+            of_job, scope = "+job_id = :job", f"AND retried_by = :run AND {ITEM_RETRIED}"
+        statement = text(question.format(job=of_job, scope=scope))
         return self.database.read(lambda connection: connection.execute(statement, parameters).scalar())
 
     def count_held(self, run_id: int) -> int:
@@ -187,6 +190,14 @@ TIMES = """SELECT MIN(started_at) AS started_at, MAX(ended_at) AS ended_at, SUM(
 RECEIPTS = """SELECT t.effect, t.state, COUNT(*) FROM receipt t
       JOIN item i ON i.mailbox_id = t.mailbox_id AND i.uid = t.uid AND i.job_id = :job AND i.verdict_id = t.verdict_id
      WHERE t.undone_at IS NULL GROUP BY t.effect, t.state"""
+# What a run without an end of its own did after its last heartbeat. A call that was cut off was ended by its successor.
+SIGN = "CASE WHEN a.outcome IN ('open', 'unknown') THEN a.started_at ELSE a.ended_at END"
+UNBEATEN = f"""SELECT SUM(s.at - r.heartbeat_at) FROM
+     (SELECT signs.run_id, MAX(signs.at) AS at FROM
+       (SELECT a.run_id, {SIGN} AS at FROM attempt a UNION ALL SELECT o.run_id, o.at FROM outcome o) signs
+       WHERE signs.run_id IN (SELECT id FROM run WHERE job_id = :job AND (ended_at IS NULL OR outcome = 'lost'))
+       GROUP BY signs.run_id) s
+      JOIN run r ON r.id = s.run_id WHERE s.at > r.heartbeat_at"""
 REASONS = """SELECT COALESCE(reason, 'unknown'), COUNT(*) FROM item
      WHERE job_id = :job AND status = 'failed' GROUP BY COALESCE(reason, 'unknown') ORDER BY 2 DESC, 1"""
 FAILED_UIDS = """SELECT m.folder, i.uid FROM item i JOIN mailbox m ON m.id = i.mailbox_id
@@ -210,9 +221,9 @@ SAMPLE_OPEN = text(
 )
 # Two counts, since no index serves both: what is final, which may be millions, is never looked at. `+` keeps SQLite
 # from looking through the whole job: it is the index of claimed items that is short.
-COUNT_OPEN = f"""SELECT (SELECT COUNT(*) FROM item WHERE job_id = :job AND {ITEM_CLAIMABLE} {{scope}})
+COUNT_OPEN = f"""SELECT (SELECT COUNT(*) FROM item WHERE {{job}} AND {ITEM_CLAIMABLE} {{scope}})
      + (SELECT COUNT(*) FROM item WHERE +job_id = :job AND {ITEM_CLAIMED} {{scope}})"""
-NEXT_DUE = f"SELECT MIN(due_at) FROM item WHERE job_id = :job AND {ITEM_CLAIMABLE} {{scope}}"
+NEXT_DUE = f"SELECT MIN(due_at) FROM item WHERE {{job}} AND {ITEM_CLAIMABLE} {{scope}}"
 
 
 def _folders(connection: Connection, job_id: int) -> tuple[FolderCounts, ...]:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, text
 from backfill.clock import Clock, micros
 from backfill.ledger.database import Database
 from backfill.ledger.rows import Item
-from backfill.ledger.rowset import RowStatement
+from backfill.ledger.rowset import RowStatement, in_order
 from backfill.ledger.schema import ITEM_OPEN, RECEIPT_CURRENT
 from backfill.message import MailboxKey, MessageRef
 from backfill.ports import Receipt, ReceiptState
@@ -174,7 +174,7 @@ def keep_receipts(connection: Connection, given: Iterable[tuple[Item, Verdict, S
         for receipt in receipts
     }
     if rows:
-        KEEP_RECEIPTS.execute(connection, list(rows.values()), now=now)
+        KEEP_RECEIPTS.execute(connection, in_order(rows), now=now)
 
 
 def current_receipts(connection: Connection, items: Sequence[Item]) -> dict[int, dict[str, int]]:

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, CursorResult, TextClause, text
+
+T = TypeVar("T")
+
+
+def in_order(rows: Mapping[Any, T]) -> list[T]:
+    """Rows by the order of their keys: writers that lock them in one order never wait for each other in a circle."""
+    return [rows[key] for key in sorted(rows)]
 
 
 class RowStatement:

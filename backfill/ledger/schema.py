@@ -51,6 +51,7 @@ def one_of(column: str, values: type[StrEnum] | frozenset[ItemStatus]) -> str:
 #: The literal predicates of the partial indexes. A statement that wants the index must contain its text.
 ITEM_OPEN = one_of("status", OPEN)
 ITEM_CLAIMABLE = f"claimed_by IS NULL AND {ITEM_OPEN}"
+ITEM_RETRIED = "retried_by IS NOT NULL"
 ITEM_CLAIMED = "claimed_by IS NOT NULL"
 ITEM_FAILED = "status = 'failed'"
 ITEM_LEFT_OUT = one_of("status", frozenset({ItemStatus.SKIPPED, ItemStatus.VANISHED}))
@@ -90,6 +91,7 @@ job = Table(
     Column("state", String(10), nullable=False),
     Column("state_reason", Text),
     Column("pace", Float),  # calls a minute, asked for by another terminal; NULL: as configured
+    Column("steered_at", BigInteger),  # when it was paused, resumed or given a pace last
     Column("consented_at", BigInteger),  # when the question before the first metered call was answered
     Column("created_at", BigInteger, nullable=False),
     Column("done_at", BigInteger),
@@ -196,6 +198,15 @@ item = Table(
         sqlite_where=text(ITEM_CLAIMABLE),
         postgresql_where=text(ITEM_CLAIMABLE),
     ),
+    # A run that takes up failed mails works on them alone, beside all that was pending before.
+    Index(
+        "ix_item_retried",
+        "retried_by",
+        "due_at",
+        "rank",
+        sqlite_where=text(f"{ITEM_RETRIED} AND {ITEM_CLAIMABLE}"),
+        postgresql_where=text(f"{ITEM_RETRIED} AND {ITEM_CLAIMABLE}"),
+    ),
     Index("ix_item_claimed", "claimed_by", sqlite_where=text(ITEM_CLAIMED), postgresql_where=text(ITEM_CLAIMED)),
     Index("ix_item_failed", "job_id", sqlite_where=text(ITEM_FAILED), postgresql_where=text(ITEM_FAILED)),
     Index(
@@ -226,6 +237,7 @@ attempt = Table(
     Column("question", String(32)),  # digest of message key, fingerprint and generation; NULL: not known
     CheckConstraint(one_of("outcome", AttemptOutcome), name="outcome"),
     Index("ix_attempt_item_id", "item_id"),
+    Index("ix_attempt_started_at", "started_at"),  # what a day has cost, and how many calls it saw
     Index("ix_attempt_open", "run_id", sqlite_where=text(ATTEMPT_OPEN), postgresql_where=text(ATTEMPT_OPEN)),
     # What a job has cost is summed from this alone, each second where somebody watches.
     Index(

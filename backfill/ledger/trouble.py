@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from backfill.errors import LedgerUnusable
+from backfill.ledger.engines import AFTER_STOP_S, BUSY_TIMEOUT_MS
 
+WAITED = f"{BUSY_TIMEOUT_MS // 1000} s, after a stop {AFTER_STOP_S:g} s"
 #: By the beginning of SQLite's error name (https://sqlite.org/rescode.html).
 SQLITE = {
     "SQLITE_FULL": "The disk is full; make room and run again.",
-    "SQLITE_BUSY": "Another program has held it for 30 s; end it and run again.",
+    "SQLITE_BUSY": f"Another program has not let go of it, though it was waited for ({WAITED}); end it and run again.",
     "SQLITE_LOCKED": "Another program holds it; end it and run again.",
     "SQLITE_READONLY": "It is not writable; check its owner and permissions.",
     "SQLITE_PERM": "It is not accessible; check its owner and permissions.",

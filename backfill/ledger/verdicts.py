@@ -20,7 +20,7 @@ from backfill.ledger.database import Database
 from backfill.ledger.outcomes import write_outcomes
 from backfill.ledger.receipts import current_receipts, keep_receipts
 from backfill.ledger.rows import Item, Run
-from backfill.ledger.rowset import RowStatement
+from backfill.ledger.rowset import RowStatement, in_order
 from backfill.ledger.schema import receipt, verdict
 from backfill.lifecycle import AttemptOutcome, ItemStatus, check_transition
 from backfill.message import Message
@@ -39,10 +39,11 @@ CLASSIFY = RowStatement(
     reused="BOOLEAN",
     flags="TEXT",
 )
+# `+` keeps SQLite from looking through everything that the run holds for each mail.
 FINISH = RowStatement(
     """UPDATE item SET status = 'done', final_at = :now, claimed_by = NULL, begun = FALSE, reason = NULL
          FROM {rows} WHERE item.id = given.item AND item.status = 'classified'
-          AND item.claimed_by = :run AND item.claim_no = given.claim_no
+          AND +item.claimed_by = :run AND item.claim_no = given.claim_no
     RETURNING item.id, item.claim_no""",
     item="BIGINT",
     claim_no="INTEGER",
@@ -139,7 +140,7 @@ class Verdicts:
                 }
                 for each, counted in zip(judgements, found, strict=True)
             }
-            classified = {row.id: row for row in CLASSIFY.execute(connection, list(rows.values()))}
+            classified = {row.id: row for row in CLASSIFY.execute(connection, in_order(rows))}
             current = current_receipts(connection, [each.item for each in judgements])
             return [
                 self._held(connection, run, each.item, classified.get(each.item.id), counted, current[each.item.id])
@@ -169,9 +170,9 @@ class Verdicts:
     ) -> dict[str, tuple[Verdict, bool]]:
         """Message key → the verdict that counts, and whether it was kept only now."""
         identity = connection.execute(JOB_IDENTITY, {"job": run.job_id}).one()
-        KEEP_MESSAGES.execute(connection, [_facts(each.message) for each in answered.values()])
-        rows = [_row(each) for each in answered.values()]
-        kept = KEEP_VERDICTS.execute(connection, rows, now=now, **identity._mapping)
+        KEEP_MESSAGES.execute(connection, in_order({key: _facts(each.message) for key, each in answered.items()}))
+        rows = {key: _row(each) for key, each in answered.items()}
+        kept = KEEP_VERDICTS.execute(connection, in_order(rows), now=now, **identity._mapping)
         numbers = {row.message_key: row.id for row in kept}
         firsts = {key: (_first(number, answered[key]), True) for key, number in numbers.items()}
         earlier = sorted(answered.keys() - numbers.keys())

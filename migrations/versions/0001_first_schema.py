@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("state_reason", sa.Text(), nullable=True),
         sa.Column("pace", sa.Float(), nullable=True),
+        sa.Column("steered_at", sa.BigInteger(), nullable=True),
         sa.Column("consented_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("done_at", sa.BigInteger(), nullable=True),
@@ -234,6 +235,17 @@ def upgrade() -> None:
             postgresql_where=sa.text("claimed_by IS NULL AND status IN ('classified', 'pending')"),
         )
         batch_op.create_index(
+            "ix_item_retried",
+            ["retried_by", "due_at", "rank"],
+            unique=False,
+            sqlite_where=sa.text(
+                "retried_by IS NOT NULL AND claimed_by IS NULL AND status IN ('classified', 'pending')"
+            ),
+            postgresql_where=sa.text(
+                "retried_by IS NOT NULL AND claimed_by IS NULL AND status IN ('classified', 'pending')"
+            ),
+        )
+        batch_op.create_index(
             "ix_item_claimed",
             ["claimed_by"],
             unique=False,
@@ -282,6 +294,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("attempt", schema=None) as batch_op:
         batch_op.create_index("ix_attempt_item_id", ["item_id"], unique=False)
+        batch_op.create_index("ix_attempt_started_at", ["started_at"], unique=False)
         batch_op.create_index(
             "ix_attempt_open",
             ["run_id"],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backfill.clock import StopRequest, SystemClock
+from backfill.clock import StopRequest
 from backfill.errors import (
     AnswerUnusable,
     BackfillError,
@@ -27,6 +27,7 @@ from backfill.message import MailboxKey, Message
 from backfill.ports import Judged, Receipt, Unapplied, Unfetched
 from backfill.verdict import Scores
 from tests.support.bench import Bench, BenchClock, BenchEffect, BenchMailbox
+from tests.support.clocks import TurnedClock
 from tests.support.postgres import Postgres
 from tests.support.severing_proxy import severing_proxy
 
@@ -167,16 +168,52 @@ def test_a_stop_while_the_ledgers_server_is_away_is_heeded(postgres: Postgres) -
             ledger.throttle.set_rate("calls:x", 60)
 
         assert stop.is_set()
-        assert clock.slept_on == []
+        assert sum(clock.slept_on) <= 5  # for what was paid for, and below what a run gives the answers in flight
         ledger.close()
 
 
-def test_a_stop_while_another_program_holds_the_ledger_is_heeded(tmp_path: Path) -> None:
-    stop = StopRequest()
-    ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.db", SystemClock(), stop)
-    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+class TriesClock(TurnedClock):
+    """Tells of each time that somebody is about to try again; a try takes two seconds by it."""
+
+    def __init__(self, tried: Callable[[int], None] = lambda tries: None) -> None:
+        super().__init__()
+        self.tries = 0
+        self._tried = tried
+
+    def sleep(self, seconds: float, stop: StopRequest) -> bool:
+        self.tries += 1
+        self._tried(self.tries)
+        return super().sleep(2.0, stop)
+
+
+def test_a_stop_while_another_program_holds_the_ledger_is_heeded_after_five_seconds(sqlite_url: str) -> None:
+    clock, stop = TriesClock(), StopRequest()
+    ledger = Ledger.open(sqlite_url, clock, stop)
+    with closing(sqlite3.connect(ledger.database.path or "", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         stop.set("SIGTERM")
-        with pytest.raises(LedgerUnusable, match="Another program"):
+        began = clock.monotonic()
+
+        with pytest.raises(LedgerUnusable, match=r"Another program .* after a stop 5 s"):
             ledger.throttle.set_rate("calls:x", 60)
+
+        assert 4 <= clock.monotonic() - began <= 8
+    ledger.close()
+
+
+def test_what_is_to_be_kept_after_a_stop_is_kept_when_another_program_lets_go_of_the_ledger(sqlite_url: str) -> None:
+    def let_go(tries: int) -> None:
+        if tries == 2:  # about a second after the stop
+            other.execute("ROLLBACK")
+
+    clock, stop = TriesClock(let_go), StopRequest()
+    ledger = Ledger.open(sqlite_url, clock, stop)
+    with closing(sqlite3.connect(ledger.database.path or "", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        stop.set("SIGTERM")
+
+        ledger.throttle.set_rate("calls:x", 60)
+
+        assert clock.tries == 2
+        assert other.execute("SELECT name FROM throttle").fetchall() == [("calls:x",)]
     ledger.close()

@@ -30,7 +30,7 @@ def full(bench):
     return bench
 
 
-@pytest.mark.parametrize("scope", [{}, {"alone": True}, {"only_retried": True}])
+@pytest.mark.parametrize("scope", [{}, {"alone": True}])
 def test_a_claim_looks_at_nothing_but_what_can_be_claimed(full, scope):
     run = full.run()
 
@@ -66,6 +66,70 @@ def test_what_is_left_is_found_without_looking_at_what_is_done(full, question):
 
     assert_uses(plan, "ix_item_claimable")
     assert not re.search("autoindex_item|uq_item_job_id", plan), plan  # through which a whole job would be read
+
+
+@pytest.fixture
+def retrying(full):
+    """A run that has taken up a few failed mails, beside all that is pending."""
+    full.write("UPDATE item SET status = 'failed', final_at = 1 WHERE uid > :least", least=MAILS - 5)
+    full.write("UPDATE item SET status = 'pending', final_at = NULL WHERE status = 'done'")
+    run = full.run()
+    assert full.ledger.items.retry(run) == 5
+    return run
+
+
+@pytest.mark.parametrize("scope", [{}, {"alone": True}])
+def test_a_claim_of_what_was_taken_up_again_looks_at_nothing_else(full, retrying, scope):
+    if scope:
+        full.write("UPDATE item SET losses = 9 WHERE retried_by IS NOT NULL")
+
+    plan = plans(full, lambda: full.claim(retrying, 5, only_retried=True, **scope))
+
+    assert_uses(plan, "ix_item_retried")
+    assert not re.search("ix_item_claimable|autoindex_item|uq_item_job_id|TEMP B-TREE", plan), plan
+
+
+@pytest.mark.parametrize("question", ["count_open", "next_due"])
+def test_what_is_left_of_what_was_taken_up_again_is_found_without_looking_at_the_rest(full, retrying, question):
+    ask = getattr(full.ledger.queries, question)
+
+    plan = plans(full, lambda: ask(full.job.id, retried_by=retrying.id))
+
+    assert_uses(plan, "ix_item_retried")
+    assert not re.search("ix_item_claimable|autoindex_item|uq_item_job_id", plan), plan
+
+
+def test_finishing_a_mail_does_not_look_through_all_that_the_run_holds(full):
+    run = full.run()
+    item = full.claim(run, 50)[0]
+    verdict = full.record(run, item).verdict
+
+    plan = plans(full, lambda: full.finish(run, item, verdict, "flags"))
+
+    assert_uses(plan, "SEARCH item USING INTEGER PRIMARY KEY", "pk_item", "ix_item_claimed on item")
+    assert "claimed_by=?" not in plan  # PostgreSQL may look through it once, but not for each mail
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        pytest.param(lambda budgets, now: budgets.open_day(now, 1), id="money"),
+        pytest.param(lambda budgets, now: budgets.open_calls(now, "calls:x", 1), id="calls"),
+    ],
+)
+def test_what_a_day_has_cost_is_counted_without_looking_at_other_days(full, limit):
+    run = full.run()
+    day = 86_400_000_000
+    full.write(
+        "INSERT INTO attempt (item_id, run_id, started_at, outcome) SELECT id, :run, id * :day, 'ok' FROM item",
+        run=run.id,
+        day=day,
+    )
+
+    plan = plans(full, lambda: limit(full.ledger.budgets, full.clock.now()))
+
+    assert_uses(plan, "ix_attempt_started_at")
+    assert not re.search(r"SCAN (a|attempt)\b|Seq Scan on attempt", plan), plan
 
 
 def test_the_claims_of_a_dead_run_are_found_by_the_run(full):

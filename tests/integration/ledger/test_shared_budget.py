@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from decimal import Decimal
+
+import pytest
 
 from backfill.budget import Budget, DayLimit
 from backfill.errors import BudgetReached, CallsUsedUp
 from backfill.ledger import Ledger
+from backfill.lifecycle import AttemptOutcome
 from backfill.ports import Price
+from backfill.verdict import Usage
+from tests.support.ledgers import answer
 
 PRICE = Price(Decimal("0.000001"), Decimal("0.00001"))  # a call of 400 characters and 100 tokens: 0.0014 USD
 
@@ -78,3 +84,58 @@ def test_two_ledgers_on_one_database_share_a_days_number_that_each_counts_anew(b
 
     assert len(opened) == 10
     assert tomorrow
+
+
+def test_what_a_run_without_a_limit_spends_beside_it_is_taken_from_the_days_money(bench, clock):
+    bench.plan(*range(1, 61))
+    run = bench.run()
+    items = iter(bench.claim(run))
+    attempts = bench.ledger.attempts
+    budget = Budget(bench.ledger, clock, bench.job.id, PRICE, 100, Decimal("0.0140"), Decimal("0.0140"))
+    attempts.open(run, next(items), budget.reservation(100))
+
+    refused = attempts.open(run, next(items))
+    attempts.close(refused, AttemptOutcome.UNUSABLE, Usage(cost_usd=Decimal("0.0030")))
+    judged = next(items)
+    bench.record(run, judged, attempt_id=attempts.open(run, judged), answer=answer(cost_usd=Decimal("0.0090")))
+
+    assert bench.rows("SELECT DISTINCT spent FROM purse") == [(13_400_000,)]
+    with pytest.raises(BudgetReached):
+        attempts.open(run, next(items), budget.reservation(100))
+
+
+def test_what_a_run_without_a_limit_calls_beside_it_is_taken_from_the_days_number_and_nothing_is_twice(bench, clock):
+    bench.plan(*range(1, 61))
+    run = bench.run()
+    bench.write("UPDATE run SET parameters = :parameters", parameters='{"api": "calls:https://api.example/v1"}')
+    items = iter(bench.claim(run))
+    attempts = bench.ledger.attempts
+    calls = DayLimit(bench.ledger, clock, "calls:https://api.example/v1", 4)
+    limited = Budget(bench.ledger, clock, bench.job.id, None, 100, calls=calls)
+    of_money = Budget(bench.ledger, clock, bench.job.id, PRICE, 100, Decimal(1))
+
+    attempts.open(run, next(items), limited.reservation(100))
+    attempts.open(run, next(items))
+    attempts.open(run, next(items), of_money.reservation(100))
+    before = bench.value("SELECT spent FROM purse WHERE name LIKE 'calls:%'")
+    attempts.open(run, next(items), limited.reservation(100))
+
+    assert before == 3
+    assert calls.closed_for() > 0
+    with pytest.raises(CallsUsedUp):
+        attempts.open(run, next(items), limited.reservation(100))
+
+
+def test_money_that_was_reserved_before_midnight_is_reserved_anew_after_it(bench, clock):
+    bench.plan(11)
+    run = bench.run()
+    (item,) = bench.claim(run)
+    budget = Budget(bench.ledger, clock, bench.job.id, PRICE, 100, max_cost_per_day=Decimal("0.0014"))
+    of_yesterday = budget.reservation(100)
+    clock.turn(timedelta(days=1).total_seconds())
+
+    with pytest.raises(CallsUsedUp, match="is over"):
+        bench.ledger.attempts.open(run, item, of_yesterday)
+    bench.ledger.attempts.open(run, item, budget.reservation(100))
+
+    assert bench.rows("SELECT spent FROM purse ORDER BY name") == [(0,), (1_400_000,)]

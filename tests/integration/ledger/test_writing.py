@@ -18,7 +18,7 @@ from sqlalchemy import event, text
 
 from backfill.errors import ConfigError, LedgerUnusable
 from backfill.ledger import Ledger
-from backfill.ledger.database import Database
+from backfill.ledger.database import READERS, Database
 from backfill.ledger.filesystem import network_kind, refuse_network
 from tests.support.barrier import at_once
 from tests.support.clocks import TurnedClock
@@ -35,6 +35,32 @@ def names(ledger: Ledger) -> list[str]:
     return ledger.database.read(
         lambda connection: list(connection.execute(text("SELECT name FROM fact ORDER BY name")).scalars())
     )
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_more_threads_than_there_are_connections_queue_to_read(ledger):
+    """As hundreds of calls do at the same moment; a server that hangs keeps them waiting, however long."""
+    inside, most, let_go, entered = [], [], threading.Event(), threading.Semaphore(0)
+
+    def read(connection):
+        inside.append(1)
+        most.append(len(inside))
+        entered.release()
+        let_go.wait(30)
+        inside.pop()
+        return connection.execute(text("SELECT 1")).scalar()
+
+    with ThreadPoolExecutor(60) as pool:
+        reading = [pool.submit(ledger.database.read, read) for _ in range(60)]
+        for _ in range(READERS):
+            entered.acquire()
+        let_go.set()
+        results = [each.result(60) for each in reading]
+
+    assert results == [1] * 60
+    assert max(most) == READERS
 
 
 # ── shared commits ───────────────────────────────────────────────────────────────────────────────────────
@@ -225,7 +251,8 @@ def test_a_busy_database_is_the_ledgers_trouble_and_never_a_mails(sqlite_bench, 
     bench.ledger.items.fail(run, item, "refused")
 
     assert all(
-        isinstance(result, LedgerUnusable) and "Another program has held it" in str(result) for result in results
+        isinstance(result, LedgerUnusable) and "Another program has not let go of it" in str(result)
+        for result in results
     )
     assert unchanged == before
     assert bench.status(11) == "failed"
