@@ -41,15 +41,16 @@ class Forecast:
         """For people."""
         if self.calls is None or self.hours is None:
             return (
-                f"{self.mails:,} mails to do. What they will take is not known: none of those that were tried as a "
-                f"sample could be read. Bound by {self.binding_limit}."
+                f"{_counted(self.mails, 'mail')} to do. What they will take is not known: none of those that were tried"
+                f" as a sample could be read. Bound by {self.binding_limit}."
             )
         cost = "at an unknown price" if self.cost_usd is None else f"for about ${self.cost_usd:.4f}"
-        time = f"{self.hours * 60:.0f} minutes" if self.hours < 2 else f"{self.hours:.1f} hours"
+        time = _counted(round(self.hours * 60), "minute") if self.hours < 2 else f"{self.hours:.1f} hours"
         return (
-            f"{self.mails:,} mails to do: about {self.calls:,} calls with {self.tokens_in:,} tokens in and "
-            f"{self.tokens_out:,} out {cost}, in {time}; bound by {self.binding_limit}. "
-            f"(Reckoned from {self.sampled} mails; tokens as characters / 4.)"
+            f"{_counted(self.mails, 'mail')} to do: about {_counted(self.calls, 'call')} with "
+            f"{self.tokens_in:,} tokens in and {self.tokens_out:,} out {cost}, in {time}; "
+            f"bound by {self.binding_limit}. "
+            f"(Reckoned from {_counted(self.sampled, 'mail')}; tokens as characters / 4.)"
         )
 
 
@@ -97,10 +98,8 @@ class Forecaster:
         return self.calls_per_minute * 60 * (24 if self.hours is None else self.hours.per_day)
 
     def _elapsed_hours(self, calls: int) -> float:
-        """From the first call to the last: whole days of as many calls as one allows, then the rest at the pace."""
         per_day = self._per_day() if self.max_per_day is None else min(self._per_day(), self.max_per_day)
-        days = max(0, ceil(calls / per_day) - 1)
-        return days * 24 + (calls - days * per_day) / self.calls_per_minute / 60
+        return elapsed_hours(calls, self.calls_per_minute, per_day)
 
     def _binding_limit(self, calls: int) -> str:
         if self.max_per_day is not None and self.max_per_day < min(calls, self._per_day()):
@@ -119,3 +118,13 @@ class Forecaster:
             for fetched in self.source.fetch(mailbox, [ref.uid for ref in of_mailbox]):
                 if not isinstance(fetched, Unfetched):
                     yield fetched
+
+
+def elapsed_hours(calls: float, per_minute: float, per_day: float) -> float:
+    """From the first call to the last: whole days of as many calls as one allows, then the rest at the pace."""
+    days = max(0, ceil(calls / per_day) - 1)
+    return days * 24 + (calls - days * per_day) / per_minute / 60
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"

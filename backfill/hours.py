@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from backfill.clock import Clock
 
@@ -51,6 +51,14 @@ class Hours:
             return self.opens <= wall < self.closes
         return wall >= self.opens or wall < self.closes
 
+    def next_opening(self, now: datetime, zone: tzinfo | None = None) -> datetime:
+        """When they begin next, after `now` and in its zone. `zone`: of the clock on the wall; None: the machine's."""
+        return _next(self.opens, now, zone)
+
+    def next_closing(self, now: datetime, zone: tzinfo | None = None) -> datetime:
+        """When they end next; otherwise as `next_opening`."""
+        return _next(self.closes, now, zone)
+
 
 @dataclass(frozen=True, slots=True)
 class HoursGate:
@@ -65,17 +73,19 @@ class HoursGate:
         now = self.clock.now()
         if self.hours.include(now.astimezone(self.zone).time()):
             return 0.0
-        return (self._next_opening(now) - now).total_seconds()
+        return (self.hours.next_opening(now, self.zone) - now).total_seconds()
 
     def reason(self) -> str:
-        return f"outside of {self.hours}; goes on at {self.hours.opens:%H:%M}"
+        opening = self.hours.next_opening(self.clock.now(), self.zone).astimezone(UTC)
+        return f"outside of {self.hours} (local time); goes on at {opening:%Y-%m-%d %H:%M} UTC"
 
-    def _next_opening(self, now: datetime) -> datetime:
-        today = now.astimezone(self.zone).date()
-        days = (today + timedelta(days=ahead) for ahead in range(3))  # in a gap, today's may lie before now
-        # Without a zone, a time without one is taken for the machine's.
-        openings = (datetime.combine(day, self.hours.opens, self.zone).astimezone(now.tzinfo) for day in days)
-        return next(opening for opening in openings if opening > now)
+
+def _next(wall: time, now: datetime, zone: tzinfo | None) -> datetime:
+    today = now.astimezone(zone).date()
+    days = (today + timedelta(days=ahead) for ahead in range(3))  # in a gap, today's may lie before now
+    # Without a zone, a time without one is taken for the machine's.
+    found = (datetime.combine(day, wall, zone).astimezone(now.tzinfo) for day in days)
+    return next(when for when in found if when > now)
 
 
 def _time(hour: str, minute: str) -> time:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from backfill.errors import ConfigError
 from backfill.folders import FolderPatterns
@@ -44,6 +44,15 @@ class Intent(StrEnum):
     RESUME = "resume"
     EXTEND = "extend"  # it is done; newer mail within the selection is added
     REVIVE = "revive"  # it was cancelled, and named by its number; or it was undone
+
+
+#: How the job that is worked on is introduced.
+SAID: Final = {
+    Intent.BEGIN: "New:",
+    Intent.RESUME: "Going on with",
+    Intent.EXTEND: "Looking for newer mail of",
+    Intent.REVIVE: "Taking up again",
+}
 
 
 @dataclass(frozen=True, slots=True)

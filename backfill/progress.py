@@ -21,6 +21,8 @@ from rich.text import Text
 from backfill.clock import Clock, SystemClock
 from backfill.report.wording import duration, percent, printable
 
+# A line that says nothing new is written this often, as a sign of life.
+STILL_S = 3600.0
 WINDOW_S = 900.0  # long enough to level out a slow quarter of an hour, short enough to forget yesterday's rate
 MIN_WORKED = 5  # fewer finished mails say nothing of the next ones
 
@@ -191,7 +193,10 @@ class LiveProgress:
 
 
 class PlainProgress:
-    """The line of `ProgressTracker.line` at intervals and at the end, for files, pipes and logs."""
+    """The line of `ProgressTracker.line` at intervals and at the end, for files, pipes and logs.
+
+    As long as no mail comes to its end and nothing else binds the rate, once an hour is enough.
+    """
 
     def __init__(self, write: Callable[[str], object], interval_s: float = 60.0, clock: Clock | None = None) -> None:
         self._write = write
@@ -199,11 +204,13 @@ class PlainProgress:
         self._clock = clock or SystemClock()
         self._written_at = self._clock.monotonic()
         self._tracker: ProgressTracker | None = None
+        self._written: tuple[object, ...] | None = None  # what the last line told
         self._status: str | None = None
 
     def update(self, tracker: ProgressTracker) -> None:
         self._tracker = tracker
-        if self._clock.monotonic() - self._written_at >= self._interval_s:
+        since_s = self._clock.monotonic() - self._written_at
+        if since_s >= (self._interval_s if self._news() != self._written else max(STILL_S, self._interval_s)):
             self._write_line()
 
     def status(self, text: str | None) -> None:
@@ -218,10 +225,16 @@ class PlainProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._write_line()
+        if self._news() != self._written:
+            self._write_line()
+
+    def _news(self) -> tuple[object, ...] | None:
+        tracker = self._tracker
+        return None if tracker is None else (tracker.position, tracker.total, tracker.limit)
 
     def _write_line(self) -> None:
         self._written_at = self._clock.monotonic()
+        self._written = self._news()
         if self._tracker is not None:
             self._write(self._tracker.line())
 

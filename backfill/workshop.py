@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from loguru import logger
 
@@ -22,7 +21,7 @@ from backfill.executor.steering import Steering
 from backfill.folders import resolve
 from backfill.forecast import Forecast, Forecaster
 from backfill.hours import HoursGate
-from backfill.identity import Decision, Intent, Request, decide, describe
+from backfill.identity import SAID, Decision, Intent, Request, decide, describe
 from backfill.ledger.audit import Difference
 from backfill.ledger.liveness import RunLock
 from backfill.ledger.rows import Job, Run
@@ -139,7 +138,7 @@ class Workshop:
             self._hang_up()  # it reads as today's settings say
             self._settings, self._classifier = wiring.as_planned(self._settings, decision.job, self.ledger, self._clock)
         self._is_real = not decision.job.dry_run
-        self._context.tell(f"{said or _SAID[decision.intent]} {describe(decision.job)}")
+        self._context.tell(f"{said or SAID[decision.intent]} {describe(decision.job)}")
         return decision
 
     def _check(self, selection: Selection, *, dry_run: bool) -> None:
@@ -173,7 +172,7 @@ class Workshop:
     def plan(self, job: Job) -> Planned:
         """Bring the job's plan up to date."""
         planned = self.planner().plan(job)
-        logger.bind(job=job.id).info("planned {} new mails in {} folders", planned.new_mails, planned.folders)
+        logger.bind(job=job.id).info("planned; new mails: {}, folders: {}", planned.new_mails, planned.folders)
         if planned.new_mails:
             self._context.tell(f"{planned.new_mails} new mail{'s' if planned.new_mails > 1 else ''} planned.")
         return planned
@@ -194,10 +193,8 @@ class Workshop:
             self.ledger.wishes.set_pace(job.id, None)  # what is said now takes the place of an earlier wish
         allowed = self._wished(job, pace).over(self._settings.processing)
         limits = self._limits(allowed, only_retried=retry is not None)
-        parameters: dict[str, Any] = {**asdict(limits), "calls_per_minute": allowed.calls_per_minute}
-        parameters["api"] = wiring.api(self._settings)  # by which a day's calls are counted
-        parameters["between"] = None if allowed.between is None else str(allowed.between)
-        parameters["max_per_day"] = allowed.max_per_day if self._classifier and self._classifier.is_metered else None
+        is_metered = self._classifier is not None and self._classifier.is_metered
+        parameters = {**asdict(limits), **wiring.parameters(self._settings, allowed, is_metered=is_metered)}
         if pace.calls_per_minute is None and allowed.calls_per_minute != self._settings.processing.calls_per_minute:
             self._context.tell(f"Pace: {allowed.calls_per_minute:g} calls a minute, set by `backfill pace`.")
         run = self.ledger.runs.begin(lock, job.id, command, __version__, parameters)
@@ -345,11 +342,3 @@ class Workshop:
             if not confirm(question + reckoned):
                 raise Declined
         self.ledger.jobs.consent(job.id)
-
-
-_SAID = {
-    Intent.BEGIN: "New:",
-    Intent.RESUME: "Going on with",
-    Intent.EXTEND: "Looking for newer mail of",
-    Intent.REVIVE: "Taking up again",
-}

@@ -28,7 +28,8 @@ def status(
 ) -> int:
     """How far a job is, and whether a run is at work on it: how fast, what binds it, when it ends, what went wrong.
 
-    Rates are those of the last five minutes; `backfill report` has all the figures.
+    Rates are those of the last five minutes, or since the job was resumed or given another pace; `backfill report`
+    has all the figures.
     """
     from backfill.identity import known_job  # start-up: brings the ledger
     from backfill.report.live import as_json as live_json  # start-up: as above
@@ -61,18 +62,20 @@ def jobs(*, general: GeneralOptions = EVERYWHERE, as_json: Json = False) -> int:
     elif not found:
         print("There is no job yet; `backfill plan` makes one.")
     else:
-        print("\n".join(f"{_printable(describe(job))}\n    {_counted(job, standing)}" for job, standing in found))
+        print("\n".join(_listed(job, standing, describe(job)) for job, standing in found))
     return ExitCode.OK
 
 
-def _counted(job: "Job", standing: "Standing") -> str:
+def _listed(job: "Job", standing: "Standing", described: str) -> str:
+    """Three lines, since one would be too long for a terminal."""
     from backfill.report.wording import moment, number  # start-up: only here
 
     named = (("done", standing.done), ("failed", standing.failed), ("pending", standing.pending))
     counts = ", ".join(f"{number(count)} {word}" for word, count in named)
     ran = f"last run {moment(standing.last_run_at)}" if standing.last_run_at else "not run yet"
     made = f"made {moment(standing.created_at)}"
-    return f"{number(standing.found)} found, {counts} · {_printable(_model(job))} · {made}, {ran}"
+    figures = f"{number(standing.found)} found, {counts} · {_printable(_model(job))}"
+    return f"{_printable(described)}\n    {figures}\n    {made}, {ran}"
 
 
 def _as_dict(job: "Job", standing: "Standing") -> dict[str, Any]:

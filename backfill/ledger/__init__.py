@@ -81,7 +81,7 @@ class Ledger:
             secrets=Secrets(database),
             holdings=Holdings(database),
             budgets=Budgets(database),
-            wishes=Wishes(database),
+            wishes=Wishes(database, clock),
             live=Live(database, clock),
         )
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from backfill.clock import Clock, micros
-from backfill.ledger.budgets import usd
+from backfill.ledger.budgets import DAY_US, calls_purse, usd
 from backfill.ledger.database import Database
 from backfill.ledger.liveness import held_locks
 from backfill.ledger.pace import AHEAD_US, ARRIVAL, BLOCKED_UNTIL, INTERVAL
@@ -30,6 +30,8 @@ WINDOW_US: Final = 300_000_000
 # So many rows of a log's end are read at the most; at a higher rate the window is as much shorter.
 TAIL: Final = 20_000
 TROUBLES: Final = 5
+# So many mails tell how many calls the next ones will take.
+LAST_MAILS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Standing:
     pending: int
     created_at: datetime
     last_run_at: datetime | None  # when the latest run began; None: none has
+    pace: float | None = None  # calls a minute, as another terminal has set; None: as configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +61,20 @@ class AtWork:
     concurrency: int | None
     api: str | None  # the throttle of its calls; None: it makes none that cost
     in_flight: int
+    max_per_day: int | None = None  # calls
+    between: str | None = None  # hours of the day
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """What the job's living runs did in the last `seconds`. `busy_seconds`: the time of all their calls, added up."""
+    """What the job's living runs did in the last `seconds`. `busy_seconds`: the time of all their calls, added up.
+
+    Of the `mails` that came to their end `worked` are done or failed, and their verdict was not known already.
+    """
 
     seconds: float
     mails: int
+    worked: int
     calls: int
     busy_seconds: float
     tokens: int
@@ -88,15 +97,21 @@ class Limits:
 
     calls: Limit | None = None
     tokens: Limit | None = None
+    made_today: int = 0  # calls, where their number is limited
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Who is at work on a job, newest first, how fast, and what it may use. `recent` None: nobody is."""
+    """Who is at work on a job, newest first, how fast, and what it may use. `recent` None: nobody is.
+
+    `calls_per_mail` is what the last mails took whose verdict was not known: less than one where a gate decides some,
+    more where calls fail; None: no mail tells.
+    """
 
     runs: tuple[AtWork, ...]
     recent: Recent | None
     limits: Limits
+    calls_per_mail: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +176,8 @@ class Live:
 
     def _pace(self, connection: Connection, job_id: int, now: int) -> Pace:
         runs = self._at_work(connection, job_id)
-        return Pace(runs, _recent(connection, job_id, runs, now), self._limits(connection, runs, now))
+        limits = self._limits(connection, runs, now)
+        return Pace(runs, _recent(connection, job_id, runs, now), limits, _calls_per_mail(connection, job_id, runs))
 
     def _limits(self, connection: Connection, runs: tuple[AtWork, ...], now: int) -> Limits:
         api = next((each.api for each in runs if each.api is not None), None)
@@ -171,7 +187,8 @@ class Live:
         statement = text(LIMITS.format(least=words[0], greatest=words[1]))
         names = {"calls": api, "tokens": f"{api}#tokens", "now": now}
         limits = {row.name: _limit(row, now) for row in connection.execute(statement, names)}
-        return Limits(limits.get(names["calls"]), limits.get(names["tokens"]))
+        made_today = connection.execute(MADE_TODAY, {"name": calls_purse(api, now // DAY_US)}).scalar()
+        return Limits(limits.get(names["calls"]), limits.get(names["tokens"]), int(made_today or 0))
 
     def _at_work(self, connection: Connection, job_id: int) -> tuple[AtWork, ...]:
         """Beside SQLite there is one lock, and its holder is the latest run that has not written down its end."""
@@ -189,6 +206,8 @@ class Live:
                         concurrency=_whole(parameters.get("concurrency")),
                         api=parameters.get("api"),
                         in_flight=int(connection.execute(IN_FLIGHT, {"run": row.id}).scalar_one()),
+                        max_per_day=_whole(parameters.get("max_per_day")),
+                        between=parameters.get("between"),
                     )
                 )
         return tuple(found)
@@ -202,7 +221,7 @@ SPENT = text(
 )
 # `+` keeps SQLite from looking through the whole job: it is the index of claimed items that is short.
 STANDING = text(
-    f"""SELECT state, state_reason, created_at,
+    f"""SELECT state, state_reason, created_at, pace,
            (SELECT COALESCE(SUM(planned), 0) FROM plan_range WHERE job_id = :job) AS found,
            (SELECT COUNT(*) FROM item WHERE job_id = :job AND {ITEM_CLAIMABLE})
          + (SELECT COUNT(*) FROM item WHERE +job_id = :job AND {ITEM_CLAIMED}) AS pending,
@@ -217,7 +236,18 @@ LOG_END = "id > (SELECT COALESCE(MAX(id), 0) - :tail FROM {log})"
 TAIL_SINCE = """SELECT {at} FROM {log} WHERE id = (SELECT MAX(id) - :tail FROM {log})"""
 MAILS_SINCE = text(TAIL_SINCE.format(at="at", log="outcome"))
 CALLS_SINCE = text(TAIL_SINCE.format(at="started_at", log="attempt"))
-MAILS = text(f"SELECT COUNT(*) FROM outcome WHERE {LOG_END.format(log='outcome')} AND at >= :since AND {OF_RUNS}")
+STEERED = text("SELECT steered_at FROM job WHERE id = :job")
+# Mail that took work. Looked up one by one, or PostgreSQL might read the whole job for it.
+WORKED = "o.status IN ('done', 'failed') AND NOT (SELECT reused FROM item WHERE id = o.item_id)"
+MAILS = text(
+    f"""SELECT COUNT(*) AS mails, COALESCE(SUM(CASE WHEN {WORKED} THEN 1 ELSE 0 END), 0) AS worked
+      FROM outcome o WHERE {LOG_END.format(log="outcome")} AND at >= :since AND {OF_RUNS}"""
+)
+CALLS_PER_MAIL = text(
+    f"""SELECT COUNT(*) AS mails, SUM((SELECT COUNT(*) FROM attempt WHERE item_id = o.item_id AND outcome <> 'unsent'))
+           AS calls FROM outcome o WHERE {LOG_END.format(log="outcome")} AND {OF_RUNS} AND {WORKED}"""
+)
+MADE_TODAY = text("SELECT spent FROM purse WHERE name = :name")
 CALLS = text(
     f"""SELECT COUNT(*) AS calls, COALESCE(SUM(COALESCE(ended_at, :now) - started_at), 0) AS busy_us,
            COALESCE(SUM(COALESCE(tokens_in, 0) + COALESCE(tokens_out, 0)), 0) AS tokens
@@ -255,6 +285,7 @@ def _standing(connection: Connection, job_id: int) -> Standing:
         pending=pending,
         created_at=moment(row.created_at),
         last_run_at=moment_or_none(row.last_run_at),
+        pace=row.pace,
     )
 
 
@@ -263,17 +294,27 @@ def _recent(connection: Connection, job_id: int, runs: tuple[AtWork, ...], now: 
         return None
     tail = {"tail": TAIL}
     began = min(micros(each.info.started_at) for each in runs)
+    steered = connection.execute(STEERED, {"job": job_id}).scalar() or 0  # before, it was paused or had another pace
     whole = [connection.execute(statement, tail).scalar() or 0 for statement in (MAILS_SINCE, CALLS_SINCE)]
-    since = max(now - WINDOW_US, began, *whole)
+    since = max(now - WINDOW_US, began, steered, *whole)
     scope = {"job": job_id, "since": since, **tail}
     calls = connection.execute(CALLS, {**scope, "now": now}).one()
+    mails = connection.execute(MAILS, scope).one()
     return Recent(
         seconds=max(0, now - since) / 1e6,
-        mails=int(connection.execute(MAILS, scope).scalar_one()),
+        mails=int(mails.mails),
+        worked=int(mails.worked),
         calls=int(calls.calls),
         busy_seconds=int(calls.busy_us) / 1e6,
         tokens=int(calls.tokens),
     )
+
+
+def _calls_per_mail(connection: Connection, job_id: int, runs: tuple[AtWork, ...]) -> float | None:
+    if not runs:
+        return None
+    row = connection.execute(CALLS_PER_MAIL, {"job": job_id, "tail": LAST_MAILS}).one()
+    return int(row.calls) / int(row.mails) if row.mails else None
 
 
 def _limit(row: Any, now: int) -> Limit:

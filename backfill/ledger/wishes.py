@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import select, update
 
+from backfill.clock import Clock, micros
 from backfill.ledger.database import Database
 from backfill.ledger.rows import Run
 from backfill.ledger.schema import job, run
@@ -34,6 +35,7 @@ class Wishes:
     """The steering part of the job and run tables."""
 
     database: Database
+    clock: Clock
 
     def pause(self, job_id: int, reason: str) -> bool:
         """PLANNING or OPEN → PAUSED with the reason; was it so? Writes."""
@@ -63,5 +65,6 @@ class Wishes:
         self.database.write(lambda connection: connection.execute(statement).rowcount)
 
     def _move(self, job_id: int, before: Collection[JobState], **values: Any) -> bool:
-        statement = update(job).where(job.c.id == job_id, job.c.state.in_(sorted(before))).values(values)
+        statement = update(job).where(job.c.id == job_id, job.c.state.in_(sorted(before)))
+        statement = statement.values(steered_at=micros(self.clock.now()), **values)
         return self.database.write(lambda connection: connection.execute(statement).rowcount) == 1

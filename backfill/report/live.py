@@ -6,14 +6,15 @@ Pure renderings of what `ledger.live` has read. A job is called in progress only
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from backfill.identity import describe
 from backfill.ledger.live import Limit, Pace, Recent, Watched
-from backfill.ledger.rows import Job
-from backfill.lifecycle import UNFINISHED, JobState
-from backfill.report.wording import Row, moment, number, percent, printable
+from backfill.ledger.rows import Job, RunInfo
+from backfill.lifecycle import UNFINISHED, JobState, RunOutcome
+from backfill.report.outlook import is_waiting, outlook
+from backfill.report.wording import Row, counted, folded, moment, number, percent, printable
 
 # A limit counts as reached from here on: the first and the last call of a window lie on its edges.
 NEARLY = 0.9
@@ -66,67 +67,80 @@ def limit_of(watched: Watched) -> Binding | None:
 
 
 def mails_per_minute(watched: Watched) -> float | None:
-    """Over the last minutes; None while nobody is at work."""
-    recent = watched.pace.recent
-    return recent.mails * 60 / recent.seconds if recent is not None and recent.seconds >= 1 else None
+    """Over the last minutes; None while nobody is at work, or all wait."""
+    recent = _at_work_on(watched)
+    return None if recent is None else recent.mails * 60 / recent.seconds
 
 
 def calls_per_minute(watched: Watched) -> float | None:
-    """Over the last minutes; None while nobody is at work."""
+    """Over the last minutes; None while nobody is at work, or all wait."""
+    recent = _at_work_on(watched)
+    return None if recent is None else recent.calls * 60 / recent.seconds
+
+
+def _at_work_on(watched: Watched) -> Recent | None:
     recent = watched.pace.recent
-    return recent.calls * 60 / recent.seconds if recent is not None and recent.seconds >= 1 else None
+    return None if recent is None or recent.seconds < 1 or is_waiting(watched) else recent
 
 
 def ends_at(watched: Watched) -> datetime | None:
-    """When everything is done at the present rate; None where that cannot be told."""
-    rate = mails_per_minute(watched)
-    if not rate or watched.standing.state is JobState.PAUSED or not watched.standing.pending:
-        return None
-    calls = watched.pace.limits.calls
-    since = watched.at if calls is None or calls.blocked_until is None else calls.blocked_until
-    return since + timedelta(minutes=watched.standing.pending / rate)
+    """When everything is done; None where that cannot be told."""
+    expected = outlook(watched)
+    return None if expected is None else expected.ends_at
 
 
 def headline(watched: Watched, job_id: int) -> str:
-    """Is somebody at work on the job, and if not: how to go on."""
+    """Is somebody at work on the job, and if not: how to go on. More than one line where one would be too long."""
+    return folded(_headline(watched, job_id))
+
+
+def _headline(watched: Watched, job_id: int) -> list[str]:
+    """In parts, between which a line may be broken."""
     standing, runs, last = watched.standing, watched.pace.runs, watched.last_run
     reason = printable(standing.reason or standing.state)
     go_on = f"backfill run --job {job_id}"
     if runs:
-        at_work = "; ".join(
+        first, *others = [
             f"`backfill {run.info.command}`, process {run.info.pid} on {printable(run.info.host)}, since "
             f"{moment(run.info.started_at)}"
             for run in runs
-        )
+        ]
         if standing.state is JobState.PAUSED:
-            return f"PAUSED ({reason}); `backfill resume {job_id}` goes on. At work: {at_work}"
+            return [f"PAUSED ({reason})", f"`backfill resume {job_id}` goes on", f"at work: {first}", *others]
         if standing.state in UNFINISHED:
-            return f"IN PROGRESS: {at_work}"
+            return [f"IN PROGRESS: {first}", *others]
     if standing.state is JobState.PAUSED:
-        return f"PAUSED ({reason}), and no run is working on it; go on with: {go_on}"
+        return [f"PAUSED ({reason})", "no run is working on it", f"go on with: {go_on}"]
     if standing.state is JobState.CANCELLED:
-        return f"CANCELLED ({reason}); take it up again with: {go_on}"
+        return [f"CANCELLED ({reason})", f"take it up again with: {go_on}"]
     if standing.state not in UNFINISHED:
-        return standing.state.upper()
+        return [standing.state.upper()]
     if last is None:
-        return f"PLANNED; begin with: {go_on}"
-    ended = "died" if last.outcome in (None, "lost") else f"ended {moment(last.ended_at)}: {last.outcome}"
-    why = f", {printable(last.outcome_reason)}" if last.outcome_reason else ""
-    return f"NOT DONE: no run is working on it (the last one {ended}{why}); go on with: {go_on}"
+        return ["PLANNED", f"begin with: {go_on}"]
+    return [f"NOT DONE: no run is working on it (the last one {_end(last)})", f"go on with: {go_on}"]
+
+
+def _end(run: RunInfo) -> str:
+    if run.outcome in (None, RunOutcome.LOST):
+        return "died"
+    how = "reached --max-emails" if run.outcome == RunOutcome.CAPPED else run.outcome
+    why = f", {printable(run.outcome_reason)}" if run.outcome_reason else ""
+    return f"ended {moment(run.ended_at)}: {how}{why}"
 
 
 def figures(watched: Watched) -> tuple[Row, ...]:
     """Label and value; what is not known is left out."""
-    standing, bound, end = watched.standing, limit_of(watched), ends_at(watched)
+    standing, bound = watched.standing, limit_of(watched)
     mails, calls = mails_per_minute(watched), calls_per_minute(watched)
     in_flight = sum(run.in_flight for run in watched.pace.runs)
     rates = [f"{mails:.1f} mails/min" if mails is not None else "", f"{calls:.1f} calls/min" if calls else ""]
     rows: list[Row | None] = [
         ("Mails", _mails(watched)),
         ("Rate", ", ".join(filter(None, rates))) if watched.pace.runs and mails is not None else None,
-        ("In flight", f"{number(in_flight)} calls") if in_flight else None,
+        ("In flight", counted(in_flight, "call")) if in_flight else None,
+        ("Pace", f"{standing.pace:g} calls a minute, set by `backfill pace`") if standing.pace is not None else None,
         ("Limit", bound.sentence) if bound is not None and bound.kind != "paused" else None,
-        ("Ends", f"{clock_time(end, watched.at)} at this rate") if end is not None else None,
+        _ends(watched),
         ("Spent", f"${watched.spent_usd:.4f}") if watched.spent_usd is not None else None,
         ("Failed", f"{number(standing.failed)}, see: backfill report") if standing.failed else None,
     ]
@@ -168,7 +182,7 @@ def line(watched: Watched) -> str:
 
 def as_json(watched: Watched) -> dict[str, Any]:
     """The key `live` of `status --json`; keys are only ever added. Times in ISO 8601, UTC."""
-    bound, end = limit_of(watched), ends_at(watched)
+    bound, end = limit_of(watched), ends_at(watched)  # None also while it is not known
     last = watched.last_run
     return {
         "at": watched.at.isoformat(),
@@ -190,6 +204,7 @@ def as_json(watched: Watched) -> dict[str, Any]:
         "mails_per_minute": _rounded(mails_per_minute(watched)),
         "calls_per_minute": _rounded(calls_per_minute(watched)),
         "in_flight": sum(run.in_flight for run in watched.pace.runs),
+        "pace": watched.standing.pace,
         "limit": None if bound is None else asdict(bound),
         "ends_at": None if end is None else end.isoformat(),
         "spent_usd": None if watched.spent_usd is None else float(watched.spent_usd),
@@ -217,6 +232,15 @@ def clock_time(when: datetime, now: datetime | None = None) -> str:
     when = when.astimezone(UTC)
     is_today = now is not None and when.date() == now.astimezone(UTC).date()
     return f"{when:%H:%M} UTC" if is_today else f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def _ends(watched: Watched) -> Row | None:
+    expected = outlook(watched)
+    if expected is None:
+        return None
+    if expected.ends_at is None:
+        return "Ends", "not known while it waits"
+    return "Ends", f"{clock_time(expected.ends_at, watched.at)} {expected.basis}"
 
 
 def _mails(watched: Watched) -> str:

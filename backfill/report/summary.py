@@ -87,7 +87,8 @@ class EffectCounts:
 class TimeSpan:
     """From the first run's start to the last run's end (UTC; None: not begun, or still running).
 
-    `running_seconds` is the time runs were at work, without the days between them.
+    `running_seconds` is the time runs were at work, waits included, without the days between them. That of a run which
+    died is counted up to its last sign of life in the ledger, as is that of a run still at work.
     """
 
     started_at: datetime | None = None
@@ -205,7 +206,7 @@ class Summary:
 
     @property
     def total_time(self) -> float:
-        """Seconds that runs were at work."""
+        """Seconds that runs were at work: not end minus start, between which no run may have worked for days."""
         return self.time.running_seconds
 
     @property

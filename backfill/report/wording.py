@@ -5,12 +5,17 @@ Titles are truthful: only a job of which nothing is left is called complete.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from backfill.lifecycle import JobState, RunOutcome
 from backfill.report.summary import Failure, Summary
 
 Row = tuple[str, str]
+
+LINE_WIDTH = 100
+# What lies between a run's first row and its last beside the work is less.
+MANIFEST_S = 60
 
 _UNFINISHED_WORD = {
     JobState.PAUSED: "PAUSED",
@@ -54,7 +59,7 @@ def figures(summary: Summary) -> tuple[Row, ...]:
         ("Vanished from the server", number(counts.vanished)) if counts.vanished else None,
         ("Pending", number(counts.pending)) if counts.pending else None,
         ("Success rate", percent(counts.done, summary.tried) if summary.tried else "n/a"),
-        ("Total time", duration(summary.total_time)),
+        ("Total time", _total_time(summary)),
         ("Average time per email", _average(summary)),
         ("Start time", moment(summary.start_time)),
         ("End time", moment(summary.end_time)),
@@ -122,6 +127,22 @@ def number(count: int) -> str:
     return f"{count:,}"
 
 
+def counted(count: int, word: str) -> str:
+    """1 call · 2,000 calls"""
+    return f"{number(count)} {word}{'' if count == 1 else 's'}"
+
+
+def folded(parts: Sequence[str], between: str = "; ") -> str:
+    """The parts on as few lines of a terminal as they fit on; none is broken, since it may hold a command."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(between) + len(part) <= LINE_WIDTH:
+            lines[-1] += f"{between}{part}"
+        else:
+            lines.append(f"  {part}")
+    return "\n".join(lines)
+
+
 def printable(text: str) -> str:
     r"""One line that steers neither terminal nor log: control, format and line-breaking characters as \x1b, \u202e."""
     return text if text.isprintable() else "".join(char if char.isprintable() else _shown(char) for char in text)
@@ -134,6 +155,16 @@ def _shown(char: str) -> str:
 
 def _average(summary: Summary) -> str:
     return f"{summary.average_time:.2f}s" if summary.tried else "n/a"
+
+
+def _total_time(summary: Summary) -> str:
+    """The time that runs were at work, which is said where start and end lie further apart."""
+    time = summary.time
+    if time.started_at is None or time.ended_at is None:
+        return duration(summary.total_time)
+    between = (time.ended_at - time.started_at).total_seconds() - summary.total_time
+    explained = " (while a run was at work)" if between > MANIFEST_S else ""
+    return f"{duration(summary.total_time)}{explained}"
 
 
 def _calls(summary: Summary) -> str:

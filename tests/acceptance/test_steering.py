@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -181,12 +182,15 @@ def test_a_pace_is_kept_to_at_once_and_by_later_runs_until_another_is_said(
         end(child, signal.SIGTERM)
     with project.start("run", "--yes") as again:
         wait_until(lambda: api.call_count >= 20, again)
-        end(again, signal.SIGTERM)
+        _, errors, _ = end(again, signal.SIGTERM)
+    idle = steer(project, "status")
     kept = [json.loads(row[0])["calls_per_minute"] for row in project.rows("SELECT parameters FROM run ORDER BY id")]
     project.succeed("run", "--yes", "--calls-per-minute", "60000")
 
     assert "its run keeps to it" in said
     assert kept == [6.0, 600.0]
+    assert "Pace: 600 calls a minute, set by `backfill pace`." in errors
+    assert "600 calls a minute, set by `backfill pace`" in idle
     assert project.rows("SELECT pace FROM job") == [(None,)]
     assert project.report()["counts"]["done"] == MAILS
 
@@ -219,7 +223,7 @@ def test_a_wish_that_came_true_already_is_no_error(project: Project, mailbox: Ma
     project.succeed("plan")
 
     answers = {
-        "resume": ("was not paused",),
+        "resume": ("was not paused; no run is working on it; start one with: backfill run --job 1",),
         "pause": ("is paused;", "is paused already"),
         "cancel": ("is cancelled.", "is cancelled already"),
     }
@@ -288,6 +292,21 @@ def watching(project: Project) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         os.close(theirs)
 
 
+def test_a_run_whose_calls_of_the_day_are_made_ends_days_later(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(*(letter(n) for n in range(10)))
+    with project.start("run", "--yes", "--calls-per-minute", "60000", "--max-per-day", "2") as child:
+        wait_until(lambda: project.count("run WHERE waiting_for LIKE 'today%'") == 1, child)
+        text, found = steer(project, "status"), live(project)
+        end(child, signal.SIGTERM)
+
+    assert "at 2 calls a day" in text
+    assert "Rate:" not in text
+    days = datetime.fromisoformat(found["ends_at"]).date() - datetime.fromisoformat(found["at"]).date()
+    assert days.days == 4
+
+
 def test_jobs_say_what_they_are_how_far_and_when(project: Project, mailbox: Mailbox) -> None:
     mailbox.holds(letter(1), letter(2))
     project.succeed("run", "--yes", "--dry-run")
@@ -296,9 +315,10 @@ def test_jobs_say_what_they_are_how_far_and_when(project: Project, mailbox: Mail
     listed = steer(project, "jobs").splitlines()
     dry, planned = json.loads(steer(project, "jobs", "--json"))
 
-    assert listed[::2] == ["job 1 · INBOX · dry run, done", "job 2 · INBOX · 2024-01-01 to … (sent) · open"]
-    assert "2 found, 2 done, 0 failed, 0 pending · test/model-1 · made 20" in listed[1]
-    assert listed[3].endswith("not run yet")
+    assert listed[::3] == ["job 1 · INBOX · dry run, done", "job 2 · INBOX · 2024-01-01 to … (sent) · open"]
+    assert max(map(len, listed)) <= 100
+    assert listed[1].endswith("2 found, 2 done, 0 failed, 0 pending · test/model-1")
+    assert listed[5].endswith("not run yet")
     assert dry["counts"] == {"found": 2, "done": 2, "failed": 0, "skipped": 0, "vanished": 0, "pending": 0}
     assert (dry["model"], dry["dry_run"], planned["dry_run"]) == ("test/model-1", True, False)
     assert planned["last_run_at"] is None

@@ -75,7 +75,7 @@ def test_a_closed_gate_says_when_it_opens_by_the_clock_on_the_wall() -> None:
     morning = gate("09:00-17:00", datetime(2024, 7, 1, 22, 30, tzinfo=UTC))  # 00:30 in Berlin, on the next day
 
     assert noon.closed_for() == 10 * 3600
-    assert noon.reason() == "outside of 22:00-07:00; goes on at 22:00"
+    assert noon.reason() == "outside of 22:00-07:00 (local time); goes on at 2024-07-01 20:00 UTC"
     assert morning.closed_for() == 8.5 * 3600
 
 

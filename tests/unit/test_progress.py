@@ -171,6 +171,23 @@ def test_plain_progress_writes_at_intervals_and_at_the_end(clock):
     ]
 
 
+def test_plain_progress_that_has_nothing_new_to_say_says_so_once_an_hour(clock):
+    lines: list[str] = []
+    tracker = ProgressTracker(200, clock=clock)
+    worked(tracker, clock, 10, seconds_each=1)
+
+    with PlainProgress(lines.append, 60, clock) as display:
+        display.status("paused; `backfill resume` goes on")
+        tracker.pause()
+        for _ in range(15 * 360):
+            clock.turn(10)
+            display.update(tracker)
+
+    progress = [line for line in lines if line.startswith("Progress: 10/200")]
+    assert len(progress) == 15
+    assert len(lines) == 16
+
+
 def test_plain_progress_says_once_what_it_waits_for(clock):
     lines: list[str] = []
 

@@ -13,6 +13,7 @@ from backfill.ledger.rows import Job, RunInfo
 from backfill.lifecycle import JobState
 from backfill.message import MailboxKey, MessageRef
 from backfill.report import live
+from backfill.report.outlook import outlook
 from backfill.selection import Selection
 
 NOW = datetime(2024, 5, 3, 12, 0, tzinfo=UTC)
@@ -20,7 +21,7 @@ JOB = Job(3, "key", "owner@example.org", Selection(), "print", "{}", "", False, 
 RUN = RunInfo("uuid", "run", "mill", 4711, NOW - timedelta(hours=1), None, None, None)
 AT_WORK = AtWork(RUN, NOW, None, concurrency=4, api="calls:api", in_flight=2)
 CALLS = Limit(per_minute=60.0, lead_s=0.0, is_waited_for=False, blocked_until=None, reason="")
-RECENT = Recent(seconds=300.0, mails=100, calls=100, busy_seconds=60.0, tokens=50_000)
+RECENT = Recent(seconds=300.0, mails=100, worked=100, calls=100, busy_seconds=60.0, tokens=50_000)
 STANDING = Standing(JobState.OPEN, None, 1000, 380, 10, 5, 5, 600, NOW - timedelta(days=1), NOW - timedelta(hours=1))
 PACE = Pace((AT_WORK,), RECENT, Limits(CALLS))
 WATCHED = Watched(NOW, STANDING, PACE, RUN, Decimal("1.5"), ())
@@ -75,11 +76,133 @@ def test_the_end_is_a_time_of_day_at_the_present_rate() -> None:
     assert "Ends:      12:30 UTC at this rate" in live.render(WATCHED, JOB)
 
 
-def test_the_end_comes_later_by_the_time_for_which_calls_are_blocked() -> None:
-    blocked = replace(WATCHED, pace=paced(blocked_until=NOW + timedelta(hours=20), reason="rate limited"))
+def test_the_end_has_a_date_when_it_is_not_today() -> None:
+    watched = replace(WATCHED, standing=replace(STANDING, pending=60 * 24 * 20))
 
-    assert live.ends_at(blocked) == NOW + timedelta(hours=20, minutes=30)
-    assert "2024-05-04 08:30 UTC" in live.render(blocked, JOB)
+    assert "Ends:      2024-05-04 12:00 UTC at this rate" in live.render(watched, JOB)
+
+
+@pytest.mark.parametrize(
+    "watched",
+    [
+        replace(WATCHED, pace=paced(blocked_until=NOW + timedelta(hours=20), reason="rate limited")),
+        replace(WATCHED, pace=paced(run=replace(AT_WORK, waiting_for="the mail server cannot be reached"))),
+        replace(WATCHED, standing=replace(STANDING, state=JobState.PAUSED, reason="by Ada")),
+    ],
+    ids=["blocked", "waiting", "paused"],
+)
+def test_a_run_that_waits_has_neither_a_rate_nor_an_end_by_it(watched: Watched) -> None:
+    said = live.render(watched, JOB)
+
+    assert live.ends_at(watched) is None
+    assert "Ends:      not known while it waits" in said or "Ends:   not known while it waits" in said
+    assert "Rate:" not in said
+    assert live.as_json(watched)["mails_per_minute"] is None
+
+
+def test_verdicts_that_were_known_already_do_not_bring_the_end_nearer() -> None:
+    reused = paced(replace(RECENT, seconds=60, mails=137, worked=30, calls=30), per_minute=30.0)
+
+    assert live.ends_at(replace(WATCHED, pace=reused)) == NOW + timedelta(minutes=20)
+
+
+def test_where_all_verdicts_were_known_the_end_is_reckoned_by_the_pace() -> None:
+    reused = paced(replace(RECENT, seconds=5, mails=10, worked=0, calls=0), per_minute=30.0)
+
+    assert live.ends_at(replace(WATCHED, pace=reused)) == NOW + timedelta(minutes=20)
+
+
+def test_mail_that_a_gate_decides_takes_no_share_of_the_pace() -> None:
+    gated = replace(paced(replace(RECENT, seconds=60, mails=120, worked=120, calls=30)), calls_per_mail=0.25)
+
+    assert live.ends_at(replace(WATCHED, pace=gated)) == NOW + timedelta(minutes=5)
+
+
+def limited(at: datetime = NOW, pending: int = 600, made_today: int = 0, **run: object) -> Watched:
+    """A run at 60 calls a minute that keeps to hours or to a number of calls a day."""
+    pace = replace(paced(run=replace(AT_WORK, **run)), limits=Limits(CALLS, made_today=made_today))  # type: ignore[arg-type]
+    recent = replace(RECENT, mails=300, worked=300, calls=300)
+    return replace(WATCHED, at=at, standing=replace(STANDING, pending=pending), pace=replace(pace, recent=recent))
+
+
+@pytest.mark.parametrize(
+    ("watched", "ends_at"),
+    [
+        pytest.param(limited(max_per_day=1000), "2024-05-03 12:10", id="all of it fits into today's calls"),
+        pytest.param(limited(max_per_day=1000, made_today=900), "2024-05-04 00:08", id="a part of it"),
+        pytest.param(
+            limited(max_per_day=60, made_today=60, waiting_for="today's 60 calls are made"),
+            "2024-05-13 00:01",
+            id="today's calls are made",
+        ),
+        pytest.param(limited(between="10:00-14:00"), "2024-05-03 12:10", id="all of it fits into the hours"),
+        pytest.param(limited(between="10:00-12:05"), "2024-05-04 10:05", id="a part of it"),
+        pytest.param(
+            limited(between="22:00-07:00", waiting_for="outside of 22:00-07:00"), "2024-05-03 22:10", id="by night"
+        ),
+        pytest.param(
+            limited(between="22:00-23:00", pending=9000, waiting_for="outside of 22:00-23:00"),
+            "2024-05-05 22:30",
+            id="some nights",
+        ),
+        pytest.param(
+            limited(between="22:00-07:00", max_per_day=60, made_today=60, pending=60, waiting_for="today's calls"),
+            "2024-05-04 00:01",
+            id="by night, and the calls of today are made",
+        ),
+        pytest.param(
+            limited(between="10:00-13:00", max_per_day=60, made_today=60, pending=60, waiting_for="today's calls"),
+            "2024-05-04 10:01",
+            id="by day, and the calls of today are made",
+        ),
+    ],
+)
+def test_the_end_of_a_run_that_keeps_to_hours_or_to_calls_a_day_is_reckoned_by_those(
+    watched: Watched, ends_at: str
+) -> None:
+    expected = outlook(watched, zone=UTC)
+
+    assert expected is not None
+    assert f"{expected.ends_at:%Y-%m-%d %H:%M}" == ends_at
+
+
+def test_what_the_end_was_reckoned_by_is_said() -> None:
+    by_calls = outlook(limited(max_per_day=60, made_today=60), zone=UTC)
+    by_hours = outlook(limited(between="13:00-14:00"), zone=UTC)
+
+    assert by_calls is not None
+    assert by_hours is not None
+    assert (by_calls.basis, by_hours.basis) == ("at 60 calls a day", "within 13:00-14:00")
+
+
+def test_an_end_that_is_centuries_away_is_not_told() -> None:
+    watched = replace(WATCHED, standing=replace(STANDING, pending=10**15))
+
+    assert live.ends_at(watched) is None
+
+
+def test_the_pace_that_was_set_is_shown_also_when_nobody_is_at_work() -> None:
+    idle = replace(WATCHED, standing=replace(STANDING, pace=30.0), pace=Pace((), None, Limits()))
+
+    assert "30 calls a minute, set by `backfill pace`" in live.render(idle, JOB)
+    assert live.as_json(idle)["pace"] == 30.0
+
+
+def test_one_call_is_a_call() -> None:
+    watched = replace(WATCHED, pace=paced(run=replace(AT_WORK, in_flight=1)))
+
+    assert "In flight: 1 call\n" in live.render(watched, JOB)
+
+
+@pytest.mark.parametrize("state", [JobState.PAUSED, JobState.OPEN, JobState.CANCELLED])
+@pytest.mark.parametrize("pace", [PACE, Pace((AT_WORK, AT_WORK), RECENT, Limits(CALLS)), Pace((), None, Limits())])
+def test_no_line_of_the_headline_is_too_long_for_a_terminal(state: JobState, pace: Pace) -> None:
+    standing = replace(STANDING, state=state, reason="paused by somebody on some-machine")
+
+    lines = live.headline(replace(WATCHED, standing=standing, pace=pace, last_run=ENDED), 3).splitlines()
+
+    assert max(map(len, lines)) <= 100
+    assert all(line.count("`") % 2 == 0 for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +219,7 @@ def test_no_end_is_promised_where_none_is_known(watched: Watched) -> None:
 
 
 DEAD = Pace((), None, Limits())
+CAPPED = replace(RUN, ended_at=NOW, outcome="capped")
 ENDED = replace(RUN, ended_at=NOW, outcome="interrupted", outcome_reason="SIGTERM")
 
 
@@ -104,10 +228,11 @@ ENDED = replace(RUN, ended_at=NOW, outcome="interrupted", outcome_reason="SIGTER
     [
         (JobState.OPEN, PACE, RUN, "IN PROGRESS: `backfill run`, process 4711 on mill"),
         (JobState.OPEN, DEAD, RUN, "no run is working on it (the last one died); go on with: backfill run --job 3"),
-        (JobState.OPEN, DEAD, ENDED, "interrupted, SIGTERM); go on with: backfill run --job 3"),
+        (JobState.OPEN, DEAD, ENDED, "interrupted, SIGTERM)\n  go on with: backfill run --job 3"),
         (JobState.OPEN, DEAD, None, "PLANNED; begin with: backfill run --job 3"),
         (JobState.PAUSED, PACE, RUN, "PAUSED (by Ada); `backfill resume 3` goes on"),
-        (JobState.PAUSED, DEAD, RUN, "PAUSED (by Ada), and no run is working on it; go on with: backfill run --job 3"),
+        (JobState.PAUSED, DEAD, RUN, "PAUSED (by Ada); no run is working on it; go on with: backfill run --job 3"),
+        (JobState.OPEN, DEAD, CAPPED, "reached --max-emails)\n  go on with: backfill run --job 3"),
         (JobState.CANCELLED, DEAD, ENDED, "CANCELLED (by Ada); take it up again with: backfill run --job 3"),
         (JobState.DONE, DEAD, ENDED, "DONE"),
         (JobState.UNDONE, DEAD, ENDED, "UNDONE"),
@@ -153,6 +278,7 @@ def test_the_answer_for_machines_has_the_keys_that_were_promised() -> None:
 
     assert set(said) == {
         *("at", "at_work", "last_run_died", "runs", "mails_per_minute", "calls_per_minute", "in_flight", "limit"),
+        *("pace",),
         *("ends_at", "spent_usd", "last_errors"),
     }
     assert (said["at_work"], said["last_run_died"], said["in_flight"]) == (True, False, 2)

@@ -26,7 +26,7 @@ def test_the_summary_keeps_the_wording_people_know():
         "⊘ Skipped:                5",
         "Vanished from the server: 3",
         "Success rate:             97.8%",
-        "Total time:               46.0s",
+        "Total time:               46.0s (while a run was at work)",
         "Average time per email:   0.50s",
         "Start time:               2026-11-20 08:00:00 UTC",
         "End time:                 2026-11-20 09:00:00 UTC",

@@ -110,6 +110,112 @@ def test_rates_are_those_of_the_living_run(bench):
     assert [run.in_flight for run in pace.runs] == [1]
 
 
+def test_mail_whose_verdict_was_known_took_no_work(bench):
+    bench.plan(*range(1, 11))
+    run = bench.run()
+    first, *copies = bench.claim(run, 3)
+    attempt = bench.ledger.attempts.open(run, first)
+    bench.clock.turn(2)
+    verdict = bench.record(run, first, "the same", attempt_id=attempt).verdict
+    bench.finish(run, first, verdict)
+    for copy in copies:
+        bench.record(run, copy, "the same", known=verdict)
+        bench.finish(run, copy, verdict)
+
+    pace = bench.ledger.live.pace(bench.job.id)
+
+    assert pace.recent is not None
+    assert (pace.recent.mails, pace.recent.worked, pace.recent.calls, pace.calls_per_mail) == (3, 1, 1, 1.0)
+
+
+def test_mail_that_a_gate_decided_took_no_call(bench):
+    bench.plan(*range(1, 11))
+    run = bench.run()
+    asked, *gated = bench.claim(run, 4)
+    call(bench, run, asked)
+    for item in gated:
+        bench.finish(run, item, bench.record(run, item).verdict)
+
+    pace = bench.ledger.live.pace(bench.job.id)
+
+    assert pace.recent is not None
+    assert (pace.recent.worked, pace.recent.calls, pace.calls_per_mail) == (4, 1, 0.25)
+
+
+@pytest.mark.parametrize("wish", ["resume", "pace"])
+def test_what_was_before_a_pause_or_another_pace_makes_no_rate(bench, wish):
+    bench.plan(*range(1, 11))
+    run = bench.run()
+    for item in bench.claim(run, 4):
+        call(bench, run, item)
+    bench.clock.turn(1)
+    if wish == "resume":
+        bench.ledger.wishes.pause(bench.job.id, "paused by Ada")
+        bench.clock.turn(100)
+        bench.ledger.wishes.resume(bench.job.id)
+    else:
+        bench.ledger.wishes.set_pace(bench.job.id, 6.0)
+    bench.clock.turn(20)
+    for item in bench.claim(run, 2):
+        call(bench, run, item, seconds=5)
+
+    recent = bench.ledger.live.pace(bench.job.id).recent
+
+    assert recent is not None
+    assert (recent.seconds, recent.mails, recent.calls) == (30.0, 2, 2)
+
+
+def test_the_pace_that_was_set_is_known_without_a_run(bench):
+    bench.plan(1)
+    bench.ledger.wishes.set_pace(bench.job.id, 30.0)
+
+    assert bench.ledger.live.standing(bench.job.id).pace == 30.0
+
+
+def test_what_a_run_may_do_in_a_day_is_known_with_the_calls_that_were_made(bench):
+    bench.plan(1, 2)
+    run = bench.run()
+    parameters = f'{{"api": "{API}", "max_per_day": 64, "between": "22:00-07:00"}}'
+    bench.write("UPDATE run SET parameters = :parameters", parameters=parameters)
+    (item,) = bench.claim(run, 1)
+    bench.ledger.attempts.open(run, item)
+    bench.ledger.budgets.open_calls(bench.clock.now(), API, 64)
+
+    pace = bench.ledger.live.pace(bench.job.id)
+
+    assert [(each.max_per_day, each.between) for each in pace.runs] == [(64, "22:00-07:00")]
+    assert pace.limits.made_today == 1
+
+
+@pytest.mark.parametrize("successor", [False, True])
+def test_the_time_of_a_killed_run_counts_up_to_its_last_sign_of_life(bench, successor):
+    bench.plan(1, 2, 3)
+    run = bench.run()
+    first, second = bench.claim(run, 2)
+    call(bench, run, first, seconds=4)
+    bench.clock.turn(2)
+    bench.ledger.attempts.open(run, second)
+    bench.lock_of[run.id].drop()
+    bench.clock.turn(3600)
+    if successor:
+        bench.run()
+
+    facts = bench.ledger.queries.facts(bench.job.id)
+
+    assert facts.running_us == 6_000_000
+
+
+def test_the_time_of_a_run_goes_on_from_its_last_heartbeat(bench):
+    bench.plan(1, 2)
+    run = bench.run()
+    bench.clock.turn(100)
+    bench.ledger.runs.beat(run, 90_000_000)  # it has slept for a while
+    (item,) = bench.claim(run, 1)
+    call(bench, run, item, seconds=3)
+
+    assert bench.ledger.queries.facts(bench.job.id).running_us == 93_000_000
+
+
 def test_what_happened_long_ago_makes_no_rate(bench):
     bench.plan(*range(1, 11))
     run = bench.run()

@@ -1,0 +1,130 @@
+"""When a job will be done, as far as it can be told from what its runs did last and may do.
+
+It is reckoned from what pending mail needs: mail whose verdict was known already, or that the gate decided, says
+nothing of the calls that others take. Never sooner than the pace allows; days of waiting between calls are counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from math import inf
+
+from backfill.forecast import elapsed_hours
+from backfill.hours import Hours
+from backfill.ledger.live import Pace, Watched
+from backfill.lifecycle import JobState
+
+# A mail in a century is as good as never.
+LONGEST_HOURS = 100 * 366 * 24
+FEWEST_CALLS = 0.01  # per mail
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """`ends_at` None: it cannot be told while every run waits. `basis` says what it was reckoned by, for people."""
+
+    ends_at: datetime | None
+    basis: str = ""
+
+
+UNKNOWN = Outlook(None)
+
+
+def outlook(watched: Watched, zone: tzinfo | None = None) -> Outlook | None:
+    """None where nobody is at work, nothing is left, or too little has happened. `zone`: as for `Hours`."""
+    pace, pending, at = watched.pace, watched.standing.pending, watched.at
+    if not pace.runs or not pending:
+        return None
+    if watched.standing.state is JobState.PAUSED:
+        return UNKNOWN
+    hours = _hours(pace)
+    calls_left = _calls_left(pace)
+    is_closed = calls_left <= 0 or (hours is not None and not _includes(hours, at, zone))
+    if not is_closed and is_waiting(watched):
+        return UNKNOWN
+    per_minute = _mails_per_minute(pace, is_closed=is_closed)
+    if per_minute is None:
+        return UNKNOWN if is_closed else None
+    days = _Days(per_minute, hours, _most_per_day(pace), _calls_per_mail(pace), zone)
+    return days.outlook(at, pending, calls_left / _calls_per_mail(pace))
+
+
+def is_waiting(watched: Watched) -> bool:
+    """Do all runs wait: paused, at a gate, for an API that has asked for it, for a server?"""
+    pace = watched.pace
+    if watched.standing.state is JobState.PAUSED:
+        return True
+    calls = pace.limits.calls
+    return (calls is not None and calls.blocked_until is not None) or all(run.waiting_for for run in pace.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Days:
+    """How mails are spread over the hours of days."""
+
+    per_minute: float
+    hours: Hours | None
+    most_per_day: float  # calls
+    calls_per_mail: float
+    zone: tzinfo | None
+
+    def outlook(self, at: datetime, mails: float, left_today: float) -> Outlook | None:
+        """What can be done before the next rest, then whole days, then the rest of them."""
+        by_hours = self.per_minute * self._minutes_left(at)
+        first = max(0.0, min(by_hours, left_today))
+        if mails <= first:
+            return _outlook(at, mails / self.per_minute / 60, "at this rate")
+        start = at
+        if left_today <= first:
+            start = datetime.combine(at.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
+        if self.hours is not None and not (start > at and _includes(self.hours, start, self.zone)):
+            start = self.hours.next_opening(start, self.zone)
+        within_hours = self.per_minute * 60 * (24 if self.hours is None else self.hours.per_day)
+        per_day = min(within_hours, self.most_per_day / self.calls_per_mail)
+        basis = f"within {self.hours}" if per_day == within_hours else f"at {self.most_per_day:,.0f} calls a day"
+        return _outlook(start, elapsed_hours(mails - first, self.per_minute, per_day), basis)
+
+    def _minutes_left(self, at: datetime) -> float:
+        if self.hours is None:
+            return inf
+        if not _includes(self.hours, at, self.zone):
+            return 0.0
+        return (self.hours.next_closing(at, self.zone) - at).total_seconds() / 60
+
+
+def _outlook(since: datetime, hours: float, basis: str) -> Outlook | None:
+    return Outlook(since + timedelta(hours=hours), basis) if hours < LONGEST_HOURS else None
+
+
+def _mails_per_minute(pace: Pace, *, is_closed: bool) -> float | None:
+    """Of mail that is neither known nor left out; while a gate is closed, as quick as the pace allows."""
+    calls, recent = pace.limits.calls, pace.recent
+    rates = [calls.per_minute / _calls_per_mail(pace)] if calls is not None else []
+    if not is_closed:
+        if recent is None or recent.seconds < 1 or not recent.mails:
+            return None
+        if recent.worked:
+            rates.append(recent.worked * 60 / recent.seconds)
+    return min(rates, default=None)
+
+
+def _calls_per_mail(pace: Pace) -> float:
+    """One where no mail tells; a few calls are to be expected even where the last mails took none."""
+    return 1.0 if pace.calls_per_mail is None else max(FEWEST_CALLS, pace.calls_per_mail)
+
+
+def _most_per_day(pace: Pace) -> float:
+    return min((run.max_per_day for run in pace.runs if run.max_per_day is not None), default=inf)
+
+
+def _calls_left(pace: Pace) -> float:
+    return _most_per_day(pace) - pace.limits.made_today
+
+
+def _hours(pace: Pace) -> Hours | None:
+    return next((Hours.parse(run.between) for run in pace.runs if run.between is not None), None)
+
+
+def _includes(hours: Hours, at: datetime, zone: tzinfo | None) -> bool:
+    return hours.include(at.astimezone(zone).time())
