@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -122,3 +123,13 @@ def test_reckoning_asks_the_classifier_nothing(bench: Bench) -> None:
     forecast(bench)
 
     assert bench.classifier.asked_about == []
+
+
+def test_one_mail_is_a_mail_and_one_call_a_call(bench: Bench) -> None:
+    bench.plan()
+
+    expected = forecast(bench, max_emails=1).sentence()
+
+    assert expected.startswith("1 mail to do: about 1 call with ")
+    assert "in 0 minutes" in expected
+    assert "in 1 minute;" in replace(forecast(bench, max_emails=1), hours=1 / 60).sentence()
