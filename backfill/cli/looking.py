@@ -10,7 +10,7 @@ from backfill.cli.options import GENERAL, GeneralOptions
 from backfill.lifecycle import ExitCode
 
 if TYPE_CHECKING:
-    from backfill.ledger.live import Standing
+    from backfill.ledger.live import Tally
     from backfill.ledger.rows import Job
 
 EVERYWHERE = GeneralOptions()
@@ -56,29 +56,29 @@ def jobs(*, general: GeneralOptions = EVERYWHERE, as_json: Json = False) -> int:
 
     command = Command.begin(general)
     with command.ledger() as ledger:
-        found = [(job, ledger.live.standing(job.id)) for job in ledger.jobs.all()]
+        found = [(job, ledger.live.tally(job.id)) for job in ledger.jobs.all()]
     if as_json:
-        print(json.dumps([_as_dict(job, standing) for job, standing in found], indent=2, ensure_ascii=False))
+        print(json.dumps([_as_dict(job, tally) for job, tally in found], indent=2, ensure_ascii=False))
     elif not found:
         print("There is no job yet; `backfill plan` makes one.")
     else:
-        print("\n".join(_listed(job, standing, describe(job)) for job, standing in found))
+        print("\n".join(_listed(job, tally, describe(job)) for job, tally in found))
     return ExitCode.OK
 
 
-def _listed(job: "Job", standing: "Standing", described: str) -> str:
+def _listed(job: "Job", tally: "Tally", described: str) -> str:
     """Three lines, since one would be too long for a terminal."""
     from backfill.report.wording import moment, number  # start-up: only here
 
-    named = (("done", standing.done), ("failed", standing.failed), ("pending", standing.pending))
+    named = (("done", tally.done), ("failed", tally.failed), ("pending", tally.pending))
     counts = ", ".join(f"{number(count)} {word}" for word, count in named)
-    ran = f"last run {moment(standing.last_run_at)}" if standing.last_run_at else "not run yet"
-    made = f"made {moment(standing.created_at)}"
-    figures = f"{number(standing.found)} found, {counts} · {_printable(_model(job))}"
+    ran = f"last run {moment(tally.last_run_at)}" if tally.last_run_at else "not run yet"
+    made = f"made {moment(tally.created_at)}"
+    figures = f"{number(tally.found)} found, {counts} · {_printable(_model(job))}"
     return f"{_printable(described)}\n    {figures}\n    {made}, {ran}"
 
 
-def _as_dict(job: "Job", standing: "Standing") -> dict[str, Any]:
+def _as_dict(job: "Job", tally: "Tally") -> dict[str, Any]:
     names = ("found", "done", "failed", "skipped", "vanished", "pending")
     return {
         "id": job.id,
@@ -86,9 +86,9 @@ def _as_dict(job: "Job", standing: "Standing") -> dict[str, Any]:
         "dry_run": job.dry_run,
         "account": job.account,
         "model": _model(job),
-        "counts": {name: getattr(standing, name) for name in names},
-        "created_at": standing.created_at.isoformat(),
-        "last_run_at": None if standing.last_run_at is None else standing.last_run_at.isoformat(),
+        "counts": {name: getattr(tally, name) for name in names},
+        "created_at": tally.created_at.isoformat(),
+        "last_run_at": None if tally.last_run_at is None else tally.last_run_at.isoformat(),
     }
 
 

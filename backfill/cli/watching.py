@@ -32,7 +32,7 @@ def watch(ledger: Ledger, job: Job, *, as_json: bool, clock: Clock | None = None
                     drawing.update(Text(render(watched, job)), refresh=True)
                 else:
                     print(_machine_line(watched, job) if as_json else line(watched), flush=True)
-                if watched.standing.state not in UNFINISHED:
+                if watched.tally.state not in UNFINISHED:
                     return
                 clock.sleep(FRAME_S if is_drawn else LINE_S, never)
     except KeyboardInterrupt:
@@ -40,5 +40,5 @@ def watch(ledger: Ledger, job: Job, *, as_json: bool, clock: Clock | None = None
 
 
 def _machine_line(watched: Watched, job: Job) -> str:
-    state = {"id": job.id, "state": watched.standing.state}
+    state = {"id": job.id, "state": watched.tally.state}
     return json.dumps({"job": state, "counts": counts(watched), "live": live_json(watched)})

@@ -77,7 +77,7 @@ class Steering:
             self.throttler.set_pace(pace)
         if now >= self._next_estimate:
             self._next_estimate = now + ESTIMATE_S
-            bound = binding(self.ledger.live.pace(self.job_id))
+            bound = binding(self.ledger.live.speed(self.job_id))
             bulletin.limited_by(None if bound is None else bound.sentence)
         waiting_for = bulletin.waiting_for
         if waiting_for != self._told:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backfill.identity import describe
-from backfill.ledger.live import Limit, Pace, Recent, Watched
+from backfill.ledger.live import Recent, Speed, ThrottleReading, Watched
 from backfill.ledger.rows import Job, RunInfo
 from backfill.lifecycle import UNFINISHED, JobState, RunOutcome
 from backfill.report.outlook import is_waiting, outlook
@@ -30,9 +30,9 @@ class Binding:
     sentence: str
 
 
-def binding(pace: Pace) -> Binding | None:
+def binding(speed: Speed) -> Binding | None:
     """What binds runs that are not paused; None while nobody is at work, or too little has happened to tell."""
-    runs, recent, calls = pace.runs, pace.recent, pace.limits.calls
+    runs, recent, calls = speed.runs, speed.recent, speed.limits.calls
     if not runs or recent is None:
         return None
     if calls is not None and calls.blocked_until is not None:
@@ -41,7 +41,7 @@ def binding(pace: Pace) -> Binding | None:
     if len(waiting) == len(runs):
         return Binding("waiting", printable(waiting[0]))
     if calls is not None and (calls.is_waited_for or is_used_up(calls, recent)):
-        tokens = pace.limits.tokens
+        tokens = speed.limits.tokens
         if tokens is not None and tokens.lead_s > calls.lead_s:
             return Binding("tokens_per_minute", f"tokens per minute ({_pace(tokens.per_minute * 1000)})")
         return Binding("calls_per_minute", f"calls per minute ({_pace(calls.per_minute)})")
@@ -54,16 +54,16 @@ def binding(pace: Pace) -> Binding | None:
     return Binding("machine", "this machine or the mail server")
 
 
-def is_used_up(limit: Limit, recent: Recent) -> bool:
+def is_used_up(limit: ThrottleReading, recent: Recent) -> bool:
     """Have the last minutes seen nearly as many calls as the limit allows?"""
     return recent.calls >= MIN_CALLS and recent.calls * 60 >= NEARLY * limit.per_minute * recent.seconds
 
 
 def limit_of(watched: Watched) -> Binding | None:
     """As `binding`, for a job that may be paused."""
-    if watched.standing.state is JobState.PAUSED:
+    if watched.tally.state is JobState.PAUSED:
         return Binding("paused", "paused")
-    return binding(watched.pace)
+    return binding(watched.speed)
 
 
 def mails_per_minute(watched: Watched) -> float | None:
@@ -79,7 +79,7 @@ def calls_per_minute(watched: Watched) -> float | None:
 
 
 def _at_work_on(watched: Watched) -> Recent | None:
-    recent = watched.pace.recent
+    recent = watched.speed.recent
     return None if recent is None or recent.seconds < 1 or is_waiting(watched) else recent
 
 
@@ -96,8 +96,8 @@ def headline(watched: Watched, job_id: int) -> str:
 
 def _headline(watched: Watched, job_id: int) -> list[str]:
     """In parts, between which a line may be broken."""
-    standing, runs, last = watched.standing, watched.pace.runs, watched.last_run
-    reason = printable(standing.reason or standing.state)
+    tally, runs, last = watched.tally, watched.speed.runs, watched.last_run
+    reason = printable(tally.reason or tally.state)
     go_on = f"backfill run --job {job_id}"
     if runs:
         first, *others = [
@@ -105,16 +105,16 @@ def _headline(watched: Watched, job_id: int) -> list[str]:
             f"{moment(run.info.started_at)}"
             for run in runs
         ]
-        if standing.state is JobState.PAUSED:
+        if tally.state is JobState.PAUSED:
             return [f"PAUSED ({reason})", f"`backfill resume {job_id}` goes on", f"at work: {first}", *others]
-        if standing.state in UNFINISHED:
+        if tally.state in UNFINISHED:
             return [f"IN PROGRESS: {first}", *others]
-    if standing.state is JobState.PAUSED:
+    if tally.state is JobState.PAUSED:
         return [f"PAUSED ({reason})", "no run is working on it", f"go on with: {go_on}"]
-    if standing.state is JobState.CANCELLED:
+    if tally.state is JobState.CANCELLED:
         return [f"CANCELLED ({reason})", f"take it up again with: {go_on}"]
-    if standing.state not in UNFINISHED:
-        return [standing.state.upper()]
+    if tally.state not in UNFINISHED:
+        return [tally.state.upper()]
     if last is None:
         return ["PLANNED", f"begin with: {go_on}"]
     return [f"NOT DONE: no run is working on it (the last one {_end(last)})", f"go on with: {go_on}"]
@@ -130,19 +130,19 @@ def _end(run: RunInfo) -> str:
 
 def figures(watched: Watched) -> tuple[Row, ...]:
     """Label and value; what is not known is left out."""
-    standing, bound = watched.standing, limit_of(watched)
+    tally, bound = watched.tally, limit_of(watched)
     mails, calls = mails_per_minute(watched), calls_per_minute(watched)
-    in_flight = sum(run.in_flight for run in watched.pace.runs)
+    in_flight = sum(run.in_flight for run in watched.speed.runs)
     rates = [f"{mails:.1f} mails/min" if mails is not None else "", f"{calls:.1f} calls/min" if calls else ""]
     rows: list[Row | None] = [
         ("Mails", _mails(watched)),
-        ("Rate", ", ".join(filter(None, rates))) if watched.pace.runs and mails is not None else None,
+        ("Rate", ", ".join(filter(None, rates))) if watched.speed.runs and mails is not None else None,
         ("In flight", counted(in_flight, "call")) if in_flight else None,
-        ("Pace", f"{standing.pace:g} calls a minute, set by `backfill pace`") if standing.pace is not None else None,
+        ("Pace", f"{tally.pace:g} calls a minute, set by `backfill pace`") if tally.pace is not None else None,
         ("Limit", bound.sentence) if bound is not None and bound.kind != "paused" else None,
         _ends(watched),
         ("Spent", f"${watched.spent_usd:.4f}") if watched.spent_usd is not None else None,
-        ("Failed", f"{number(standing.failed)}, see: backfill report") if standing.failed else None,
+        ("Failed", f"{number(tally.failed)}, see: backfill report") if tally.failed else None,
     ]
     return tuple(row for row in rows if row)
 
@@ -163,7 +163,7 @@ def render(watched: Watched, job: Job) -> str:
     column = max(len(label) for label, _ in rows) + 2
     errors = [f"  {line}" for line in troubles(watched)]
     lines = [
-        printable(describe(replace(job, state=watched.standing.state))),
+        printable(describe(replace(job, state=watched.tally.state))),
         headline(watched, job.id),
         *(f"{label + ':':<{column}}{value}" for label, value in rows),
         *(["Last errors (UTC):", *errors] if errors else []),
@@ -173,9 +173,9 @@ def render(watched: Watched, job: Job) -> str:
 
 def line(watched: Watched) -> str:
     """Everything that changes on one line, for where nothing can be drawn."""
-    standing = watched.standing
-    words = [f"{moment(watched.at)} · {standing.state}", *(f"{label}: {value}" for label, value in figures(watched))]
-    if not watched.pace.runs and standing.state in UNFINISHED:
+    tally = watched.tally
+    words = [f"{moment(watched.at)} · {tally.state}", *(f"{label}: {value}" for label, value in figures(watched))]
+    if not watched.speed.runs and tally.state in UNFINISHED:
         words.append("no run is working on it")
     return " · ".join(words)
 
@@ -186,8 +186,8 @@ def as_json(watched: Watched) -> dict[str, Any]:
     last = watched.last_run
     return {
         "at": watched.at.isoformat(),
-        "at_work": bool(watched.pace.runs),
-        "last_run_died": not watched.pace.runs and last is not None and last.outcome in (None, "lost"),
+        "at_work": bool(watched.speed.runs),
+        "last_run_died": not watched.speed.runs and last is not None and last.outcome in (None, "lost"),
         "runs": [
             {
                 "command": run.info.command,
@@ -199,12 +199,12 @@ def as_json(watched: Watched) -> dict[str, Any]:
                 "concurrency": run.concurrency,
                 "in_flight": run.in_flight,
             }
-            for run in watched.pace.runs
+            for run in watched.speed.runs
         ],
         "mails_per_minute": _rounded(mails_per_minute(watched)),
         "calls_per_minute": _rounded(calls_per_minute(watched)),
-        "in_flight": sum(run.in_flight for run in watched.pace.runs),
-        "pace": watched.standing.pace,
+        "in_flight": sum(run.in_flight for run in watched.speed.runs),
+        "pace": watched.tally.pace,
         "limit": None if bound is None else asdict(bound),
         "ends_at": None if end is None else end.isoformat(),
         "spent_usd": None if watched.spent_usd is None else float(watched.spent_usd),
@@ -224,7 +224,7 @@ def as_json(watched: Watched) -> dict[str, Any]:
 def counts(watched: Watched) -> dict[str, int]:
     """The key `counts`, as in a report."""
     names = ("found", "done", "failed", "skipped", "vanished", "pending")
-    return {name: getattr(watched.standing, name) for name in names}
+    return {name: getattr(watched.tally, name) for name in names}
 
 
 def clock_time(when: datetime, now: datetime | None = None) -> str:
@@ -244,12 +244,12 @@ def _ends(watched: Watched) -> Row | None:
 
 
 def _mails(watched: Watched) -> str:
-    standing = watched.standing
-    final = standing.found - standing.pending
-    parts = [f"{number(final)} of {number(standing.found)} ({percent(final, standing.found)})"]
-    named = (("failed", standing.failed), ("skipped", standing.skipped), ("vanished", standing.vanished))
+    tally = watched.tally
+    final = tally.found - tally.pending
+    parts = [f"{number(final)} of {number(tally.found)} ({percent(final, tally.found)})"]
+    named = (("failed", tally.failed), ("skipped", tally.skipped), ("vanished", tally.vanished))
     parts += [f"{number(count)} {word}" for word, count in named if count]
-    return ", ".join([*parts, f"{number(standing.pending)} pending"])
+    return ", ".join([*parts, f"{number(tally.pending)} pending"])
 
 
 def _pace(per_minute: float) -> str:

@@ -12,7 +12,7 @@ from math import inf
 
 from backfill.forecast import elapsed_hours
 from backfill.hours import Hours
-from backfill.ledger.live import Pace, Watched
+from backfill.ledger.live import Speed, Watched
 from backfill.lifecycle import JobState
 
 # A mail in a century is as good as never.
@@ -33,30 +33,30 @@ UNKNOWN = Outlook(None)
 
 def outlook(watched: Watched, zone: tzinfo | None = None) -> Outlook | None:
     """None where nobody is at work, nothing is left, or too little has happened. `zone`: as for `Hours`."""
-    pace, pending, at = watched.pace, watched.standing.pending, watched.at
-    if not pace.runs or not pending:
+    speed, pending, at = watched.speed, watched.tally.pending, watched.at
+    if not speed.runs or not pending:
         return None
-    if watched.standing.state is JobState.PAUSED:
+    if watched.tally.state is JobState.PAUSED:
         return UNKNOWN
-    hours = _hours(pace)
-    calls_left = _calls_left(pace)
+    hours = _hours(speed)
+    calls_left = _calls_left(speed)
     is_closed = calls_left <= 0 or (hours is not None and not _includes(hours, at, zone))
     if not is_closed and is_waiting(watched):
         return UNKNOWN
-    per_minute = _mails_per_minute(pace, is_closed=is_closed)
+    per_minute = _mails_per_minute(speed, is_closed=is_closed)
     if per_minute is None:
         return UNKNOWN if is_closed else None
-    days = _Days(per_minute, hours, _most_per_day(pace), _calls_per_mail(pace), zone)
-    return days.outlook(at, pending, calls_left / _calls_per_mail(pace))
+    days = _Days(per_minute, hours, _most_per_day(speed), _calls_per_mail(speed), zone)
+    return days.outlook(at, pending, calls_left / _calls_per_mail(speed))
 
 
 def is_waiting(watched: Watched) -> bool:
     """Do all runs wait: paused, at a gate, for an API that has asked for it, for a server?"""
-    pace = watched.pace
-    if watched.standing.state is JobState.PAUSED:
+    speed = watched.speed
+    if watched.tally.state is JobState.PAUSED:
         return True
-    calls = pace.limits.calls
-    return (calls is not None and calls.blocked_until is not None) or all(run.waiting_for for run in pace.runs)
+    calls = speed.limits.calls
+    return (calls is not None and calls.blocked_until is not None) or all(run.waiting_for for run in speed.runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,10 @@ def _outlook(since: datetime, hours: float, basis: str) -> Outlook | None:
     return Outlook(since + timedelta(hours=hours), basis) if hours < LONGEST_HOURS else None
 
 
-def _mails_per_minute(pace: Pace, *, is_closed: bool) -> float | None:
+def _mails_per_minute(speed: Speed, *, is_closed: bool) -> float | None:
     """Of mail that is neither known nor left out; while a gate is closed, as quick as the pace allows."""
-    calls, recent = pace.limits.calls, pace.recent
-    rates = [calls.per_minute / _calls_per_mail(pace)] if calls is not None else []
+    calls, recent = speed.limits.calls, speed.recent
+    rates = [calls.per_minute / _calls_per_mail(speed)] if calls is not None else []
     if not is_closed:
         if recent is None or recent.seconds < 1 or not recent.mails:
             return None
@@ -109,21 +109,21 @@ def _mails_per_minute(pace: Pace, *, is_closed: bool) -> float | None:
     return min(rates, default=None)
 
 
-def _calls_per_mail(pace: Pace) -> float:
+def _calls_per_mail(speed: Speed) -> float:
     """One where no mail tells; a few calls are to be expected even where the last mails took none."""
-    return 1.0 if pace.calls_per_mail is None else max(FEWEST_CALLS, pace.calls_per_mail)
+    return 1.0 if speed.calls_per_mail is None else max(FEWEST_CALLS, speed.calls_per_mail)
 
 
-def _most_per_day(pace: Pace) -> float:
-    return min((run.max_per_day for run in pace.runs if run.max_per_day is not None), default=inf)
+def _most_per_day(speed: Speed) -> float:
+    return min((run.max_per_day for run in speed.runs if run.max_per_day is not None), default=inf)
 
 
-def _calls_left(pace: Pace) -> float:
-    return _most_per_day(pace) - pace.limits.made_today
+def _calls_left(speed: Speed) -> float:
+    return _most_per_day(speed) - speed.limits.made_today
 
 
-def _hours(pace: Pace) -> Hours | None:
-    return next((Hours.parse(run.between) for run in pace.runs if run.between is not None), None)
+def _hours(speed: Speed) -> Hours | None:
+    return next((Hours.parse(run.between) for run in speed.runs if run.between is not None), None)
 
 
 def _includes(hours: Hours, at: datetime, zone: tzinfo | None) -> bool:

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from backfill.ledger.live import AtWork, Limit, Limits, Pace, Recent, Standing, Trouble, Watched
+from backfill.ledger.live import AtWork, Recent, Speed, Tally, ThrottleReading, ThrottleReadings, Trouble, Watched
 from backfill.ledger.rows import Job, RunInfo
 from backfill.lifecycle import JobState
 from backfill.message import MailboxKey, MessageRef
@@ -20,19 +20,21 @@ NOW = datetime(2024, 5, 3, 12, 0, tzinfo=UTC)
 JOB = Job(3, "key", "owner@example.org", Selection(), "print", "{}", "", False, 0, JobState.OPEN, None, True)
 RUN = RunInfo("uuid", "run", "mill", 4711, NOW - timedelta(hours=1), None, None, None)
 AT_WORK = AtWork(RUN, NOW, None, concurrency=4, api="calls:api", in_flight=2)
-CALLS = Limit(per_minute=60.0, lead_s=0.0, is_waited_for=False, blocked_until=None, reason="")
+CALLS = ThrottleReading(per_minute=60.0, lead_s=0.0, is_waited_for=False, blocked_until=None, reason="")
 RECENT = Recent(seconds=300.0, mails=100, worked=100, calls=100, busy_seconds=60.0, tokens=50_000)
-STANDING = Standing(JobState.OPEN, None, 1000, 380, 10, 5, 5, 600, NOW - timedelta(days=1), NOW - timedelta(hours=1))
-PACE = Pace((AT_WORK,), RECENT, Limits(CALLS))
-WATCHED = Watched(NOW, STANDING, PACE, RUN, Decimal("1.5"), ())
+TALLY = Tally(JobState.OPEN, None, 1000, 380, 10, 5, 5, 600, NOW - timedelta(days=1), NOW - timedelta(hours=1))
+SPEED = Speed((AT_WORK,), RECENT, ThrottleReadings(CALLS))
+WATCHED = Watched(NOW, TALLY, SPEED, RUN, Decimal("1.5"), ())
 
 
-def paced(recent: Recent = RECENT, run: AtWork = AT_WORK, tokens: Limit | None = None, **calls: object) -> Pace:
-    return Pace((run,), recent, Limits(replace(CALLS, **calls), tokens))  # type: ignore[arg-type]
+def paced(
+    recent: Recent = RECENT, run: AtWork = AT_WORK, tokens: ThrottleReading | None = None, **calls: object
+) -> Speed:
+    return Speed((run,), recent, ThrottleReadings(replace(CALLS, **calls), tokens))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("pace", "kind", "words"),
+    ("speed", "kind", "words"),
     [
         pytest.param(paced(), "machine", "this machine", id="nothing else is used up"),
         pytest.param(paced(is_waited_for=True), "calls_per_minute", "(60)", id="slots are waited for"),
@@ -56,8 +58,8 @@ def paced(recent: Recent = RECENT, run: AtWork = AT_WORK, tokens: Limit | None =
         pytest.param(paced(run=replace(AT_WORK, waiting_for="the night")), "waiting", "the night", id="a gate"),
     ],
 )
-def test_what_binds_a_run_is_named(pace: Pace, kind: str, words: str) -> None:
-    bound = live.binding(pace)
+def test_what_binds_a_run_is_named(speed: Speed, kind: str, words: str) -> None:
+    bound = live.binding(speed)
 
     assert bound is not None
     assert bound.kind == kind
@@ -65,10 +67,12 @@ def test_what_binds_a_run_is_named(pace: Pace, kind: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pace", [Pace((), None, Limits()), paced(replace(RECENT, calls=1))], ids=["nobody is at work", "it has just begun"]
+    "speed",
+    [Speed((), None, ThrottleReadings()), paced(replace(RECENT, calls=1))],
+    ids=["nobody is at work", "it has just begun"],
 )
-def test_nothing_is_said_to_bind_where_it_is_not_known(pace: Pace) -> None:
-    assert live.binding(pace) is None
+def test_nothing_is_said_to_bind_where_it_is_not_known(speed: Speed) -> None:
+    assert live.binding(speed) is None
 
 
 def test_the_end_is_a_time_of_day_at_the_present_rate() -> None:
@@ -77,7 +81,7 @@ def test_the_end_is_a_time_of_day_at_the_present_rate() -> None:
 
 
 def test_the_end_has_a_date_when_it_is_not_today() -> None:
-    watched = replace(WATCHED, standing=replace(STANDING, pending=60 * 24 * 20))
+    watched = replace(WATCHED, tally=replace(TALLY, pending=60 * 24 * 20))
 
     assert "Ends:      2024-05-04 12:00 UTC at this rate" in live.render(watched, JOB)
 
@@ -85,9 +89,9 @@ def test_the_end_has_a_date_when_it_is_not_today() -> None:
 @pytest.mark.parametrize(
     "watched",
     [
-        replace(WATCHED, pace=paced(blocked_until=NOW + timedelta(hours=20), reason="rate limited")),
-        replace(WATCHED, pace=paced(run=replace(AT_WORK, waiting_for="the mail server cannot be reached"))),
-        replace(WATCHED, standing=replace(STANDING, state=JobState.PAUSED, reason="by Ada")),
+        replace(WATCHED, speed=paced(blocked_until=NOW + timedelta(hours=20), reason="rate limited")),
+        replace(WATCHED, speed=paced(run=replace(AT_WORK, waiting_for="the mail server cannot be reached"))),
+        replace(WATCHED, tally=replace(TALLY, state=JobState.PAUSED, reason="by Ada")),
     ],
     ids=["blocked", "waiting", "paused"],
 )
@@ -103,26 +107,26 @@ def test_a_run_that_waits_has_neither_a_rate_nor_an_end_by_it(watched: Watched) 
 def test_verdicts_that_were_known_already_do_not_bring_the_end_nearer() -> None:
     reused = paced(replace(RECENT, seconds=60, mails=137, worked=30, calls=30), per_minute=30.0)
 
-    assert live.ends_at(replace(WATCHED, pace=reused)) == NOW + timedelta(minutes=20)
+    assert live.ends_at(replace(WATCHED, speed=reused)) == NOW + timedelta(minutes=20)
 
 
 def test_where_all_verdicts_were_known_the_end_is_reckoned_by_the_pace() -> None:
     reused = paced(replace(RECENT, seconds=5, mails=10, worked=0, calls=0), per_minute=30.0)
 
-    assert live.ends_at(replace(WATCHED, pace=reused)) == NOW + timedelta(minutes=20)
+    assert live.ends_at(replace(WATCHED, speed=reused)) == NOW + timedelta(minutes=20)
 
 
 def test_mail_that_a_gate_decides_takes_no_share_of_the_pace() -> None:
     gated = replace(paced(replace(RECENT, seconds=60, mails=120, worked=120, calls=30)), calls_per_mail=0.25)
 
-    assert live.ends_at(replace(WATCHED, pace=gated)) == NOW + timedelta(minutes=5)
+    assert live.ends_at(replace(WATCHED, speed=gated)) == NOW + timedelta(minutes=5)
 
 
 def limited(at: datetime = NOW, pending: int = 600, made_today: int = 0, **run: object) -> Watched:
     """A run at 60 calls a minute that keeps to hours or to a number of calls a day."""
-    pace = replace(paced(run=replace(AT_WORK, **run)), limits=Limits(CALLS, made_today=made_today))  # type: ignore[arg-type]
+    speed = replace(paced(run=replace(AT_WORK, **run)), limits=ThrottleReadings(CALLS, made_today=made_today))  # type: ignore[arg-type]
     recent = replace(RECENT, mails=300, worked=300, calls=300)
-    return replace(WATCHED, at=at, standing=replace(STANDING, pending=pending), pace=replace(pace, recent=recent))
+    return replace(WATCHED, at=at, tally=replace(TALLY, pending=pending), speed=replace(speed, recent=recent))
 
 
 @pytest.mark.parametrize(
@@ -176,30 +180,32 @@ def test_what_the_end_was_reckoned_by_is_said() -> None:
 
 
 def test_an_end_that_is_centuries_away_is_not_told() -> None:
-    watched = replace(WATCHED, standing=replace(STANDING, pending=10**15))
+    watched = replace(WATCHED, tally=replace(TALLY, pending=10**15))
 
     assert live.ends_at(watched) is None
 
 
 def test_the_pace_that_was_set_is_shown_also_when_nobody_is_at_work() -> None:
-    idle = replace(WATCHED, standing=replace(STANDING, pace=30.0), pace=Pace((), None, Limits()))
+    idle = replace(WATCHED, tally=replace(TALLY, pace=30.0), speed=Speed((), None, ThrottleReadings()))
 
     assert "30 calls a minute, set by `backfill pace`" in live.render(idle, JOB)
     assert live.as_json(idle)["pace"] == 30.0
 
 
 def test_one_call_is_a_call() -> None:
-    watched = replace(WATCHED, pace=paced(run=replace(AT_WORK, in_flight=1)))
+    watched = replace(WATCHED, speed=paced(run=replace(AT_WORK, in_flight=1)))
 
     assert "In flight: 1 call\n" in live.render(watched, JOB)
 
 
 @pytest.mark.parametrize("state", [JobState.PAUSED, JobState.OPEN, JobState.CANCELLED])
-@pytest.mark.parametrize("pace", [PACE, Pace((AT_WORK, AT_WORK), RECENT, Limits(CALLS)), Pace((), None, Limits())])
-def test_no_line_of_the_headline_is_too_long_for_a_terminal(state: JobState, pace: Pace) -> None:
-    standing = replace(STANDING, state=state, reason="paused by somebody on some-machine")
+@pytest.mark.parametrize(
+    "speed", [SPEED, Speed((AT_WORK, AT_WORK), RECENT, ThrottleReadings(CALLS)), Speed((), None, ThrottleReadings())]
+)
+def test_no_line_of_the_headline_is_too_long_for_a_terminal(state: JobState, speed: Speed) -> None:
+    tally = replace(TALLY, state=state, reason="paused by somebody on some-machine")
 
-    lines = live.headline(replace(WATCHED, standing=standing, pace=pace, last_run=ENDED), 3).splitlines()
+    lines = live.headline(replace(WATCHED, tally=tally, speed=speed, last_run=ENDED), 3).splitlines()
 
     assert max(map(len, lines)) <= 100
     assert all(line.count("`") % 2 == 0 for line in lines)
@@ -208,9 +214,9 @@ def test_no_line_of_the_headline_is_too_long_for_a_terminal(state: JobState, pac
 @pytest.mark.parametrize(
     "watched",
     [
-        replace(WATCHED, standing=replace(STANDING, state=JobState.PAUSED)),
-        replace(WATCHED, standing=replace(STANDING, pending=0)),
-        replace(WATCHED, pace=Pace((), None, Limits())),
+        replace(WATCHED, tally=replace(TALLY, state=JobState.PAUSED)),
+        replace(WATCHED, tally=replace(TALLY, pending=0)),
+        replace(WATCHED, speed=Speed((), None, ThrottleReadings())),
     ],
     ids=["paused", "nothing left", "nobody at work"],
 )
@@ -218,19 +224,19 @@ def test_no_end_is_promised_where_none_is_known(watched: Watched) -> None:
     assert live.ends_at(watched) is None
 
 
-DEAD = Pace((), None, Limits())
+DEAD = Speed((), None, ThrottleReadings())
 CAPPED = replace(RUN, ended_at=NOW, outcome="capped")
 ENDED = replace(RUN, ended_at=NOW, outcome="interrupted", outcome_reason="SIGTERM")
 
 
 @pytest.mark.parametrize(
-    ("state", "pace", "last", "words"),
+    ("state", "speed", "last", "words"),
     [
-        (JobState.OPEN, PACE, RUN, "IN PROGRESS: `backfill run`, process 4711 on mill"),
+        (JobState.OPEN, SPEED, RUN, "IN PROGRESS: `backfill run`, process 4711 on mill"),
         (JobState.OPEN, DEAD, RUN, "no run is working on it (the last one died); go on with: backfill run --job 3"),
         (JobState.OPEN, DEAD, ENDED, "interrupted, SIGTERM)\n  go on with: backfill run --job 3"),
         (JobState.OPEN, DEAD, None, "PLANNED; begin with: backfill run --job 3"),
-        (JobState.PAUSED, PACE, RUN, "PAUSED (by Ada); `backfill resume 3` goes on"),
+        (JobState.PAUSED, SPEED, RUN, "PAUSED (by Ada); `backfill resume 3` goes on"),
         (JobState.PAUSED, DEAD, RUN, "PAUSED (by Ada); no run is working on it; go on with: backfill run --job 3"),
         (JobState.OPEN, DEAD, CAPPED, "reached --max-emails)\n  go on with: backfill run --job 3"),
         (JobState.CANCELLED, DEAD, ENDED, "CANCELLED (by Ada); take it up again with: backfill run --job 3"),
@@ -239,20 +245,18 @@ ENDED = replace(RUN, ended_at=NOW, outcome="interrupted", outcome_reason="SIGTER
     ],
 )
 def test_the_headline_says_who_is_at_work_and_how_to_go_on(
-    state: JobState, pace: Pace, last: RunInfo | None, words: str
+    state: JobState, speed: Speed, last: RunInfo | None, words: str
 ) -> None:
-    standing = replace(
-        STANDING, state=state, reason="by Ada" if state in (JobState.PAUSED, JobState.CANCELLED) else None
-    )
+    tally = replace(TALLY, state=state, reason="by Ada" if state in (JobState.PAUSED, JobState.CANCELLED) else None)
 
-    assert words in live.headline(replace(WATCHED, standing=standing, pace=pace, last_run=last), 3)
+    assert words in live.headline(replace(WATCHED, tally=tally, speed=speed, last_run=last), 3)
 
 
 def test_a_job_without_a_living_run_is_never_called_in_progress() -> None:
-    said = live.render(replace(WATCHED, pace=DEAD), JOB) + live.line(replace(WATCHED, pace=DEAD))
+    said = live.render(replace(WATCHED, speed=DEAD), JOB) + live.line(replace(WATCHED, speed=DEAD))
 
     assert "IN PROGRESS" not in said
-    assert "no run is working on it" in live.line(replace(WATCHED, pace=DEAD))
+    assert "no run is working on it" in live.line(replace(WATCHED, speed=DEAD))
 
 
 def test_nothing_that_a_server_or_a_reason_says_steers_the_terminal() -> None:
@@ -260,8 +264,8 @@ def test_nothing_that_a_server_or_a_reason_says_steers_the_terminal() -> None:
     ref = MessageRef(MailboxKey("owner@example.org", f"IN{evil}BOX", 7), 17)
     watched = replace(
         WATCHED,
-        standing=replace(STANDING, reason=evil),
-        pace=paced(run=replace(AT_WORK, waiting_for=evil)),
+        tally=replace(TALLY, reason=evil),
+        speed=paced(run=replace(AT_WORK, waiting_for=evil)),
         troubles=(Trouble(NOW, evil, 503, ref),),
     )
     job = replace(JOB, selection=Selection(folders=(f"IN{evil}BOX",)))
@@ -283,4 +287,4 @@ def test_the_answer_for_machines_has_the_keys_that_were_promised() -> None:
     }
     assert (said["at_work"], said["last_run_died"], said["in_flight"]) == (True, False, 2)
     assert (said["mails_per_minute"], said["ends_at"]) == (20.0, "2024-05-03T12:30:00+00:00")
-    assert live.as_json(replace(WATCHED, pace=DEAD))["last_run_died"] is True
+    assert live.as_json(replace(WATCHED, speed=DEAD))["last_run_died"] is True

@@ -48,8 +48,8 @@ def test_a_run_that_was_killed_is_not_at_work_although_it_has_not_said_so(bench,
         alive = bench.ledger.live.watch(bench.job.id)
     killed = bench.ledger.live.watch(bench.job.id)
 
-    assert [run.info.command for run in alive.pace.runs] == ["run"]
-    assert killed.pace.runs == ()
+    assert [run.info.command for run in alive.speed.runs] == ["run"]
+    assert killed.speed.runs == ()
     assert killed.last_run is not None
     assert killed.last_run.outcome is None
 
@@ -80,17 +80,17 @@ def test_the_counts_are_those_of_the_rows(bench):
     bench.ledger.items.fail(run, items[3], "unreadable")
     bench.ledger.items.vanish(run, items[4])
 
-    standing = bench.ledger.live.standing(bench.job.id)
+    tally = bench.ledger.live.tally(bench.job.id)
 
     counted = bench.rows("SELECT status, COUNT(*) AS mails FROM item GROUP BY status")
     assert {row.status: row.mails for row in counted} == {
-        ItemStatus.DONE: standing.done,
-        ItemStatus.FAILED: standing.failed,
-        ItemStatus.SKIPPED: standing.skipped,
-        ItemStatus.VANISHED: standing.vanished,
-        ItemStatus.PENDING: standing.pending,
+        ItemStatus.DONE: tally.done,
+        ItemStatus.FAILED: tally.failed,
+        ItemStatus.SKIPPED: tally.skipped,
+        ItemStatus.VANISHED: tally.vanished,
+        ItemStatus.PENDING: tally.pending,
     }
-    assert (standing.found, standing.done, standing.pending) == (9, 2, 3)
+    assert (tally.found, tally.done, tally.pending) == (9, 2, 3)
 
 
 def test_rates_are_those_of_the_living_run(bench):
@@ -101,13 +101,13 @@ def test_rates_are_those_of_the_living_run(bench):
     (open_item, *_) = bench.claim(run, 1)
     bench.ledger.attempts.open(run, open_item)
 
-    pace = bench.ledger.live.pace(bench.job.id)
+    speed = bench.ledger.live.speed(bench.job.id)
 
-    assert pace.recent is not None
-    assert (pace.recent.seconds, pace.recent.mails, pace.recent.calls) == (60.0, 4, 5)
-    assert pace.recent.busy_seconds == 60.0
-    assert pace.recent.tokens == 440
-    assert [run.in_flight for run in pace.runs] == [1]
+    assert speed.recent is not None
+    assert (speed.recent.seconds, speed.recent.mails, speed.recent.calls) == (60.0, 4, 5)
+    assert speed.recent.busy_seconds == 60.0
+    assert speed.recent.tokens == 440
+    assert [run.in_flight for run in speed.runs] == [1]
 
 
 def test_mail_whose_verdict_was_known_took_no_work(bench):
@@ -122,10 +122,10 @@ def test_mail_whose_verdict_was_known_took_no_work(bench):
         bench.record(run, copy, "the same", known=verdict)
         bench.finish(run, copy, verdict)
 
-    pace = bench.ledger.live.pace(bench.job.id)
+    speed = bench.ledger.live.speed(bench.job.id)
 
-    assert pace.recent is not None
-    assert (pace.recent.mails, pace.recent.worked, pace.recent.calls, pace.calls_per_mail) == (3, 1, 1, 1.0)
+    assert speed.recent is not None
+    assert (speed.recent.mails, speed.recent.worked, speed.recent.calls, speed.calls_per_mail) == (3, 1, 1, 1.0)
 
 
 def test_mail_that_a_gate_decided_took_no_call(bench):
@@ -136,10 +136,10 @@ def test_mail_that_a_gate_decided_took_no_call(bench):
     for item in gated:
         bench.finish(run, item, bench.record(run, item).verdict)
 
-    pace = bench.ledger.live.pace(bench.job.id)
+    speed = bench.ledger.live.speed(bench.job.id)
 
-    assert pace.recent is not None
-    assert (pace.recent.worked, pace.recent.calls, pace.calls_per_mail) == (4, 1, 0.25)
+    assert speed.recent is not None
+    assert (speed.recent.worked, speed.recent.calls, speed.calls_per_mail) == (4, 1, 0.25)
 
 
 @pytest.mark.parametrize("wish", ["resume", "pace"])
@@ -159,7 +159,7 @@ def test_what_was_before_a_pause_or_another_pace_makes_no_rate(bench, wish):
     for item in bench.claim(run, 2):
         call(bench, run, item, seconds=5)
 
-    recent = bench.ledger.live.pace(bench.job.id).recent
+    recent = bench.ledger.live.speed(bench.job.id).recent
 
     assert recent is not None
     assert (recent.seconds, recent.mails, recent.calls) == (30.0, 2, 2)
@@ -169,7 +169,7 @@ def test_the_pace_that_was_set_is_known_without_a_run(bench):
     bench.plan(1)
     bench.ledger.wishes.set_pace(bench.job.id, 30.0)
 
-    assert bench.ledger.live.standing(bench.job.id).pace == 30.0
+    assert bench.ledger.live.tally(bench.job.id).pace == 30.0
 
 
 def test_what_a_run_may_do_in_a_day_is_known_with_the_calls_that_were_made(bench):
@@ -181,10 +181,10 @@ def test_what_a_run_may_do_in_a_day_is_known_with_the_calls_that_were_made(bench
     bench.ledger.attempts.open(run, item)
     bench.ledger.budgets.open_calls(bench.clock.now(), API, 64)
 
-    pace = bench.ledger.live.pace(bench.job.id)
+    speed = bench.ledger.live.speed(bench.job.id)
 
-    assert [(each.max_per_day, each.between) for each in pace.runs] == [(64, "22:00-07:00")]
-    assert pace.limits.made_today == 1
+    assert [(each.max_per_day, each.between) for each in speed.runs] == [(64, "22:00-07:00")]
+    assert speed.limits.made_today == 1
 
 
 @pytest.mark.parametrize("successor", [False, True])
@@ -223,7 +223,7 @@ def test_what_happened_long_ago_makes_no_rate(bench):
         call(bench, run, item)
     bench.clock.turn(3600)
 
-    recent = bench.ledger.live.pace(bench.job.id).recent
+    recent = bench.ledger.live.speed(bench.job.id).recent
 
     assert recent is not None
     assert (recent.seconds, recent.mails, recent.calls) == (300.0, 0, 0)
@@ -267,7 +267,7 @@ def test_the_limit_is_waited_for_when_its_next_slot_lies_ahead(bench, waited_s):
         bench.ledger.throttle.reserve(API, bench.clock.now_us())
     bench.clock.turn(waited_s)
 
-    calls = bench.ledger.live.pace(bench.job.id).limits.calls
+    calls = bench.ledger.live.speed(bench.job.id).limits.calls
 
     assert calls is not None
     assert calls.per_minute == 2.0
