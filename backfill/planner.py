@@ -20,8 +20,8 @@ from backfill.message import MailboxKey
 from backfill.ports import MailboxState, MailSource
 from backfill.selection import Selection
 
-# 5,000 UIDs answer to a SEARCH with at most 55 kB, well below imaplib's limit of a million bytes a line; ten times as
-# many are planned no quicker and show in the peak of memory.
+# 5,000 UIDs answer to a SEARCH with at most 55 kB, well below imaplib's limit of a million bytes a line. Ten times as
+# many save 7 % of the ledger's time (1.37 against 1.47 s for 500,000) and show in the peak of memory.
 WINDOW = 5_000
 
 

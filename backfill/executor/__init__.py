@@ -59,14 +59,6 @@ ELSEWHERE = timedelta(seconds=5)
 GROUP = 200
 
 
-@dataclass(frozen=True, slots=True)
-class _Stages:
-    """The threads whose end the writer waits for."""
-
-    reader: threading.Thread
-    effecter: threading.Thread
-
-
 @dataclass(slots=True)
 class Executor:
     """Everything that working off a job needs. Used for one run."""
@@ -111,15 +103,15 @@ class Executor:
     def _work_off(self, flow: Flow, bulletin: Bulletin) -> Ended:
         if self.throttler is not None:
             self.throttler.probe()  # whoever starts a run wants to know
-        stages = self._start(flow)
+        effecter = self._start(flow)
         try:
             while not self.stop.is_set() and (flow.ended is None or flow.window.inside):
                 self._settle(flow, self._ready(flow, 0.25))
                 self._tick(run=flow.run, bulletin=bulletin)
-            is_drained = self._drain(flow, stages)
+            is_drained = self._drain(flow, effecter)
         except BaseException as error:  # what the writer meets ends the run as what a stage meets does
             flow.fail(error)
-            is_drained = self._drain(flow, stages)
+            is_drained = self._drain(flow, effecter)
             raise
         finally:
             self._dismiss(flow)
@@ -131,14 +123,16 @@ class Executor:
             return Ended(RunOutcome.INTERRUPTED, self.stop.reason)
         return flow.ended or Ended(RunOutcome.INTERRUPTED, self.stop.reason)
 
-    def _start(self, flow: Flow) -> _Stages:
+    def _start(self, flow: Flow) -> threading.Thread:
+        """Start the stages; the thread of the last one, whose end the writer waits for."""
         reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
         asking = Asker(flow, self.ledger, self.classifier, self.throttler, self.clock, self.budget)
         effecting = Effecter(flow, self.ledger, self.effects, self.thresholds, self.clock)
         flow.slots.open(lambda number: flow.start(f"asker-{number}", asking.work), flow.fit)
-        return _Stages(flow.start("reader", reading.work), flow.start("effecter", effecting.work))
+        flow.start("reader", reading.work)
+        return flow.start("effecter", effecting.work)
 
-    def _drain(self, flow: Flow, stages: _Stages) -> bool:
+    def _drain(self, flow: Flow, effecter: threading.Thread) -> bool:
         """Record what is in flight and bring its effects about, after a stop for some seconds; is all of it done?
 
         Before the run is planned anew every answer is awaited: it goes on, and would ask again what is not recorded.
@@ -150,7 +144,7 @@ class Executor:
             is_answered = not flow.calling and flow.results.empty()
             if is_answered and not is_last:
                 is_last = flow.hand(flow.judgments, None)
-            if is_answered and not stages.effecter.is_alive():
+            if is_answered and not effecter.is_alive():
                 return self.ledger.queries.count_held(flow.run.id) == 0
             if self.stop.is_set() and (self.stop.is_inherited() or not isinstance(flow.error, MailboxChanged)):
                 deadline = deadline or self.clock.monotonic() + DRAIN_S
