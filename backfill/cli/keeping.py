@@ -78,7 +78,10 @@ def upgrade(*, general: GeneralOptions = EVERYWHERE) -> int:
 
 @ledger.command
 def backup(
-    target: Annotated[Path, Parameter(help="A file that does not exist yet.")], *, general: GeneralOptions = EVERYWHERE
+    target: Annotated[Path, Parameter(help="A file that does not exist yet.")],
+    /,
+    *,
+    general: GeneralOptions = EVERYWHERE,
 ) -> int:
     """Copy a SQLite ledger, also while a run is writing to it."""
     from backfill.ledger.backup import backup as copy  # start-up: brings SQLAlchemy

@@ -68,6 +68,7 @@ def cancel(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> in
 
 def pace(
     calls_per_minute: Annotated[float, Parameter(help="Calls a minute, e.g. 30, or 0.5 for one in two minutes.")],
+    /,
     job: JobNumber = None,
     *,
     general: GeneralOptions = EVERYWHERE,
