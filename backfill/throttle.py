@@ -54,6 +54,7 @@ class Throttler:
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _announced: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False, compare=False)
     _clear_us: int = field(default=0, repr=False, compare=False)  # when calls were seen not to be blocked
+    _blocking: bool = field(default=False, repr=False, compare=False)  # a block is on its way to the ledger
 
     def __post_init__(self) -> None:
         """Writes the rates, which hold from now on for everybody who uses the resource; see `keeps_pace`."""
@@ -128,7 +129,7 @@ class Throttler:
     def is_current(self, slot: Slot) -> bool:
         """May the call still be made, now? Not when its time has passed, or calls were blocked since."""
         now_us = self._now_us()
-        if now_us > slot.late_us:
+        if now_us > slot.late_us or self._blocking:
             return False
         if min(abs(now_us - slot.reserved_us), abs(now_us - self._clear_us)) > SHORT_US:
             if self.blocked_for() > 0:
@@ -188,8 +189,11 @@ class Throttler:
     def block(self, seconds: float, reason: str, *, is_guess: bool = False) -> None:
         """Let nobody call for so long, in this process and every other one. `is_guess`: the service named no time."""
         until = self.clock.now() + timedelta(seconds=min(seconds, LONGEST_BLOCK_S))
-        self._clear_us = 0
-        self.ledger.throttle.block(self.resource, micros(until), reason, is_guess=is_guess)
+        self._clear_us, self._blocking = 0, True
+        try:
+            self.ledger.throttle.block(self.resource, micros(until), reason, is_guess=is_guess)
+        finally:
+            self._blocking = False
 
     def probe(self) -> None:
         """Find out by the next call whether the service takes calls again, unless it named a time itself. Writes."""

@@ -25,9 +25,9 @@ from backfill.errors import (
     RateLimited,
     ServiceUnavailable,
 )
-from backfill.executor.flow import Asked, Flow, Task, Troubled
+from backfill.executor.flow import Asked, Flow, Stopped, Task, Troubled
 from backfill.ledger import Ledger
-from backfill.ledger.attempts import Question
+from backfill.ledger.attempts import Call, Question
 from backfill.ledger.budgets import Reservation
 from backfill.ledger.pace import Slot
 from backfill.lifecycle import AttemptOutcome
@@ -50,10 +50,6 @@ OUTCOMES: dict[type[ClassifierError], AttemptOutcome] = {
 FREE = (AttemptOutcome.RATE_LIMITED, AttemptOutcome.HALTED)
 
 
-class Stopped(Exception):
-    """A stop came before the call was made; the item stays claimed and is given back with the run."""
-
-
 class Blocked(RateLimited):
     """Calls are blocked for so long that the mail is given back; nothing was sent."""
 
@@ -72,32 +68,28 @@ class Asker:
     def work(self) -> None:
         """Ask until the tasks end, or until there are threads enough.
 
-        A slot is held from before the task is taken until its result is committed.
+        A thread may look for its next task while its answer is not saved yet, but its next call is opened only
+        together with that or later: so no more answers than threads are ever lost.
         """
-        while self.flow.slots.acquire():
+        while self.flow.slots.goes_on():
             task = self.flow.tasks.get()
             if task is None:
-                self.flow.slots.give_back()
                 return
             # Before the look at `stop`: who drains after one sees this call, or it is not made.
             self.flow.calling.add(task.item.id)
             if self.flow.stop.is_set():
                 self.flow.calling.discard(task.item.id)
-                self.flow.slots.give_back()
                 return
             try:
                 answer, attempt_id = self._ask(task)
             except Stopped:
                 self.flow.calling.discard(task.item.id)
-                self.flow.slots.give_back()
             except BackfillError as error:
-                self.flow.slots.answered()
                 self.flow.results.put(Troubled(task.item, error, task.message.key, was_asked=True))
             except BaseException:
                 self.flow.calling.discard(task.item.id)  # a bug: nobody will commit this, so nobody waits for it
                 raise
             else:
-                self.flow.slots.answered()
                 self.flow.results.put(Asked(task, answer, attempt_id))
 
     def _ask(self, task: Task) -> tuple[Answer, int | None]:
@@ -139,20 +131,18 @@ class Asker:
         def ask_once() -> tuple[Answer, int]:
             slot = self._wait_for_turn(throttler, tokens)
             with self.flow.slots.call_under_way():
-                attempt_id, slot = self._open(task, throttler, slot, tokens, concession)
+                with self.flow.slots.opening():
+                    attempt_id, slot = self._open(task, throttler, slot, tokens, concession)
                 try:
                     answer = self.classifier.classify(task.message, concession)
                 except ClassifierError as error:
+                    self._heed(throttler, slot, error)
                     outcome = OUTCOMES.get(type(error), AttemptOutcome.HALTED)
                     usage = error.usage or Usage(http_status=error.http_status)
                     if outcome in FREE and usage.cost_usd is None:
                         usage = replace(usage, cost_usd=Decimal(0))
                     self.ledger.attempts.close(attempt_id, outcome, usage)
                     self._learn(throttler, slot, usage, error.announced)
-                    if isinstance(error, RateLimited):
-                        throttler.refused(slot, error.wait_s)
-                    if isinstance(error, RateLimited | ServiceUnavailable) and error.wait_s:
-                        throttler.block(error.wait_s, error.reason)
                     raise
             self._learn(throttler, slot, answer.usage, answer.usage.announced)
             return answer, attempt_id
@@ -167,11 +157,11 @@ class Asker:
         while True:
             try:
                 reservation = self._reservation(task, concession)
-                attempt_id = self.ledger.attempts.open(self.flow.run, task.item, reservation, question)
+                attempt_id = self.flow.open(Call(task.item, reservation, question))
             except CallsUsedUp:  # another call has taken the day's last; the gate is closed now
                 throttler.give_back(slot)
                 slot = self._wait_for_turn(throttler, tokens)
-            except BackfillError:
+            except (BackfillError, Stopped):
                 throttler.give_back(slot)
                 raise
             else:
@@ -214,6 +204,13 @@ class Asker:
             return 0
         answer = throttler.answer_tokens * (ROOMIER if concession is Concession.ROOMIER else 1)
         return self.classifier.estimate_tokens(task.message) + answer
+
+    def _heed(self, throttler: Throttler, slot: Slot, error: ClassifierError) -> None:
+        """Before anything else: until the ledger knows, the other threads go on calling."""
+        if isinstance(error, RateLimited | ServiceUnavailable) and error.wait_s:
+            throttler.block(error.wait_s, error.reason)
+        if isinstance(error, RateLimited):
+            throttler.refused(slot, error.wait_s)
 
     def _learn(self, throttler: Throttler, slot: Slot, usage: Usage, announced: Announced | None) -> None:
         """What the call took, and what the service said beside its answer."""

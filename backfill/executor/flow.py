@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from queue import Full, Queue
+from queue import Empty, Full, Queue
 from typing import Protocol, TypeVar
 
 from backfill.clock import StopRequest
 from backfill.errors import BackfillError
 from backfill.executor.gates import Gates
 from backfill.executor.slots import Concurrency, Slots
+from backfill.ledger.attempts import Call
 from backfill.ledger.rows import Item, Job, Run
 from backfill.lifecycle import RunOutcome
 from backfill.message import Message
@@ -24,6 +27,10 @@ from backfill.ports import Receipt, Unapplied
 from backfill.verdict import Answer, Label, Verdict
 
 T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """A stop came before the call was made; the item stays claimed and is given back with the run."""
 
 
 class Observer(Protocol):
@@ -92,7 +99,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Troubled:
-    """An item that an error befell. `was_asked` says whether a classifying slot is to be freed."""
+    """An item that an error befell. `was_asked`: by an asking thread, which counted it among those in its hands."""
 
     item: Item
     error: BackfillError
@@ -122,7 +129,28 @@ class Applied:
     refusals: tuple[Unapplied, ...]
 
 
-Result = Asked | Known | Troubled | Applied
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A call that is about to be made. Its thread waits for the number of the attempt."""
+
+    call: Call
+    attempt: Future[int] = field(default_factory=Future)
+
+    def answer(self, answer: int | BackfillError) -> None:
+        """It is committed, or is not to be made."""
+        if isinstance(answer, BackfillError):
+            self.attempt.set_exception(answer)
+        else:
+            self.attempt.set_result(answer)
+
+    def refuse(self) -> None:
+        """No more calls are made, unless it was answered already."""
+        if not self.attempt.done():
+            self.attempt.set_exception(Stopped())
+
+
+#: What the writer is handed. A thread's answer comes before its next opening, and so it is saved before the next call.
+Result = Asked | Known | Troubled | Applied | Opening
 
 
 class Window:
@@ -147,10 +175,10 @@ class Window:
         with self._changed:
             self.inside += items
 
-    def leave(self) -> None:
-        """One item is recorded, or final, or given back."""
+    def leave(self, items: int = 1) -> None:
+        """Items are recorded, or final, or given back."""
         with self._changed:
-            self.inside -= 1
+            self.inside -= items
             self._changed.notify_all()
 
     def resize(self, size: int) -> None:
@@ -227,6 +255,7 @@ class Flow:
     calling: set[int] = field(default_factory=set)  # items whose call is under way or not committed yet
     ended: Ended | None = None  # why the reader stopped reading, once it has
     error: BaseException | None = None  # the first that concerns the run and no single item
+    is_over: bool = False  # nobody takes results any more
 
     @classmethod
     def of(
@@ -245,7 +274,7 @@ class Flow:
             gates=gates,
             window=Window(2 * ahead),
             tasks=Queue(ahead),
-            results=Queue(),  # bounded by the window: nothing else is put there
+            results=Queue(),  # bounded by the window and the threads: nothing else is put there
             judgments=Queue(4 * ahead),
             slots=slots,
         )
@@ -264,6 +293,26 @@ class Flow:
         if self.error is None:
             self.error = error
         self.stop.set(type(error).__name__)
+
+    def open(self, call: Call) -> int:
+        """Have it noted that a call is about to be made; the number of its attempt.
+
+        Raises `Stopped` when no more calls are made, and what the ledger has against this one.
+        """
+        opening = Opening(call)
+        self.results.put(opening)
+        if self.is_over:  # before the put, so that nobody may have seen it
+            raise Stopped
+        return opening.attempt.result()
+
+    def close(self) -> None:
+        """Nobody takes results any more: let those go who wait for an answer."""
+        self.is_over = True
+        with suppress(Empty):
+            while True:
+                result = self.results.get_nowait()
+                if isinstance(result, Opening):
+                    result.refuse()
 
     def start(self, name: str, work: Callable[[], None]) -> threading.Thread:
         """Run a stage in a daemon thread; what it raises ends the run."""

@@ -1,8 +1,8 @@
-"""How many calls may be under way, or answered and not committed yet, and as many threads as that takes.
+"""How many calls may be under way, or answered and not saved yet: as many as there are threads that ask.
 
 A fixed number of slots stays what it is. An elastic one grows to the pace times the latency: a thread is started when
-a call begins and hardly another thread is ready for the next one; it shrinks when more were ready all the time. Answers
-that wait for the writer are no reason to grow: more calls would only wait longer.
+a call begins and hardly another thread is ready for the next one; it shrinks when more were ready all the time. Calls
+that wait for the ledger are no reason to grow: more of them would only wait longer.
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ class Slots:
         self._is_elastic = concurrency == "auto"
         self.size = FIRST if concurrency == "auto" else concurrency
         self._most = most()
-        self._free = self.size
         self._calling = 0
-        self._uncommitted = 0
+        self._opening = 0  # of those that are calling
         self._leaving = 0  # threads that are not needed any more
         self._calls = 0  # since it was looked last whether there are such
         self._least_ready = self.size
@@ -53,7 +52,7 @@ class Slots:
         self._is_closed = False
         self._start: Callable[[int], object] = lambda number: None
         self._resized: Callable[[int], object] = lambda size: None
-        self._changed = threading.Condition()
+        self._changed = threading.Lock()
 
     def open(self, start: Callable[[int], object], resized: Callable[[int], object]) -> None:
         """Start the threads: `start` gets each one's number. `resized` is told the number of slots when it changes."""
@@ -62,22 +61,16 @@ class Slots:
             self._start_one()
 
     def close(self) -> None:
-        """Let every thread go that comes for a slot."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
+        """Let every thread go."""
+        self._is_closed = True
 
     # ── the threads ──────────────────────────────────────────────────────────────────────────────────────
 
-    def acquire(self) -> bool:
-        """Wait for a free slot; False when the thread is not needed any more."""
+    def goes_on(self) -> bool:
+        """Is the thread needed for another call?"""
         with self._changed:
-            # Less than none is free when a slot was taken whose own thread then could not be started.
-            while self._free <= 0 and not self._is_closed:
-                self._changed.wait()
             if self._is_closed:
                 return False
-            self._free -= 1
             if self._leaving == 0:
                 return True
             self._leaving -= 1
@@ -90,11 +83,9 @@ class Slots:
         """While the thread is about to ask, or does; whoever is ready for the next call is another one."""
         with self._changed:
             self._calling += 1
-            grows = self._is_elastic and self._adapt(self.size - self._calling - self._uncommitted)
+            grows = self._is_elastic and self._adapt(self.size - self._calling)
             if grows:
                 self.size += 1
-                self._free += 1
-                self._changed.notify()
         try:
             if grows:
                 self._resized(self.size)
@@ -104,23 +95,16 @@ class Slots:
             with self._changed:
                 self._calling -= 1
 
-    def answered(self) -> None:
-        """The thread has handed its result to the writer, which frees the slot by `commit`."""
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """While the call waits for the ledger."""
         with self._changed:
-            self._uncommitted += 1
-
-    def commit(self) -> None:
-        """A result is committed: its slot is free again."""
-        with self._changed:
-            self._uncommitted -= 1
-            self._free += 1
-            self._changed.notify()
-
-    def give_back(self) -> None:
-        """The slot came to no result."""
-        with self._changed:
-            self._free += 1
-            self._changed.notify()
+            self._opening += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._opening -= 1
 
     # ── how many ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -135,7 +119,7 @@ class Slots:
         is_short = ready < margin and self.size < self._most and not self._is_closed
         if is_short:
             self._leaving = 0
-        return is_short and self._uncommitted <= self._calling
+        return is_short and 2 * self._opening <= self._calling
 
     def _start_one(self) -> None:
         self._started += 1
@@ -145,5 +129,4 @@ class Slots:
             logger.warning("{} calls at once are all that this machine allows: {}", self.size - 1, error)
             with self._changed:
                 self.size -= 1
-                self._free -= 1
                 self._most = self.size

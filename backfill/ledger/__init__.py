@@ -1,9 +1,9 @@
 """The state store: the only memory there is, and the only house that SQL lives in.
 
 `Ledger` groups its verbs by what they write: `jobs` (plan), `runs` (who works), `items` (claim, postpone, release,
-skip, vanish, fail, retry), `verdicts` (record, finish), `receipts` (reapply, take back), `attempts`, `throttle`,
-`outcomes`, `wishes` (pause, resume, cancel, pace); `queries` and `live` only read, and `audit` asks whether the tables
-agree.
+skip, vanish, fail, retry), `forward` (from a call to the outcome), `verdicts`, `receipts` (reapply, take back),
+`attempts`, `throttle`, `outcomes`, `wishes` (pause, resume, cancel, pace); `queries` and `live` only read, and
+`audit` asks whether the tables agree.
 One public method is one short transaction.
 """
 
@@ -17,6 +17,7 @@ from backfill.ledger.attempts import Attempts
 from backfill.ledger.audit import Audit
 from backfill.ledger.budgets import Budgets
 from backfill.ledger.database import Database
+from backfill.ledger.forward import Forward
 from backfill.ledger.holdings import Holdings
 from backfill.ledger.items import Items
 from backfill.ledger.jobs import Jobs
@@ -39,6 +40,7 @@ class Ledger:
     jobs: Jobs
     runs: Runs
     items: Items
+    forward: Forward
     verdicts: Verdicts
     receipts: Receipts
     attempts: Attempts
@@ -71,6 +73,7 @@ class Ledger:
             jobs=Jobs(database, clock),
             runs=Runs(database, clock),
             items=Items(database, clock),
+            forward=Forward(database, clock),
             verdicts=Verdicts(database, clock),
             receipts=Receipts(database, clock),
             attempts=Attempts(database, clock),

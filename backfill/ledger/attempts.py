@@ -26,10 +26,9 @@ from backfill.verdict import Usage
 # A call that is under way counts against its mail when the run dies; waiting for the next one does not.
 BEGIN = RowStatement(
     """UPDATE item SET begun = TRUE FROM {rows}
-        WHERE item.id = given.item AND claimed_by = given.run AND item.claim_no = given.claim_no
+        WHERE item.id = given.item AND +item.claimed_by = :run AND item.claim_no = given.claim_no
     RETURNING item.id, item.claim_no""",
     item="BIGINT",
-    run="BIGINT",
     claim_no="INTEGER",
 )
 REST = text(
@@ -39,11 +38,10 @@ REST = text(
 
 OPEN = RowStatement(
     f"""INSERT INTO attempt (item_id, run_id, started_at, outcome, estimate_nano, question)
-        SELECT item, run, :now, 'open', estimate, question FROM {{rows}} WHERE TRUE
+        SELECT item, :run, :now, 'open', estimate, question FROM {{rows}} WHERE TRUE
             ON CONFLICT (question) WHERE {ATTEMPT_OPEN} DO NOTHING
      RETURNING id, item_id""",
     item="BIGINT",
-    run="BIGINT",
     estimate="BIGINT",
     question="TEXT",
 )
@@ -96,14 +94,13 @@ class Question:
         return sha256(f"{self.message_key}\0{self.fingerprint}\0{self.generation}".encode()).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Call:
-    """A call that is about to be made."""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that is about to be made, and what is set aside for it."""
 
-    run_id: int
     item: Item
-    reservation: Reservation | None
-    question: Question | None
+    reservation: Reservation | None = None
+    question: Question | None = None
 
     @property
     def counts_itself(self) -> bool:
@@ -114,7 +111,6 @@ class _Call:
     def row(self) -> dict[str, Any]:
         asked = self.question
         return {
-            "run": self.run_id,
             "item": self.item.id,
             "claim_no": self.item.claim_no,
             "estimate": None if self.reservation is None else self.reservation.estimate_nano,
@@ -130,72 +126,6 @@ class Attempts:
     database: Database
     clock: Clock
 
-    def open(
-        self, run: Run, item: Item, reservation: Reservation | None = None, question: Question | None = None
-    ) -> int:
-        """Note that a call is about to be made, and set aside what it may cost. Writes.
-
-        Raises `ClaimLost` when the item is no longer this run's, `BudgetReached` when the money would not do,
-        `CallsUsedUp` when a day's calls would not, or the reservation is of the day before,
-        `AskedElsewhere` when a call with the same question is open, or has been answered meanwhile.
-        """
-        return self.database.write_each(self._open, _Call(run.id, item, reservation, question))
-
-    def _open(self, connection: Connection, calls: Sequence[_Call]) -> list[int | BackfillError]:
-        """Open the attempts of calls that are about to be made at the same time.
-
-        Those without a reservation at once, the others one by one, each with what it sets aside.
-        """
-        together = [call for call in calls if call.reservation is None]
-        now = micros(self.clock.now())  # once: a call and what is set aside for it are of the same day
-        opened = dict(zip(together, self._open_all(connection, together, now), strict=True))
-        answers = [opened[call] if call in opened else self._afford(connection, call, now) for call in calls]
-        uncounted = [
-            call.run_id
-            for call, answer in zip(calls, answers, strict=True)
-            if isinstance(answer, int) and not call.counts_itself
-        ]
-        count_calls(connection, uncounted, now)
-        return answers
-
-    def _afford(self, connection: Connection, call: _Call, now: int) -> int | BackfillError:
-        assert call.reservation is not None
-        savepoint = connection.begin_nested()
-        try:
-            set_aside(connection, call.reservation, now)
-        except BackfillError as error:  # the budget, or the day's calls
-            savepoint.rollback()
-            return error
-        [answer] = self._open_all(connection, [call], now)
-        if isinstance(answer, BackfillError):
-            savepoint.rollback()
-        else:
-            savepoint.commit()
-        return answer
-
-    def _open_all(self, connection: Connection, calls: Sequence[_Call], now: int) -> list[int | BackfillError]:
-        if not calls:
-            return []
-        rows = [call.row for call in calls]
-        by_item = {(row["item"], row["claim_no"]): row for row in rows}
-        held = {(row.id, row.claim_no) for row in BEGIN.execute(connection, in_order(by_item))}
-        begun = [row for row in rows if (row["item"], row["claim_no"]) in held]
-        numbers = {row.item_id: row.id for row in OPEN.execute(connection, begun, now=now)}
-        # After the insertion: it may have waited for the other run's commit, which brought the verdict.
-        known = set(KNOWN.execute(connection, [row for row in begun if row["question"] is not None]).scalars())
-        answers: list[int | BackfillError] = []
-        for row in rows:
-            number = numbers.get(row["item"])
-            if (row["item"], row["claim_no"]) not in held:
-                answers.append(ClaimLost())
-            elif number is None or row["question"] in known:
-                connection.execute(WITHDRAW, {"attempt": number, "item": row["item"]})
-                connection.execute(UNBEGIN, {"item": row["item"]})
-                answers.append(AskedElsewhere())
-            else:
-                answers.append(number)
-        return answers
-
     def close(self, attempt_id: int, outcome: AttemptOutcome, usage: Usage) -> None:
         """Note what became of a call that brought no verdict; `record` closes the others. Writes."""
         now = micros(self.clock.now())
@@ -205,6 +135,64 @@ class Attempts:
                 connection.execute(REST, {"attempt": attempt_id})
 
         self.database.write(work)
+
+
+def open_attempts(connection: Connection, run: Run, calls: Sequence[Call], now: int) -> list[int | BackfillError]:
+    """Open the attempts of calls that are about to be made at the same time, within the caller's transaction.
+
+    Those without a reservation at once, the others one by one, each with what it sets aside. Instead of its number a
+    call gets `ClaimLost` when the item is no longer this run's, `BudgetReached` when the money would not do,
+    `CallsUsedUp` when a day's calls would not, or the reservation is of the day before, and `AskedElsewhere` when a
+    call with the same question is open, or has been answered meanwhile; it is not to be made then.
+    """
+    together = [call for call in calls if call.reservation is None]
+    opened = iter(_open_all(connection, run, together, now))
+    answers = [next(opened) if call.reservation is None else _afford(connection, run, call, now) for call in calls]
+    made = zip(calls, answers, strict=True)
+    count_calls(
+        connection, run.id, sum(isinstance(answer, int) and not call.counts_itself for call, answer in made), now
+    )
+    return answers
+
+
+def _afford(connection: Connection, run: Run, call: Call, now: int) -> int | BackfillError:
+    assert call.reservation is not None
+    savepoint = connection.begin_nested()
+    try:
+        set_aside(connection, call.reservation, now)
+    except BackfillError as error:  # the budget, or the day's calls
+        savepoint.rollback()
+        return error
+    [answer] = _open_all(connection, run, [call], now)
+    if isinstance(answer, BackfillError):
+        savepoint.rollback()
+    else:
+        savepoint.commit()
+    return answer
+
+
+def _open_all(connection: Connection, run: Run, calls: Sequence[Call], now: int) -> list[int | BackfillError]:
+    if not calls:
+        return []
+    rows = [call.row for call in calls]
+    by_item = {(row["item"], row["claim_no"]): row for row in rows}
+    held = {(row.id, row.claim_no) for row in BEGIN.execute(connection, in_order(by_item), run=run.id)}
+    begun = [row for row in rows if (row["item"], row["claim_no"]) in held]
+    numbers = {row.item_id: row.id for row in OPEN.execute(connection, begun, run=run.id, now=now)}
+    # After the insertion: it may have waited for the other run's commit, which brought the verdict.
+    known = set(KNOWN.execute(connection, [row for row in begun if row["question"] is not None]).scalars())
+    answers: list[int | BackfillError] = []
+    for row in rows:
+        number = numbers.get(row["item"])
+        if (row["item"], row["claim_no"]) not in held:
+            answers.append(ClaimLost())
+        elif number is None or row["question"] in known:
+            connection.execute(WITHDRAW, {"attempt": number, "item": row["item"]})
+            connection.execute(UNBEGIN, {"item": row["item"]})
+            answers.append(AskedElsewhere())
+        else:
+            answers.append(number)
+    return answers
 
 
 def close_attempts(connection: Connection, closings: Sequence[dict[str, Any]], now: int) -> int:

@@ -164,15 +164,14 @@ def settle(connection: Connection, closed: Iterable[Row[Any]]) -> None:
         connection.execute(SETTLE, rows)
 
 
-def count_calls(connection: Connection, runs: Iterable[int], now_us: int) -> None:
-    """Count calls that begin now, one for each of `runs`, where somebody limits the day's number to their API.
+def count_calls(connection: Connection, run_id: int, calls: int, now_us: int) -> None:
+    """Count so many calls of a run that begin now, where somebody limits the day's number to their API.
 
     To be done last of what takes from purses, as `set_aside` does it.
     """
-    of_day = calls_purse("", now_us // DAY_US)
-    rows = [{"run": run, "calls": calls, "of_day": of_day} for run, calls in sorted(Counter(runs).items())]
-    if rows:
-        connection.execute(text(COUNT.format(api=API[connection.dialect.name])), rows)
+    if calls:
+        parameters = {"run": run_id, "calls": calls, "of_day": calls_purse("", now_us // DAY_US)}
+        connection.execute(text(COUNT.format(api=API[connection.dialect.name])), parameters)
 
 
 def nano(amount: Decimal) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
@@ -23,7 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from backfill.clock import Clock, StopRequest, SystemClock, micros
-from backfill.errors import BackfillError, LedgerUnusable
+from backfill.errors import LedgerUnusable
 from backfill.ledger.engines import (
     AFTER_STOP_S,
     BUSY_SLICE_MS,
@@ -35,7 +35,6 @@ from backfill.ledger.engines import (
 from backfill.ledger.trouble import is_passing, translated
 
 T = TypeVar("T")
-A = TypeVar("A")
 
 # A turn serves at most so many, so that the first of them is not kept from its answer for long.
 LARGEST_GROUP = 256
@@ -55,9 +54,8 @@ MARKED = text("SELECT number FROM commit_mark WHERE writer = :writer FOR UPDATE"
 class _Piece(Generic[T]):
     """A piece of work with its result, or with what it raised."""
 
-    def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> None:
+    def __init__(self, work: Callable[[Connection], T]) -> None:
         self.work = work
-        self.arguments = arguments  # what it is to be done for, where it may be done for several pieces at once
         self.is_alone = False  # another piece of its commit failed, so that it gets a transaction of its own
         self.is_served = False
         self.result: T | None = None
@@ -115,17 +113,7 @@ class Database:
         server was away), so it must do nothing but SQL. What it raises is raised here, with nothing of it written.
         Raises `LedgerUnusable` when the database cannot be written.
         """
-        return self._bring(_Piece(work))
-
-    def write_each(self, work: Callable[[Connection, Sequence[A]], Sequence[T | BackfillError]], argument: A) -> T:
-        """As `write`, for work that is done for everybody at once who has brought it to the same commit.
-
-        `work` gets what they all brought and answers in that order; an error among the answers is raised to whom it
-        concerns, and keeps nobody else's part from being written.
-        """
-        return self._bring(_Piece(work, (argument,)))
-
-    def _bring(self, piece: _Piece[T]) -> T:
+        piece = _Piece(work)
         with self._queueing:
             self._waiting.append(piece)
             is_first, self._is_serving = not self._is_serving, True
@@ -185,10 +173,7 @@ class Database:
             raise
         else:
             for piece, result in zip(group, results, strict=True):
-                if isinstance(result, BackfillError):
-                    piece.settle(None, result)
-                else:
-                    piece.settle(result)
+                piece.settle(result)
 
     def _commit(self, group: list[_Piece[Any]]) -> list[Any]:
         committing: list[Any] | None = None
@@ -200,7 +185,7 @@ class Database:
                 return committing
             committing = None
             with connection.begin():
-                results = _done(connection, group)
+                results = [piece.work(connection) for piece in group]
                 if not self.is_sqlite:
                     self._mark(connection)
                     committing = results
@@ -303,18 +288,3 @@ class Database:
         if self._writing is not None:
             self._writing.close()
             self._writing = None
-
-
-def _done(connection: Connection, group: Sequence[_Piece[Any]]) -> list[Any]:
-    """The results of a group's pieces, in its order."""
-    results: dict[int, Any] = {}
-    shared: dict[Callable[..., Any], list[_Piece[Any]]] = {}
-    for piece in group:
-        if piece.arguments:
-            shared.setdefault(piece.work, []).append(piece)
-        else:
-            results[id(piece)] = piece.work(connection)
-    for work, pieces in shared.items():
-        answers = work(connection, [argument for piece in pieces for argument in piece.arguments])
-        results.update(zip(map(id, pieces), answers, strict=True))
-    return [results[id(piece)] for piece in group]

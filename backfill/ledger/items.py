@@ -1,7 +1,7 @@
 """Writes about items: claim, begin, postpone, release, skip, vanish, fail, retry.
 
 Each is one short transaction whose WHERE names the status and the claim that it relies on; the row count is the
-answer. What goes forward, `record` and `finish`, is in `verdicts`.
+answer. What goes forward, from a call to the outcome, is in `forward`.
 """
 
 from __future__ import annotations

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from backfill.clock import StopRequest
 from backfill.executor.asker import Asker
-from backfill.executor.flow import Cap, Flow, Limits, Task
+from backfill.executor.flow import Cap, Flow, Limits, Stopped, Task
 from backfill.executor.gates import Gates
+from backfill.executor.writer import Writer
+from backfill.ledger.attempts import Call
+from backfill.ledger.forward import Needs
 from backfill.message import Message
 from backfill.throttle import BURST_S, Throttler
+from backfill.verdict import Scores, Thresholds
 from tests.support.bench import INBOX, Bench, BenchClassifier
 
 
@@ -62,6 +69,23 @@ def test_a_stop_finds_every_mail_that_is_about_to_be_asked_about(bench):
     assert bench.classifier.asked_about == []
 
 
+@contextmanager
+def writing(bench: Bench, flow: Flow) -> Iterator[None]:
+    """The run's writer is at work."""
+    writer = Writer(flow, bench.ledger, None, Needs((), Thresholds()), bench.clock)
+
+    def work() -> None:
+        while not flow.is_over:
+            writer.work(0.01)
+
+    thread = flow.start("writer", work)
+    try:
+        yield
+    finally:
+        flow.close()
+        thread.join(10)
+
+
 class Large(BenchClassifier):
     """Each mail has 10,000 tokens. The ledger is slow at the first call: `turn` is called after its slot was taken."""
 
@@ -82,9 +106,62 @@ def test_the_tokens_of_a_slot_that_came_too_late_are_not_charged(bench):
     budget = bench._budget(bench.ledger.jobs.get(flow.run.job_id), "1", None, None)
     began = bench.clock.monotonic()
 
-    answer, _ = Asker(flow, bench.ledger, bench.classifier, throttler, bench.clock, budget).ask_patiently(
-        task, throttler
-    )
+    with writing(bench, flow):
+        answer, _ = Asker(flow, bench.ledger, bench.classifier, throttler, bench.clock, budget).ask_patiently(
+            task, throttler
+        )
 
     assert answer.scores is not None
     assert bench.clock.monotonic() - began < 1
+
+
+def test_no_call_is_made_while_as_many_answers_as_threads_are_not_saved(bench):
+    unsaved: list[int] = []
+
+    def answers(message: Message) -> Scores:
+        unsaved.append(bench.rows("SELECT COUNT(*) FROM attempt WHERE outcome = 'open'")[0][0])
+        return Scores(5, 1)
+
+    bench.mailbox.holds(*range(1, 101))
+    bench.classifier.answers = answers
+
+    bench.run(concurrency=4)
+
+    assert len(unsaved) == 100
+    assert max(unsaved) <= 4  # this call's own among them
+
+
+def test_no_call_is_noted_after_a_stop(bench):
+    flow, task = one_mail(bench, bench.stop)
+    bench.stop.set("SIGTERM")
+
+    with writing(bench, flow), pytest.raises(Stopped):
+        flow.open(Call(task.item))
+
+    assert bench.rows("SELECT COUNT(*) FROM attempt") == [(0,)]
+
+
+def test_nobody_waits_for_a_writer_that_has_gone(bench):
+    flow, task = one_mail(bench, bench.stop)
+    flow.close()
+
+    with pytest.raises(Stopped):
+        flow.open(Call(task.item))
+
+
+def test_no_thread_is_left_when_the_ledger_cannot_be_written(bench):
+    def answers(message: Message) -> Scores:
+        if message.ref.uid == 20:
+            bench.ledger.database.write(lambda connection: connection.exec_driver_sql("DROP TABLE receipt"))
+        return Scores(5, 1)
+
+    bench.mailbox.holds(*range(1, 101))
+    bench.classifier.answers = answers
+
+    with pytest.raises(OperationalError):
+        bench.run(concurrency=4)
+
+    asking = [thread for thread in threading.enumerate() if thread.name.startswith("asker-")]
+    for thread in asking:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in asking)

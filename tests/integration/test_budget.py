@@ -15,6 +15,7 @@ from backfill.lifecycle import RunOutcome
 from backfill.message import Message
 from backfill.verdict import Scores
 from tests.support.bench import PRICE, Bench
+from tests.support.ledgers import open_attempt
 
 SET_ASIDE = Decimal("0.0014")  # by `PRICE`, for a question of 400 characters and an answer of 100 tokens
 
@@ -109,7 +110,7 @@ def test_two_processes_under_one_budget_do_not_overshoot_it(bench: Bench) -> Non
     def call(budget: Budget, mine: slice) -> None:
         for item in items[mine]:
             try:
-                opened.append(bench.ledger.attempts.open(run, item, budget.reservation(100)))
+                opened.append(open_attempt(bench.ledger, run, item, budget.reservation(100)))
             except BudgetReached:
                 return
 

@@ -158,7 +158,7 @@ def _writing(part: type) -> set[str]:
         for method in tree.body
         if isinstance(method, ast.FunctionDef)
     }
-    writing = {"self.database.write", "self.database.write_each"}
+    writing = {"self.database.write"}
     while more := {f"self.{name}" for name, used in uses.items() if used & writing} - writing:
         writing |= more
     return {name for name in uses if f"self.{name}" in writing}

@@ -21,6 +21,7 @@ from backfill.lifecycle import RunOutcome
 from backfill.message import Message
 from backfill.verdict import Scores
 from tests.support.bench import API, Bench
+from tests.support.ledgers import open_attempt
 
 NIGHT = Hours.parse("22:00-07:00")
 
@@ -232,9 +233,9 @@ def test_a_call_that_begins_after_midnight_is_not_one_of_the_day_before(bench: B
     bench.clock.turn(86_400)
 
     with pytest.raises(CallsUsedUp):
-        bench.ledger.attempts.open(run, item, of_yesterday)
+        open_attempt(bench.ledger, run, item, of_yesterday)
 
-    assert bench.ledger.attempts.open(run, item, budget.reservation(100))
+    assert open_attempt(bench.ledger, run, item, budget.reservation(100))
 
 
 def test_two_processes_share_a_days_number_exactly(bench: Bench, tmp_path: Path) -> None:
@@ -250,7 +251,7 @@ def test_two_processes_share_a_days_number_exactly(bench: Bench, tmp_path: Path)
             limit = DayLimit(ledger, bench.clock, API, 10)  # as a start does: count anew
             try:
                 opened.append(
-                    ledger.attempts.open(run, item, Budget(ledger, bench.clock, 1, None, 9, calls=limit).reservation(1))
+                    open_attempt(ledger, run, item, Budget(ledger, bench.clock, 1, None, 9, calls=limit).reservation(1))
                 )
             except CallsUsedUp:
                 break

@@ -67,7 +67,8 @@ def test_a_paused_run_makes_no_call_until_it_is_resumed_and_then_finishes(bench)
 
     ended = bench.run(concurrency=1)
 
-    assert bench.observer.waited_for == [PAUSED]
+    # The turned clock may leap ahead of the heartbeat, which then is waited for as well.
+    assert bench.observer.waited_for.count(PAUSED) == 1
     entries = bench.observer.entries
     assert entries[entries.index("waits") + 1] == "goes on"
     assert ended.outcome is RunOutcome.FINISHED
@@ -160,8 +161,8 @@ def test_a_cancel_is_heard_while_the_keywords_wait_for_the_mail_server(bench):
     heard: list[bool] = []
     bench.mailbox.holds(*range(1, 501))
     bench.effect = Waiting()
-    # 300 verdicts fill the effects' batch and queue; then the writer waits for room in it.
-    at_mail(bench, 305, lambda job: bench.ledger.wishes.cancel(job, "cancelled by Ada"))
+    # 300 verdicts fill the effects' batch and queue; then the writer waits for room in it, and no more calls are made.
+    at_mail(bench, 300, lambda job: bench.ledger.wishes.cancel(job, "cancelled by Ada"))
 
     ended = bench.run(concurrency=8, calls_per_minute=60_000)
 

@@ -17,6 +17,7 @@ from typing import Any
 from backfill.errors import BackfillError
 from backfill.ledger import Ledger
 from tests.support.clocks import TurnedClock
+from tests.support.ledgers import open_attempt
 
 
 def main(url: str, seconds: str, claimed: str, begun: str) -> None:
@@ -34,7 +35,7 @@ def main(url: str, seconds: str, claimed: str, begun: str) -> None:
     begun_items = items[: int(begun)]
     ledger.items.begin(run, begun_items)
     for item in begun_items:
-        ledger.attempts.open(run, item)
+        open_attempt(ledger, run, item)
     print(json.dumps({"uids": [item.ref.uid for item in items], "uuid": run.uuid}), flush=True)
     signal.pause()
 

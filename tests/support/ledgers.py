@@ -8,10 +8,13 @@ from typing import Any
 
 from sqlalchemy import text
 
+from backfill.errors import BackfillError
 from backfill.ledger import Ledger
+from backfill.ledger.attempts import Call
+from backfill.ledger.forward import Finished, Recorded
 from backfill.ledger.liveness import RunLock
 from backfill.ledger.rows import Item, Job, Run
-from backfill.ledger.verdicts import Finished, Judgement, Recorded
+from backfill.ledger.verdicts import Judgement
 from backfill.lifecycle import ItemStatus
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.ports import Fingerprint, Receipt, ReceiptState, Surveyed
@@ -35,6 +38,14 @@ def mail(item: Item, subject: str | None = None, **facts: Any) -> Message:
 
 def answer(importance: int = 8, spam: int = 1, **usage: Any) -> Answer:
     return Answer(Scores(importance, spam), "chat", "a-model", usage=Usage(**usage))
+
+
+def open_attempt(ledger: Ledger, run: Run, item: Item, *reserved: Any, **asked: Any) -> int:
+    """The number of the attempt of a call that is about to be made; raises why it is not to be made."""
+    [answer] = ledger.forward.commit(run, calls=[Call(item, *reserved, **asked)]).opened
+    if isinstance(answer, BackfillError):
+        raise answer
+    return answer
 
 
 @dataclass
@@ -93,11 +104,14 @@ class Bench:
         """The answer for a mail, or a verdict that is `known`."""
         if "known" not in judgement:
             judgement.setdefault("answer", answer())
-        return self.ledger.verdicts.record(run, [Judgement(item, mail(item, subject), **judgement)])[0]
+        return self.ledger.forward.commit(run, judged=[Judgement(item, mail(item, subject), **judgement)]).recorded[0]
+
+    def open_attempt(self, run: Run, item: Item, *reserved: Any, **asked: Any) -> int:
+        return open_attempt(self.ledger, run, item, *reserved, **asked)
 
     def finish(self, run: Run, item: Item, verdict: Verdict, *effects: str, labels: Sequence[Label] = ()) -> bool:
         receipts = tuple(receipt(item.ref, effect) for effect in effects)
-        return self.ledger.verdicts.finish(run, [Finished(item, verdict, tuple(labels), receipts)])[0]
+        return self.ledger.forward.commit(run, finished=[Finished(item, verdict, tuple(labels), receipts)]).done[0]
 
     def work_off(self, run: Run, *effects: str) -> None:
         """Everything that is due becomes done."""

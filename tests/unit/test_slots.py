@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import ExitStack
 
 import pytest
@@ -11,7 +10,7 @@ from backfill.executor.slots import FEWEST, FIRST, MOST, Slots, most
 
 
 class Crew:
-    """Slots with threads that are only counted. `calls` are under way; when one ends, it is committed at once."""
+    """Slots with threads that are only counted. `calls` are under way."""
 
     def __init__(self, concurrency: object = "auto", most_threads: int = 10_000) -> None:
         self.started = 0
@@ -27,21 +26,16 @@ class Crew:
         self.started += 1
 
     def begin(self) -> bool:
-        """A thread gets a slot and calls; False when it was one too many."""
-        if not self.slots.acquire():
+        """A thread calls; False when it was one too many."""
+        if not self.slots.goes_on():
             return False
         call = ExitStack()
         call.enter_context(self.slots.call_under_way())
         self.calls.append(call)
         return True
 
-    def answer(self) -> None:
-        self.calls.pop(0).close()
-        self.slots.answered()
-
     def end(self) -> None:
-        self.answer()
-        self.slots.commit()
+        self.calls.pop(0).close()
 
     def keep(self, under_way: int, calls: int) -> None:
         """So many calls, one after the other, of which so many are under way at once."""
@@ -95,14 +89,15 @@ def test_a_few_stay_when_hardly_any_call_is_made():
     assert FEWEST <= crew.slots.size <= 4
 
 
-def test_answers_that_wait_for_the_ledger_are_no_reason_for_more():
+def test_calls_that_wait_for_the_ledger_are_no_reason_for_more():
     crew = Crew()
 
-    for _ in range(FIRST):
-        crew.begin()
-        crew.answer()
+    with ExitStack() as waiting:
+        for _ in range(FIRST):
+            crew.begin()
+            waiting.enter_context(crew.slots.opening())
 
-    assert crew.slots.size <= FIRST + 2
+        assert crew.slots.size <= FIRST + 2
 
 
 def test_a_machine_that_gives_no_more_threads_goes_on_with_those_it_has():
@@ -113,36 +108,9 @@ def test_a_machine_that_gives_no_more_threads_goes_on_with_those_it_has():
     assert crew.slots.size == crew.started == 20
 
 
-def test_a_slot_that_is_taken_before_its_thread_is_refused_is_not_taken_twice():
-    def start(number: int) -> None:
-        if number > FIRST:
-            assert slots.acquire()  # by a thread that was waiting for one
-            raise RuntimeError("can't start new thread")
-
-    def take() -> None:
-        while len(taken) < 50 and slots.acquire():
-            taken.append(True)
-
-    slots, taken = Slots("auto"), list[bool]()
-    slots.open(start, lambda size: None)
-    for _ in range(FIRST):
-        assert slots.acquire()
-    with ExitStack() as calls:
-        for _ in range(FIRST):
-            calls.enter_context(slots.call_under_way())
-
-        taker = threading.Thread(target=take, daemon=True)
-        taker.start()
-        taker.join(0.2)  # it waits for a slot, or has had 50 long before
-        slots.close()
-
-    assert slots.size == FIRST
-    assert taken == []
-
-
-def test_who_comes_for_a_slot_after_the_end_gets_none():
+def test_no_thread_goes_on_after_the_end():
     crew = Crew(2)
 
     crew.slots.close()
 
-    assert not crew.slots.acquire()
+    assert not crew.slots.goes_on()

@@ -105,7 +105,7 @@ def test_repair_gives_back_what_ended_runs_hold_and_opens_a_job_that_has_work(wo
 def test_repair_leaves_a_living_run_alone(worked):
     run = worked.run()
     (item,) = worked.claim(run)
-    worked.ledger.attempts.open(run, item)
+    worked.open_attempt(run, item)
 
     assert worked.ledger.audit.repair(worked.job.id) == 0
     assert worked.item(13).claimed_by == run.id

@@ -168,7 +168,7 @@ def test_ending_a_run_gives_back_what_it_holds_and_calls_open_calls_unknown(benc
     bench.plan(11, 12)
     run = bench.run()
     item, _ = bench.claim(run)
-    bench.ledger.attempts.open(run, item)
+    bench.open_attempt(run, item)
 
     bench.end(run)
 
@@ -225,7 +225,7 @@ def test_an_old_claim_makes_no_call(bench, stale):
     run, old, _ = stale
 
     with pytest.raises(ClaimLost):
-        bench.ledger.attempts.open(run, old)
+        bench.open_attempt(run, old)
 
     assert bench.value("SELECT COUNT(*) FROM attempt") == 0
 
@@ -258,7 +258,7 @@ def test_a_late_answer_is_taken_while_there_is_none_and_the_claim_that_holds_the
 
 def test_the_second_answer_changes_nothing_but_its_cost_is_booked(bench, stale):
     run, old, new = stale
-    attempt = bench.ledger.attempts.open(run, new)
+    attempt = bench.open_attempt(run, new)
     bench.record(run, old, answer=answer(9))
 
     bench.record(run, new, answer=answer(2, tokens_in=700, http_status=200), attempt_id=attempt)
@@ -272,7 +272,7 @@ def test_an_answer_that_comes_after_the_run_was_taken_for_dead_still_says_what_i
     bench.plan(11)
     run = bench.run()
     (item,) = bench.claim(run)
-    attempt = bench.ledger.attempts.open(run, item)
+    attempt = bench.open_attempt(run, item)
     bench.end(run)
 
     bench.record(run, item, answer=answer(tokens_in=700), attempt_id=attempt)
@@ -285,7 +285,7 @@ def test_a_closed_attempt_is_not_closed_again(bench):
     bench.plan(11)
     run = bench.run()
     (item,) = bench.claim(run)
-    attempt = bench.ledger.attempts.open(run, item)
+    attempt = bench.open_attempt(run, item)
     bench.ledger.attempts.close(attempt, AttemptOutcome.RATE_LIMITED, Usage(http_status=429))
 
     bench.ledger.attempts.close(attempt, AttemptOutcome.UNAVAILABLE, Usage(http_status=503))
@@ -298,7 +298,7 @@ def test_an_attempt_is_written_down_before_the_call_is_made(bench):
     run = bench.run()
     (item,) = bench.claim(run)
 
-    bench.ledger.attempts.open(run, item)
+    bench.open_attempt(run, item)
 
     assert bench.rows("SELECT item_id, run_id, outcome, ended_at FROM attempt") == [(item.id, run.id, "open", None)]
 

@@ -18,7 +18,7 @@ API = "calls:api"
 
 def call(bench, run, item: Item, *, seconds: float = 2.0, outcome: AttemptOutcome | None = None) -> None:
     """A call that takes so long, and its end: the verdict, recorded and done, or what it came to."""
-    attempt = bench.ledger.attempts.open(run, item)
+    attempt = bench.open_attempt(run, item)
     bench.clock.turn(seconds)
     if outcome is None:
         usage = answer(tokens_in=100, tokens_out=10)
@@ -99,7 +99,7 @@ def test_rates_are_those_of_the_living_run(bench):
     for item in bench.claim(run, 4):
         call(bench, run, item, seconds=15)
     (open_item, *_) = bench.claim(run, 1)
-    bench.ledger.attempts.open(run, open_item)
+    bench.open_attempt(run, open_item)
 
     speed = bench.ledger.live.speed(bench.job.id)
 
@@ -114,7 +114,7 @@ def test_mail_whose_verdict_was_known_took_no_work(bench):
     bench.plan(*range(1, 11))
     run = bench.run()
     first, *copies = bench.claim(run, 3)
-    attempt = bench.ledger.attempts.open(run, first)
+    attempt = bench.open_attempt(run, first)
     bench.clock.turn(2)
     verdict = bench.record(run, first, "the same", attempt_id=attempt).verdict
     bench.finish(run, first, verdict)
@@ -178,7 +178,7 @@ def test_what_a_run_may_do_in_a_day_is_known_with_the_calls_that_were_made(bench
     parameters = f'{{"api": "{API}", "max_per_day": 64, "between": "22:00-07:00"}}'
     bench.write("UPDATE run SET parameters = :parameters", parameters=parameters)
     (item,) = bench.claim(run, 1)
-    bench.ledger.attempts.open(run, item)
+    bench.open_attempt(run, item)
     bench.ledger.budgets.open_calls(bench.clock.now(), API, 64)
 
     speed = bench.ledger.live.speed(bench.job.id)
@@ -194,7 +194,7 @@ def test_the_time_of_a_killed_run_counts_up_to_its_last_sign_of_life(bench, succ
     first, second = bench.claim(run, 2)
     call(bench, run, first, seconds=4)
     bench.clock.turn(2)
-    bench.ledger.attempts.open(run, second)
+    bench.open_attempt(run, second)
     bench.lock_of[run.id].drop()
     bench.clock.turn(3600)
     if successor:
@@ -250,7 +250,7 @@ def test_spend_is_that_of_all_runs_of_the_job(bench):
     for _ in range(2):
         run = bench.run()
         (item,) = bench.claim(run, 1)
-        attempt = bench.ledger.attempts.open(run, item)
+        attempt = bench.open_attempt(run, item)
         bench.write("UPDATE attempt SET cost_nano = 2000000 WHERE id = :attempt", attempt=attempt)
         bench.end(run)
 

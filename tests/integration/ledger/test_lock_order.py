@@ -14,7 +14,8 @@ from sqlalchemy.pool import NullPool
 
 from backfill.ledger import Ledger
 from backfill.ledger.budgets import Purse, Reservation
-from backfill.ledger.verdicts import Finished, Judgement
+from backfill.ledger.forward import Finished
+from backfill.ledger.verdicts import Judgement
 from tests.support.clocks import TurnedClock
 from tests.support.ledgers import Bench, answer, mail, receipt
 
@@ -56,7 +57,7 @@ def test_verdicts_about_the_same_mails(benches):
         judgements = [
             Judgement(item, mail(item, subject), answer()) for item, subject in zip(items[which], order, strict=True)
         ]
-        return lambda: benches[which].ledger.verdicts.record(runs[which], judgements)
+        return lambda: benches[which].ledger.forward.commit(runs[which], judged=judgements)
 
     waited = tried_again(
         benches,
@@ -98,8 +99,7 @@ def test_what_is_set_aside_in_the_same_purses(benches):
         benches[0].write("INSERT INTO purse (name, spent) VALUES (:name, 0)", name=purse.name)
 
     def call(which: int, order: list[Purse]) -> Callable[[], object]:
-        attempts = benches[which].ledger.attempts
-        return lambda: attempts.open(runs[which], items[which], Reservation(1, tuple(order)))
+        return lambda: benches[which].open_attempt(runs[which], items[which], Reservation(1, tuple(order)))
 
     waited = tried_again(benches, "UPDATE purse SET spent = 0 WHERE name = 'b'", call(0, purses), call(1, purses[::-1]))
 

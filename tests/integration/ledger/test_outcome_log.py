@@ -16,7 +16,7 @@ def test_an_outcome_says_what_the_mail_cost_and_what_came_of_it(bench):
     bench.plan(11)
     run = bench.run()
     (item,) = bench.claim(run)
-    attempt = bench.ledger.attempts.open(run, item)
+    attempt = bench.open_attempt(run, item)
     bench.clock.turn(2)
     paid = answer(9, tokens_in=700, tokens_out=20, cost_usd=Decimal("0.001"))
     verdict = bench.record(run, item, answer=paid, attempt_id=attempt).verdict

@@ -119,7 +119,7 @@ def test_two_copies_that_were_both_asked_share_the_first_verdict_and_both_costs_
     bench.plan(11, 12)
     run = bench.run()
     one, other = bench.claim(run)
-    attempts = [bench.ledger.attempts.open(run, item) for item in (one, other)]
+    attempts = [bench.open_attempt(run, item) for item in (one, other)]
 
     first = bench.record(run, one, "same", answer=answer(9, tokens_in=1), attempt_id=attempts[0])
     second = bench.record(run, other, "same", answer=answer(2, tokens_in=2), attempt_id=attempts[1])
@@ -135,7 +135,7 @@ def test_two_copies_that_were_both_asked_share_the_first_verdict_and_both_costs_
 def ask(bench, run: Run, item: Item, subject: str = "same") -> int:
     """Open the attempt that asks about this content."""
     question = Question.about(bench.job, mail(item, subject).key)
-    return bench.ledger.attempts.open(run, item, question=question)
+    return bench.open_attempt(run, item, question=question)
 
 
 @pytest.fixture

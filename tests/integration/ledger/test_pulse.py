@@ -130,7 +130,7 @@ def test_on_postgresql_a_run_that_was_taken_for_dead_makes_no_call_for_what_it_h
 
     assert (held.ref.uid, taken.ref.uid, closed_for) == (11, 11, 0.0)
     with pytest.raises(ClaimLost):
-        asleep.ledger.attempts.open(sleeping, held)
+        asleep.open_attempt(sleeping, held)
     assert [item.ref.uid for item in asleep.claim(sleeping)] == [12]
     asleep.close()
     awake.close()

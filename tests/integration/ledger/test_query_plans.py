@@ -180,7 +180,7 @@ def test_failed_mail_is_found_without_looking_at_the_rest(full):
 def test_the_latest_call_of_a_job_is_found_from_the_end(full):
     run = full.run()
     (item,) = full.claim(run, 1)
-    full.ledger.attempts.open(run, item)
+    full.open_attempt(run, item)
 
     plan = plans(full, lambda: full.ledger.queries.latest_attempt(full.job.id))
 

@@ -33,7 +33,7 @@ def test_a_run_goes_on_when_the_server_is_restarted_in_the_middle(own_postgres, 
     while items := bench.claim(run, 10):
         bench.ledger.items.begin(run, items)
         for item in items:
-            attempt = bench.ledger.attempts.open(run, item)
+            attempt = bench.open_attempt(run, item)
             verdict = bench.record(run, item, attempt_id=attempt).verdict
             assert bench.finish(run, item, verdict, "flags")
         done += len(items)
@@ -104,7 +104,7 @@ def test_a_commit_whose_answer_is_lost_is_neither_forgotten_nor_done_twice(own_p
                 assert [item.ref.uid for item in bench.claim(run)] == [11]
                 assert bench.item(11).claim_no == 1
             case "attempt":
-                number = bench.ledger.attempts.open(run, item)
+                number = bench.open_attempt(run, item)
                 assert bench.rows("SELECT id FROM attempt") == [(number,)]
             case "record":
                 recorded = bench.record(run, item)

@@ -14,7 +14,7 @@ from backfill.ledger import Ledger
 from backfill.lifecycle import AttemptOutcome
 from backfill.ports import Price
 from backfill.verdict import Usage
-from tests.support.ledgers import answer
+from tests.support.ledgers import answer, open_attempt
 
 PRICE = Price(Decimal("0.000001"), Decimal("0.00001"))  # a call of 400 characters and 100 tokens: 0.0014 USD
 
@@ -34,7 +34,7 @@ def test_two_ledgers_on_one_database_share_a_budget_that_each_counts_anew_while_
         for item in items[mine]:
             budget = Budget(ledger, clock, bench.job.id, PRICE, 100, Decimal("0.0140"))  # as a start does: count anew
             try:
-                opened.append(ledger.attempts.open(run, item, budget.reservation(100)))
+                opened.append(open_attempt(ledger, run, item, budget.reservation(100)))
             except BudgetReached:
                 return
 
@@ -64,7 +64,7 @@ def test_two_ledgers_on_one_database_share_a_days_number_that_each_counts_anew(b
             calls = DayLimit(ledger, clock, "calls:https://api.example/v1", 10)  # as a start does
             budget = Budget(ledger, clock, bench.job.id, None, 100, calls=calls)
             try:
-                opened.append(ledger.attempts.open(run, item, budget.reservation(100)))
+                opened.append(open_attempt(ledger, run, item, budget.reservation(100)))
             except CallsUsedUp:
                 assert calls.closed_for() > 0
                 return
@@ -78,7 +78,7 @@ def test_two_ledgers_on_one_database_share_a_days_number_that_each_counts_anew(b
     budget = Budget(
         others[0], clock, 1, None, 100, calls=DayLimit(others[0], clock, "calls:https://api.example/v1", 10)
     )
-    tomorrow = others[0].attempts.open(run, items[-1], budget.reservation(100))
+    tomorrow = open_attempt(others[0], run, items[-1], budget.reservation(100))
     for other in others:
         other.close()
 
@@ -90,18 +90,17 @@ def test_what_a_run_without_a_limit_spends_beside_it_is_taken_from_the_days_mone
     bench.plan(*range(1, 61))
     run = bench.run()
     items = iter(bench.claim(run))
-    attempts = bench.ledger.attempts
     budget = Budget(bench.ledger, clock, bench.job.id, PRICE, 100, Decimal("0.0140"), Decimal("0.0140"))
-    attempts.open(run, next(items), budget.reservation(100))
+    bench.open_attempt(run, next(items), budget.reservation(100))
 
-    refused = attempts.open(run, next(items))
-    attempts.close(refused, AttemptOutcome.UNUSABLE, Usage(cost_usd=Decimal("0.0030")))
+    refused = bench.open_attempt(run, next(items))
+    bench.ledger.attempts.close(refused, AttemptOutcome.UNUSABLE, Usage(cost_usd=Decimal("0.0030")))
     judged = next(items)
-    bench.record(run, judged, attempt_id=attempts.open(run, judged), answer=answer(cost_usd=Decimal("0.0090")))
+    bench.record(run, judged, attempt_id=bench.open_attempt(run, judged), answer=answer(cost_usd=Decimal("0.0090")))
 
     assert bench.rows("SELECT DISTINCT spent FROM purse") == [(13_400_000,)]
     with pytest.raises(BudgetReached):
-        attempts.open(run, next(items), budget.reservation(100))
+        bench.open_attempt(run, next(items), budget.reservation(100))
 
 
 def test_what_a_run_without_a_limit_calls_beside_it_is_taken_from_the_days_number_and_nothing_is_twice(bench, clock):
@@ -109,21 +108,20 @@ def test_what_a_run_without_a_limit_calls_beside_it_is_taken_from_the_days_numbe
     run = bench.run()
     bench.write("UPDATE run SET parameters = :parameters", parameters='{"api": "calls:https://api.example/v1"}')
     items = iter(bench.claim(run))
-    attempts = bench.ledger.attempts
     calls = DayLimit(bench.ledger, clock, "calls:https://api.example/v1", 4)
     limited = Budget(bench.ledger, clock, bench.job.id, None, 100, calls=calls)
     of_money = Budget(bench.ledger, clock, bench.job.id, PRICE, 100, Decimal(1))
 
-    attempts.open(run, next(items), limited.reservation(100))
-    attempts.open(run, next(items))
-    attempts.open(run, next(items), of_money.reservation(100))
+    bench.open_attempt(run, next(items), limited.reservation(100))
+    bench.open_attempt(run, next(items))
+    bench.open_attempt(run, next(items), of_money.reservation(100))
     before = bench.value("SELECT spent FROM purse WHERE name LIKE 'calls:%'")
-    attempts.open(run, next(items), limited.reservation(100))
+    bench.open_attempt(run, next(items), limited.reservation(100))
 
     assert before == 3
     assert calls.closed_for() > 0
     with pytest.raises(CallsUsedUp):
-        attempts.open(run, next(items), limited.reservation(100))
+        bench.open_attempt(run, next(items), limited.reservation(100))
 
 
 def test_money_that_was_reserved_before_midnight_is_reserved_anew_after_it(bench, clock):
@@ -135,7 +133,7 @@ def test_money_that_was_reserved_before_midnight_is_reserved_anew_after_it(bench
     clock.turn(timedelta(days=1).total_seconds())
 
     with pytest.raises(CallsUsedUp, match="is over"):
-        bench.ledger.attempts.open(run, item, of_yesterday)
-    bench.ledger.attempts.open(run, item, budget.reservation(100))
+        bench.open_attempt(run, item, of_yesterday)
+    bench.open_attempt(run, item, budget.reservation(100))
 
     assert bench.rows("SELECT spent FROM purse ORDER BY name") == [(0,), (1_400_000,)]

@@ -210,7 +210,7 @@ def test_every_transaction_that_writes_begins_immediate(sqlite_bench):
     run = bench.run()
     first, second, _ = bench.claim(run)
     bench.ledger.items.begin(run, [first])
-    attempt = bench.ledger.attempts.open(run, first)
+    attempt = bench.open_attempt(run, first)
     bench.finish(run, first, bench.record(run, first, attempt_id=attempt).verdict, "flags")
     bench.ledger.items.fail(run, second, "refused")
     bench.ledger.items.retry(run)

@@ -1,0 +1,229 @@
+"""The writing stage: saves what the others bring, whatever is ready in one transaction, and says who may call next.
+
+It is worked in the run's own thread, the only one that commits verdicts and outcomes and opens attempts. It holds the
+one `match` that turns an error's disposition into what becomes of the mail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from queue import Empty
+from typing import TYPE_CHECKING, assert_never
+
+from loguru import logger
+
+from backfill.clock import Clock
+from backfill.errors import (
+    AnswersUnusable,
+    AnswerUnusable,
+    AskedElsewhere,
+    BackfillError,
+    ClaimLost,
+    RateLimited,
+    ServiceUnavailable,
+)
+from backfill.executor.asker import Blocked
+from backfill.executor.breaker import Breaker
+from backfill.executor.flow import Applied, Asked, Flow, Judgment, Known, Opening, Result, Troubled
+from backfill.ledger import Ledger
+from backfill.ledger.forward import Finished, Needs, Recorded
+from backfill.ledger.rows import Item
+from backfill.ledger.verdicts import Judgement
+from backfill.lifecycle import Disposition
+from backfill.throttle import Throttler
+from backfill.verdict import Scores
+
+if TYPE_CHECKING:
+    from loguru import Logger
+
+# So long another run is left to answer a question before this one looks for the verdict: about one call.
+ELSEWHERE = timedelta(seconds=5)
+# Of so many mails what is ready is committed together at the most.
+GROUP = 200
+
+
+@dataclass(slots=True)
+class Writer:
+    """One run's writing stage."""
+
+    flow: Flow
+    ledger: Ledger
+    throttler: Throttler | None
+    needs: Needs
+    clock: Clock
+    breaker: Breaker = field(default_factory=Breaker)
+
+    def work(self, seconds: float) -> None:
+        """Save what is ready, waiting so long for the first of it and for no more."""
+        ready: list[Result] = []
+        try:
+            ready.append(self.flow.results.get(timeout=seconds))
+            while len(ready) < GROUP:
+                ready.append(self.flow.results.get_nowait())
+        except Empty:
+            pass
+        self._settle(ready)
+
+    def _settle(self, ready: Sequence[Result]) -> None:
+        judged: list[Asked | Known] = []
+        applied: list[Applied] = []
+        openings: list[Opening] = []
+        try:
+            for result in ready:
+                match result:
+                    case Asked() | Known():
+                        judged.append(result)
+                    case Applied():
+                        applied.append(result)
+                    case Opening():
+                        openings.append(result)
+                    case Troubled():
+                        self._trouble(result)
+                    case _:
+                        assert_never(result)
+            while judged or applied or openings:
+                judged = self._commit(judged, applied, openings)
+                applied, openings = [], []
+        except BaseException:
+            for result in ready:
+                if isinstance(result, Opening):
+                    result.refuse()
+            raise
+
+    def _commit(
+        self, judged: Sequence[Asked | Known], applied: Sequence[Applied], openings: Sequence[Opening]
+    ) -> list[Asked | Known]:
+        """Save all of it, and let go on who waits for it; the tasks that waited for the same answers."""
+        if self.flow.stop.is_set():
+            for opening in openings:
+                opening.refuse()
+            openings = []
+        done = [result for result in applied if not result.refusals]
+        committed = self.ledger.forward.commit(
+            self.flow.run,
+            finished=[Finished(each.judgment.item, each.judgment.verdict, each.labels, each.receipts) for each in done],
+            judged=[_judgement(result) for result in judged],
+            calls=[opening.call for opening in openings],
+            needs=self.needs,
+        )
+        for opening, answer in zip(openings, committed.opened, strict=True):
+            opening.answer(answer)
+        for result, is_ours in zip(done, committed.done, strict=True):
+            if is_ours:
+                self._done(result.judgment.item, result.judgment.verdict.scores, is_reused=result.judgment.is_reused)
+        waiting: list[Asked | Known] = []
+        for one, record in zip(judged, committed.recorded, strict=True):
+            waiting += self._recorded(one, record)
+        for result in applied:
+            if result.refusals:
+                item = result.judgment.item
+                self.ledger.verdicts.keep_receipts(item, result.judgment.verdict, result.receipts)
+                self._dispose(item, result.refusals[0].error, is_inside=False)
+        return waiting
+
+    def _recorded(self, result: Asked | Known, record: Recorded) -> list[Known]:
+        """A verdict is saved: it goes to the effects, if it needs any; the tasks that waited for it."""
+        item, message = result.task.item, result.task.message
+        with self.flow.asking_lock:
+            waiting = [Known(task, record.verdict) for task in self.flow.asking.pop(message.key, [])]
+        if isinstance(result, Asked):
+            if result.attempt_id is not None:  # what took no call says nothing of the service
+                self.breaker.succeeded()
+            self.flow.calling.discard(item.id)
+        is_reused = isinstance(result, Known) or record.is_reused
+        if record.is_done:
+            self._done(item, record.verdict.scores, is_reused=is_reused)
+        elif record.is_ours:
+            judgment = Judgment(item, message, record.verdict, message.flags, record.receipts, is_reused)
+            self.flow.hand(self.flow.judgments, judgment)
+        self.flow.window.leave()
+        return waiting
+
+    def _done(self, item: Item, scores: Scores, *, is_reused: bool) -> None:
+        known = " (known)" if is_reused else ""
+        self._log(item).info("done: importance {}, spam {}{}", scores.importance, scores.spam, known)
+        self.flow.observer.record(processed=1, reused=int(is_reused))
+
+    # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _trouble(self, troubled: Troubled) -> None:
+        error = troubled.error
+        if troubled.key is not None:
+            with self.flow.asking_lock:
+                waiting = self.flow.asking.pop(troubled.key, [])
+            if waiting:
+                self.ledger.items.release(self.flow.run, [task.item for task in waiting], self._due_again(error))
+            for task in waiting:
+                self.flow.cap.gives_back(task.item.id)
+                self.flow.window.leave()
+        self._dispose(troubled.item, error, is_inside=True)
+        if troubled.was_asked:  # only now that it is committed
+            self.flow.calling.discard(troubled.item.id)
+        if isinstance(error, ServiceUnavailable) and self.breaker.failed(troubled.item.id):
+            self.flow.fail(ServiceUnavailable(f"{error} No call gets through, so the run stops; nothing is lost."))
+        if isinstance(error, AnswerUnusable) and self.breaker.unusable(troubled.item.id):
+            self.flow.fail(AnswersUnusable(reason=error.reason))
+        if isinstance(error, RateLimited) and not error.wait_s and self.throttler is not None:
+            # No time was named and three calls were refused: leave it alone for a while, longer each time.
+            self.breaker.refusals += 1
+            self.throttler.block(min(15.0 * 2**self.breaker.refusals, 900.0), error.reason, is_guess=True)
+
+    def _dispose(self, item: Item, error: BackfillError, *, is_inside: bool) -> None:
+        """What an error means for its mail. `is_inside`: the mail counts in the window until now."""
+        items, log = self.ledger.items, self._log(item)
+        try:
+            match error.disposition:
+                case Disposition.RETRY if item.failures + 1 < self.flow.limits.retry_attempts:
+                    delay = timedelta(seconds=self.flow.limits.retry_delay_s * 2.0**item.failures)
+                    until = self.clock.now() + delay
+                    items.postpone(self.flow.run, item, until, error.reason)
+                    self.flow.cap.postpones(item.id, until)
+                    log.warning("postponed ({}): {}", error.reason, error)
+                case Disposition.RETRY | Disposition.FAIL:
+                    items.fail(self.flow.run, item, error.reason)
+                    self.flow.observer.record(failed=1)
+                    log.error("failed ({}): {}", error.reason, error)
+                case Disposition.RELEASE:
+                    items.release(self.flow.run, [item], self._due_again(error))
+                    self.flow.cap.gives_back(item.id)
+                    level = "INFO" if isinstance(error, AskedElsewhere | Blocked) else "WARNING"
+                    log.log(level, "given back ({}): {}", error.reason, error)
+                case Disposition.SKIP:
+                    items.skip(self.flow.run, item, error.reason)
+                    self.flow.observer.record(skipped=1)
+                    log.info("skipped: {}", error.reason)
+                case Disposition.VANISH:
+                    items.vanish(self.flow.run, item)
+                    self.flow.observer.record(vanished=1)
+                    log.info("vanished from the server")
+                case Disposition.DROP:
+                    self.flow.cap.gives_back(item.id)  # another run works on it
+                    log.info("dropped: {}", error)
+                case Disposition.HALT | Disposition.REPLAN:
+                    self.flow.fail(error)
+                case _:
+                    assert_never(error.disposition)
+        except ClaimLost as lost:
+            log.info("dropped: {}", lost)
+        if is_inside:
+            self.flow.window.leave()
+
+    def _due_again(self, error: BackfillError) -> datetime | None:
+        """When a mail that is given back may be taken up again; None: at once."""
+        return self.clock.now() + ELSEWHERE if isinstance(error, AskedElsewhere) else None
+
+    def _log(self, item: Item) -> Logger:
+        folder = item.ref.mailbox.folder
+        return logger.bind(job=self.flow.job.id, run=self.flow.run.uuid, uid=item.ref.uid, folder=folder)
+
+
+def _judgement(result: Asked | Known) -> Judgement:
+    match result:
+        case Asked(task, answer, attempt_id):
+            return Judgement(task.item, task.message, answer=answer, attempt_id=attempt_id)
+        case Known(task, verdict):
+            return Judgement(task.item, task.message, known=verdict)
+        case _:
+            assert_never(result)
