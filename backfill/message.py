@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -94,11 +95,17 @@ class Message:
 
 def message_key(content: Content) -> str:
     """SHA-256 (hex) over the canonical JSON of everything that a classifier is shown."""
-    canonical = json.dumps(
-        {name: getattr(content, name) for name in Content.__slots__},
-        default=lambda value: [getattr(value, name) for name in type(value).__slots__],
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=True,  # also keeps lone surrogates encodable
-    )
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    shown = {name: getattr(content, name) for name in Content.__slots__}
+    return hashlib.sha256(_CANONICAL.encode(shown).encode("ascii")).hexdigest()
+
+
+def _values(value: Any) -> list[Any]:
+    return [getattr(value, name) for name in type(value).__slots__]
+
+
+_CANONICAL = json.JSONEncoder(
+    default=_values,
+    sort_keys=True,
+    separators=(",", ":"),
+    ensure_ascii=True,  # also keeps lone surrogates encodable
+)

@@ -59,8 +59,9 @@ def text_and_links(html: str) -> tuple[str, list[Link]]:
     html = html.encode("utf-8", "replace").decode("utf-8")  # the parser takes no lone surrogates
     try:
         tree = HTMLTree.parse(html)
-        links = list(_links(tree))
-        _drop_hidden(tree)
+        elements = _elements(tree)
+        links = list(_links(elements))
+        _drop_hidden(tree, elements)
         return _text(tree) or _text(html) or _stand_in(html), links
     except ValueError:  # HTMLParserException is one
         return clean(_TAG.sub(" ", html)), []
@@ -104,12 +105,12 @@ def _text(html: Any, *, alt_texts: bool = False) -> str:
 def _stand_in(html: str) -> str:
     """For HTML without text: the pictures' texts, the title, or their number."""
     tree = HTMLTree.parse(html)
-    pictures = len(_elements(tree, "img"))
+    pictures = sum(node.tag == "img" for node in _elements(tree))
     return _text(tree, alt_texts=True) or clean(tree.title or "") or (f"[{pictures} pictures]" if pictures else "")
 
 
-def _links(tree: Any) -> Iterator[Link]:
-    for anchor in _elements(tree, "a")[:MAX_LINKS]:
+def _links(elements: list[Any]) -> Iterator[Link]:
+    for anchor in [node for node in elements if node.tag == "a"][:MAX_LINKS]:
         if host := host_of(anchor.getattr("href") or ""):
             yield _shown_host(one_line(anchor.text[:1000], 300)), host
 
@@ -122,14 +123,14 @@ def _shown_host(text: str) -> str:
     return "" if not found[1] and _FILE_ENDING.fullmatch(host.rpartition(".")[2]) else host
 
 
-def _drop_hidden(tree: Any) -> None:
-    sheet = _sheet(tree)
-    styled = _styled(tree, sheet)
+def _drop_hidden(tree: Any, elements: list[Any]) -> None:
+    sheet = _sheet(elements)
+    styled = _styled(elements, sheet)
     has_sizeless = any(_SIZELESS.search(style) for _, style in styled)
     for element, style in reversed(styled):  # from within, so that none is dropped twice
         if element.hasattr("hidden") or _hides(style):
             element.decompose()
-    for element, style in _styled(tree, sheet) if has_sizeless else ():
+    for element, style in _styled(_elements(tree), sheet) if has_sizeless else ():
         if _SIZELESS.search(style):
             _drop_sizeless(element)
 
@@ -158,9 +159,9 @@ def _colour(value: str) -> str:
     return f"#{value[1] * 2}{value[2] * 2}{value[3] * 2}" if re.fullmatch("#[0-9a-f]{3}", value) else value
 
 
-def _sheet(tree: Any) -> dict[str, str]:
+def _sheet(elements: list[Any]) -> dict[str, str]:
     """What the style sheets say of `.class` and `#id`, all their declarations together."""
-    css = "\n".join(node.text for node in _elements(tree, "style"))[:MAX_STYLE_SHEETS]
+    css = "\n".join(node.text for node in elements if node.tag == "style")[:MAX_STYLE_SHEETS]
     rules: dict[str, str] = {}
     for selectors, style in _rules(_CSS_COMMENT.sub(" ", css)):
         for selector in selectors.split(","):
@@ -183,10 +184,10 @@ def _rules(css: str) -> Iterator[tuple[str, str]]:
         before = after
 
 
-def _styled(tree: Any, sheet: dict[str, str]) -> list[tuple[Any, str]]:
+def _styled(elements: list[Any], sheet: dict[str, str]) -> list[tuple[Any, str]]:
     """The elements that have a style or are hidden, with the style that the sheet and they themselves give."""
     styled = []
-    for node in _nodes(tree):
+    for node in elements:
         style = node.getattr("style") or ""
         if sheet and (names := _names(node)):
             style = ";".join([*(sheet[name] for name in names if name in sheet), style])
@@ -200,10 +201,6 @@ def _names(node: Any) -> list[str]:
     return [*names, f"#{node.id}"] if node.id else names
 
 
-def _elements(tree: Any, tag: str) -> list[Any]:
-    return [node for node in _nodes(tree) if node.tag == tag]
-
-
-def _nodes(tree: Any) -> Iterator[Any]:
+def _elements(tree: Any) -> list[Any]:
     """All elements in document order, one by one: the parser's own collections take quadratic time on floods."""
-    return (node for node in tree.document if node.type == NodeType.ELEMENT)
+    return [node for node in tree.document if node.type == NodeType.ELEMENT]

@@ -35,6 +35,10 @@ FIELDS = (
 MAX_ADDRESSES, MAX_HOSTS, MAX_MISLEADING = 50, 30, 10
 
 _ENCODED_WORDS = re.compile(r"=\?[^?\s]{1,80}\?[bBqQ]\?[^?]*\?=(?:\s*=\?[^?\s]{1,80}\?[bBqQ]\?[^?]*\?=)*")
+_ATOMS = r'[^\s()<>@,:;"\[\]\\]+'
+_MAILBOX = rf'(?:(?:({_ATOMS}(?: {_ATOMS})*)|"([^"\\\r]*)") )?<({_ATOMS}@{_ATOMS})>|({_ATOMS}@{_ATOMS})'
+#: `Ann Example <ann@example.org>, "Doe, Bob" <bob@example.org>, eve@example.org`, as most headers are.
+_MAILBOXES, _PLAIN = re.compile(_MAILBOX), re.compile(rf"(?:{_MAILBOX})(?:, (?:{_MAILBOX}))*")
 _COMMENT = re.compile(r"\([^()]*\)")
 _METHOD = re.compile(r"\s*([a-z][a-z0-9-]{0,30})\s*(?:/\s*\d+\s*)?=\s*([a-z]{1,20})", re.IGNORECASE)
 _BROKEN = (MessageError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
@@ -84,28 +88,29 @@ class Text:
 
 
 class Headers:
-    """The fields of a header block, in their order, by lower-case name. Values are raw bytes, unfolded."""
+    """The fields of a header block by lower-case name, those of one name in their order. Values are raw, unfolded."""
 
     def __init__(self, block: bytes) -> None:
-        self._fields: list[tuple[str, bytes]] = []
-        for line in re.split(rb"\r\n|\r|\n", block):
+        self._fields: dict[str, list[bytes]] = {}
+        latest: list[bytes] = []
+        for line in block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
             if not line:
                 break
             if line[:1] in b" \t":
-                if self._fields:
-                    name, value = self._fields[-1]
-                    self._fields[-1] = name, value + b" " + line.strip()
+                if latest:
+                    latest[-1] += b" " + line.strip()
             else:
-                raw_name, colon, value = line.partition(b":")
+                name, colon, value = line.partition(b":")
                 if colon:
-                    self._fields.append((raw_name.strip().lower().decode("ascii", "replace"), value.strip()))
+                    latest = self._fields.setdefault(name.strip().lower().decode("ascii", "replace"), [])
+                    latest.append(value.strip())
 
     def __contains__(self, name: str) -> bool:
-        return any(own == name for own, _ in self._fields)
+        return name in self._fields
 
     def raw(self, name: str) -> str:
         """The topmost field of that name, its encoded words as they are; "" when there is none."""
-        return next((decoded(value) for own, value in self._fields if own == name), "")
+        return decoded(self._fields[name][0]) if name in self._fields else ""
 
     def text(self, name: str) -> str:
         """The topmost field of that name, readable, on one line."""
@@ -113,13 +118,10 @@ class Headers:
 
     def addresses(self, name: str) -> list[tuple[str, str]]:
         """(display name, address) of all fields of that name; what cannot be parsed stands in as a name."""
-        values = [decoded(value) for own, value in self._fields if own == name]
+        values = [decoded(value) for value in self._fields.get(name, ())]
         if not values:
             return []
-        try:
-            found = getaddresses(values, **_LENIENT)
-        except _BROKEN:  # a group raises AttributeError, floods of parentheses RecursionError
-            found = []
+        found = _mailboxes(values)
         known = [(one_line(words_decoded(shown), 200), one_line(address, 320)) for shown, address in found]
         known = [pair for pair in known if any(pair)]
         return known or [(text, "") for value in values if (text := one_line(words_decoded(value), 500))]
@@ -215,7 +217,20 @@ def whole(raw: bytes, size: int, reading: Reading) -> Content:
 
 def words_decoded(value: str) -> str:
     """A header value with its encoded words (RFC 2047) readable; broken ones stay as they are."""
+    if "=?" not in value:
+        return value
     return _ENCODED_WORDS.sub(lambda found: _words(found[0]), value)
+
+
+def _mailboxes(values: Sequence[str]) -> list[tuple[str, str]]:
+    """What `getaddresses` gives, which reads letter by letter: it is asked for headers that are not plain only."""
+    together = ", ".join(values)
+    if _PLAIN.fullmatch(together):
+        return [(name or quoted, angled or bare) for name, quoted, angled, bare in _MAILBOXES.findall(together)]
+    try:
+        return getaddresses(values, **_LENIENT)
+    except _BROKEN:  # a group raises AttributeError, floods of parentheses RecursionError
+        return []
 
 
 def _words(words: str) -> str:
@@ -235,7 +250,8 @@ def _is_addressed(owner: str, recipients: Iterable[tuple[str, str]]) -> bool | N
     """None when the owner's address is not known. `me+shop@…` is me (RFC 5233)."""
     if "@" not in owner:
         return None
-    return any(_plain_address(address) == _plain_address(owner) for _, address in recipients)
+    plain = _plain_address(owner)
+    return any(_plain_address(address) == plain for _, address in recipients)
 
 
 def _plain_address(address: str) -> str:

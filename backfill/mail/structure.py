@@ -6,6 +6,7 @@ alternatives, without attachments. Pure. Raises ValueError for a structure that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message as ParsedMail
@@ -21,6 +22,9 @@ MAX_ATTACHMENTS = 50
 #: An alternative in plain text smaller than this, in bytes, beside HTML of ten times its size says no more than
 #: "your program cannot show HTML".
 _STUB = 200
+
+#: What a parameter's value needs unquoting for.
+_QUOTING = re.compile(r'["\\<]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,10 @@ def _pairs(value: Any) -> list[tuple[str, str]]:
 
 def _parameter(pairs: list[tuple[str, str]], wanted: str) -> str:
     """A parameter's value, put together from RFC 2231's pieces."""
+    plain = dict(reversed(pairs))  # the first of a name counts
+    value = plain.get(wanted, "")
+    if "*" not in "".join(plain) and not _QUOTING.search(value):
+        return value
     try:
         decoded: Mapping[str, Any] = dict(reversed(decode_params([("", ""), *pairs])[1:]))
         return unquote(str(collapse_rfc2231_value(decoded.get(wanted, ""))))

@@ -8,11 +8,10 @@ since there the quoted text is the message. Pure.
 from __future__ import annotations
 
 import re
-from itertools import zip_longest
 
 from backfill.mail.text import is_meaningful
 
-_SIGNATURE = re.compile(r"^-- ?$")
+_SIGNATURES = ("--", "-- ")
 _QUOTE = re.compile(r"^\s*[>|]")
 _FORWARD = (
     *("forwarded message", "weitergeleitete nachricht", "message transféré", "mensaje reenviado"),
@@ -26,7 +25,7 @@ _WROTE = re.compile(
     r"\b.{0,80}:$",
     re.IGNORECASE,
 )
-_RULE = "-_* "
+_RULES = frozenset("-_* ")
 _ORIGINAL = re.compile(
     r"^[-_* ]{3,}\s*(?:Original Message|Original Appointment|Ursprüngliche Nachricht|Originalnachricht"
     r"|Message d'origine|Mensaje original|Messaggio originale|Oorspronkelijk bericht|Mensagem original)\s*[-_* ]{3,}$",
@@ -36,19 +35,23 @@ _ORIGINAL = re.compile(
 
 def trimmed(text: str) -> str:
     """`text` (cleaned) without signature and trailing quotes; as it is when nothing readable would remain."""
-    folded = text.lower()
-    if any(mark in folded for mark in _FORWARD):
-        return text
     lines = text.split("\n")
     kept = _without_quotes(_without_signature(lines))
+    if len(kept) == len(lines) or _is_forward(text):
+        return text
     result = "\n".join(kept).strip()
     return result if is_meaningful(result) else text
+
+
+def _is_forward(text: str) -> bool:
+    folded = text.lower()
+    return any(mark in folded for mark in _FORWARD)
 
 
 def _without_signature(lines: list[str]) -> list[str]:
     """Cut at the last signature mark, unless an answer below the quote follows it."""
     for place in range(len(lines) - 1, -1, -1):
-        if _SIGNATURE.match(lines[place]):
+        if lines[place] in _SIGNATURES:
             below = lines[place + 1 :]
             if len([line for line in below if line and not _QUOTE.match(line)]) <= 15:  # longer: no signature
                 return lines[:place]
@@ -58,8 +61,10 @@ def _without_signature(lines: list[str]) -> list[str]:
 
 def _without_quotes(lines: list[str]) -> list[str]:
     """Cut the history that hangs below the text: from its heading on, or the quoted lines at the end."""
-    for place, (line, following) in enumerate(zip_longest(lines, lines[1:], fillvalue="")):
-        if line[:1] in _RULE and _ORIGINAL.match(line):
+    marked = [place for place, line in enumerate(lines) if line[:1] in _RULES or line[-1:] == ":"]
+    for place in sorted({*marked, *(place - 1 for place in marked if place)}):  # a heading may begin a line above
+        line, following = lines[place], "".join(lines[place + 1 : place + 2])
+        if line[:1] in _RULES and _ORIGINAL.match(line):
             return lines[:place]
         if line.endswith(":") or following.endswith(":"):  # few do, and the pattern is slow
             heading = _heading_length(line, following)
