@@ -23,8 +23,9 @@ MAX_NAMES: Final = 8  # recipients, attachments, links: the first tell the kind,
 
 #: What could be taken for our delimiter, or for the control tokens of a chat template: some local servers read
 #: those in user text as well (ChatML, Llama, Gemma, Mistral, DeepSeek).
+#: Begins with plain characters, since a pattern that ignores the case of all it contains takes three times as long.
 _FORGERY: Final = re.compile(
-    r"[<＜](?=[\s/]*mail\b|[|｜]|/?s>|<?/?SYS>|(?:start|end)_of_turn)|\[(?=/?INST\])", re.IGNORECASE
+    r"[<＜\[](?:(?<!\[)(?=(?i:[\s/]*mail\b|[|｜]|/?s>|<?/?SYS>|(?:start|end)_of_turn))|(?<=\[)(?=(?i:/?INST\])))"
 )
 _COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
 

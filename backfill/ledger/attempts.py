@@ -7,7 +7,7 @@ Whatever happens, the rows say at least as many calls as were made. One that sta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -115,7 +115,9 @@ class Call:
             "claim_no": self.item.claim_no,
             "estimate": None if self.reservation is None else self.reservation.estimate_nano,
             "question": None if asked is None else asked.digest(),
-            **({} if asked is None else asdict(asked)),
+            "message_key": None if asked is None else asked.message_key,
+            "fingerprint": None if asked is None else asked.fingerprint,
+            "generation": None if asked is None else asked.generation,
         }
 
 
