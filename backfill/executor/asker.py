@@ -7,7 +7,8 @@ backoff's own sleep cannot be interrupted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -54,7 +55,7 @@ class Blocked(RateLimited):
     """Calls are blocked for so long that the mail is given back; nothing was sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asker:
     """What each of a run's asking threads does. `throttler` is None for an unmetered classifier."""
 
@@ -64,12 +65,27 @@ class Asker:
     throttler: Throttler | None
     clock: Clock
     budget: Budget | None = None
+    _patiently: Callable[..., tuple[Answer, int]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Wraps the one call in its retries, once for all mails: that takes as long as much of a call does here."""
+        patience = backoff.on_exception(
+            backoff.constant,
+            (RateLimited, ServiceUnavailable),
+            max_tries=self.flow.limits.retry_attempts,
+            giveup=_asks_for_long,
+            on_backoff=self._pause,
+            interval=0,  # `_pause` sleeps
+            jitter=None,  # a random share of Retry-After would be less than what was asked for
+            logger=None,  # it would write the exception's text
+        )
+        self._patiently = patience(self._ask_once)
 
     def work(self) -> None:
         """Ask until the tasks end, or until there are threads enough.
 
         A thread may look for its next task while its answer is not saved yet, but its next call is opened only
-        together with that or later: so no more answers than threads are ever lost.
+        together with that or later: so no more answers that cost something are ever lost than there are threads.
         """
         while self.flow.slots.goes_on():
             task = self.flow.tasks.get()
@@ -116,38 +132,28 @@ class Asker:
         Short trouble of the service is tried again, `retry_attempts` calls in all. Raises `Stopped`, `ClaimLost`,
         `AskedElsewhere` or the `ClassifierError` of the last call.
         """
-        tokens = self._most_tokens(task, throttler, concession)
+        return self._patiently(task, throttler, self._most_tokens(task, throttler, concession), concession)
 
-        @backoff.on_exception(
-            backoff.constant,
-            (RateLimited, ServiceUnavailable),
-            max_tries=self.flow.limits.retry_attempts,
-            giveup=_asks_for_long,
-            on_backoff=self._pause,
-            interval=0,  # `_pause` sleeps
-            jitter=None,  # a random share of Retry-After would be less than what was asked for
-            logger=None,  # it would write the exception's text
-        )
-        def ask_once() -> tuple[Answer, int]:
-            slot = self._wait_for_turn(throttler, tokens)
-            with self.flow.slots.call_under_way():
-                with self.flow.slots.opening():
-                    attempt_id, slot = self._open(task, throttler, slot, tokens, concession)
-                try:
-                    answer = self.classifier.classify(task.message, concession)
-                except ClassifierError as error:
-                    self._heed(throttler, slot, error)
-                    outcome = OUTCOMES.get(type(error), AttemptOutcome.HALTED)
-                    usage = error.usage or Usage(http_status=error.http_status)
-                    if outcome in FREE and usage.cost_usd is None:
-                        usage = replace(usage, cost_usd=Decimal(0))
-                    self.ledger.attempts.close(attempt_id, outcome, usage)
-                    self._learn(throttler, slot, usage, error.announced)
-                    raise
-            self._learn(throttler, slot, answer.usage, answer.usage.announced)
-            return answer, attempt_id
-
-        return ask_once()
+    def _ask_once(
+        self, task: Task, throttler: Throttler, tokens: int, concession: Concession | None
+    ) -> tuple[Answer, int]:
+        slot = self._wait_for_turn(throttler, tokens)
+        with self.flow.slots.call_under_way():
+            with self.flow.slots.opening():
+                attempt_id, slot = self._open(task, throttler, slot, tokens, concession)
+            try:
+                answer = self.classifier.classify(task.message, concession)
+            except ClassifierError as error:
+                self._heed(throttler, slot, error)
+                outcome = OUTCOMES.get(type(error), AttemptOutcome.HALTED)
+                usage = error.usage or Usage(http_status=error.http_status)
+                if outcome in FREE and usage.cost_usd is None:
+                    usage = replace(usage, cost_usd=Decimal(0))
+                self.ledger.attempts.close(attempt_id, outcome, usage)
+                self._learn(throttler, slot, usage, error.announced)
+                raise
+        self._learn(throttler, slot, answer.usage, answer.usage.announced)
+        return answer, attempt_id
 
     def _open(
         self, task: Task, throttler: Throttler, slot: Slot, tokens: int, concession: Concession | None
