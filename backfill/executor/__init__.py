@@ -16,6 +16,7 @@ from backfill.executor.asker import Asker
 from backfill.executor.effecter import Effecter
 from backfill.executor.flow import Cap, Ended, Flow, Limits, Observer
 from backfill.executor.gates import Gate, Gates
+from backfill.executor.one_cpu import OneCpu
 from backfill.executor.pulse import Pulse
 from backfill.executor.reader import Reader
 from backfill.executor.steering import Bulletin, Steering
@@ -81,11 +82,14 @@ class Executor:
             self.throttler.probe()  # whoever starts a run wants to know
         needs = Needs(tuple(effect.name for effect in self.effects), self.thresholds)
         writer = Writer(flow, self.ledger, self.throttler, needs, self.clock)
-        effecter = self._start(flow)
+        cpu = OneCpu(self.clock)
+        effecter = self._start(flow, cpu)
         try:
-            while not self.stop.is_set() and (flow.ended is None or flow.window.inside):
-                writer.work(0.25)
-                self._tick(run=flow.run, bulletin=bulletin)
+            with cpu.member():
+                while not self.stop.is_set() and (flow.ended is None or flow.window.inside):
+                    writer.work(0.25)
+                    self._tick(run=flow.run, bulletin=bulletin)
+                    cpu.look()
             is_drained = self._drain(flow, writer, effecter)
         except BaseException as error:  # what the writer meets ends the run as what a stage meets does
             flow.fail(error)
@@ -101,13 +105,13 @@ class Executor:
             return Ended(RunOutcome.INTERRUPTED, self.stop.reason)
         return flow.ended or Ended(RunOutcome.INTERRUPTED, self.stop.reason)
 
-    def _start(self, flow: Flow) -> threading.Thread:
+    def _start(self, flow: Flow, cpu: OneCpu) -> threading.Thread:
         """Start the stages; the thread of the last one, whose end the writer waits for."""
         reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
         asking = Asker(flow, self.ledger, self.classifier, self.throttler, self.clock, self.budget)
         effecting = Effecter(flow, self.ledger, self.effects, self.thresholds, self.clock)
-        flow.slots.open(lambda number: flow.start(f"asker-{number}", asking.work), flow.fit)
-        flow.start("reader", reading.work)
+        flow.slots.open(lambda number: flow.start(f"asker-{number}", cpu.member()(asking.work)), flow.fit)
+        flow.start("reader", cpu.member()(reading.work))
         return flow.start("effecter", effecting.work)
 
     def _drain(self, flow: Flow, writer: Writer, effecter: threading.Thread) -> bool:
