@@ -31,6 +31,8 @@ _THROTTLED = (
         60.0,
     ),
 )
+#: Bytes as imaplib shows them in its errors, alone or as a list of one.
+_SHOWN = re.compile(r"""(\[)?\bb(['"])((?:(?!\2)[^\\]|\\.)*)\2(?(1)\])""", re.DOTALL)
 _TRANSIENT = re.compile(r"\[(?:UNAVAILABLE|SERVERBUG)\b|server unavailable", re.IGNORECASE)
 
 
@@ -73,7 +75,7 @@ def is_transient(text: str) -> bool:
 
 def translated(error: BaseException, server: str, port: int) -> BackfillError:
     """The error of ours that a foreign one amounts to, with its remedy on one line."""
-    where, text = f"{server}:{port}", one_line(str(error)) or type(error).__name__
+    where, text = f"{server}:{port}", one_line(_words(error)) or type(error).__name__
     match error:
         case ssl.SSLCertVerificationError():
             return ConfigError(
@@ -100,6 +102,11 @@ def translated(error: BaseException, server: str, port: int) -> BackfillError:
             )
         case _:
             return CommandFailed(f"The mail server's reply cannot be read ({type(error).__name__}).")
+
+
+def _words(error: BaseException) -> str:
+    """The server's words in an error; without imapclient's advice, which is for programmers, below an empty line."""
+    return _SHOWN.sub(lambda shown: shown[3], str(error)[:2000].partition("\n\n")[0])
 
 
 def one_line(text: str) -> str:
