@@ -45,8 +45,7 @@ class OneCpu:
         thread = threading.get_native_id()
         with self._lock:
             self._members.add(thread)
-            if self._is_busy:
-                self._place([thread])
+            self._place([thread], anywhere=not self._is_busy)  # it began where the thread was that started it
         try:
             yield
         finally:

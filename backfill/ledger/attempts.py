@@ -129,7 +129,7 @@ class Attempts:
     clock: Clock
 
     def close(self, attempt_id: int, outcome: AttemptOutcome, usage: Usage) -> None:
-        """Note what became of a call that brought no verdict; `record` closes the others. Writes."""
+        """Note what became of a call that brought no verdict; `Forward.commit` closes the others. Writes."""
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> None:

@@ -119,6 +119,16 @@ def test_a_thread_that_joins_a_busy_run_is_kept_with_the_others(machine, workers
     assert late.cpus == early.cpus
 
 
+def test_a_thread_that_a_kept_one_has_started_is_free_when_its_run_is(machine, workers):
+    kept = Machine()
+
+    with kept.cpu.member():
+        kept.passes(BUSY)
+        worker = workers[0].join(machine.cpu)
+
+    assert worker.cpus == ALL
+
+
 def test_a_thread_is_free_again_when_its_work_is_done(machine):
     with machine.cpu.member():
         machine.passes(BUSY)
