@@ -54,7 +54,7 @@ class Throttler:
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _announced: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False, compare=False)
     _clear_us: int = field(default=0, repr=False, compare=False)  # when calls were seen not to be blocked
-    _blocking: bool = field(default=False, repr=False, compare=False)  # a block is on its way to the ledger
+    _blocking: set[int] = field(default_factory=set, repr=False, compare=False)  # threads that write a block down
 
     def __post_init__(self) -> None:
         """Writes the rates, which hold from now on for everybody who uses the resource; see `keeps_pace`."""
@@ -189,11 +189,12 @@ class Throttler:
     def block(self, seconds: float, reason: str, *, is_guess: bool = False) -> None:
         """Let nobody call for so long, in this process and every other one. `is_guess`: the service named no time."""
         until = self.clock.now() + timedelta(seconds=min(seconds, LONGEST_BLOCK_S))
-        self._clear_us, self._blocking = 0, True
+        self._clear_us = 0
+        self._blocking.add(threading.get_ident())
         try:
             self.ledger.throttle.block(self.resource, micros(until), reason, is_guess=is_guess)
         finally:
-            self._blocking = False
+            self._blocking.discard(threading.get_ident())
 
     def probe(self) -> None:
         """Find out by the next call whether the service takes calls again, unless it named a time itself. Writes."""

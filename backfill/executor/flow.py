@@ -175,10 +175,10 @@ class Window:
         with self._changed:
             self.inside += items
 
-    def leave(self, items: int = 1) -> None:
-        """Items are recorded, or final, or given back."""
+    def leave(self) -> None:
+        """One item is recorded, or final, or given back."""
         with self._changed:
-            self.inside -= items
+            self.inside -= 1
             self._changed.notify_all()
 
     def resize(self, size: int) -> None:
@@ -301,7 +301,7 @@ class Flow:
         """
         opening = Opening(call)
         self.results.put(opening)
-        if self.is_over:  # before the put, so that nobody may have seen it
+        if self.is_over:  # perhaps since before the put, so that nobody will see it
             raise Stopped
         return opening.attempt.result()
 

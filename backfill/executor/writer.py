@@ -21,6 +21,7 @@ from backfill.errors import (
     AskedElsewhere,
     BackfillError,
     ClaimLost,
+    LedgerUnusable,
     RateLimited,
     ServiceUnavailable,
 )
@@ -86,11 +87,24 @@ class Writer:
             while judged or applied or openings:
                 judged = self._commit(judged, applied, openings)
                 applied, openings = [], []
-        except BaseException:
-            for result in ready:
-                if isinstance(result, Opening):
-                    result.refuse()
+        except BaseException as error:
+            self._rescue(ready, error)
             raise
+
+    def _rescue(self, ready: Sequence[Result], error: BaseException) -> None:
+        """The run ends with this error; answers that were ready with what caused it were paid for, and are saved."""
+        asked: list[Asked] = []
+        for result in ready:
+            match result:
+                case Opening():
+                    result.refuse()
+                case Asked():
+                    asked.append(result)
+                    self.flow.calling.discard(result.task.item.id)
+                case Troubled(was_asked=True):
+                    self.flow.calling.discard(result.item.id)
+        if asked and isinstance(error, Exception) and not isinstance(error, LedgerUnusable):
+            self.ledger.forward.commit(self.flow.run, judged=[_judgement(result) for result in asked])
 
     def _commit(
         self, judged: Sequence[Asked | Known], applied: Sequence[Applied], openings: Sequence[Opening]

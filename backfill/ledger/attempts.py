@@ -36,9 +36,12 @@ REST = text(
         AND claimed_by = (SELECT run_id FROM attempt WHERE id = :attempt)"""
 )
 
+# A question that is seen to be open is not waited for: its run may be waiting for one that this transaction closes.
 OPEN = RowStatement(
     f"""INSERT INTO attempt (item_id, run_id, started_at, outcome, estimate_nano, question)
-        SELECT item, :run, :now, 'open', estimate, question FROM {{rows}} WHERE TRUE
+        SELECT item, :run, :now, 'open', estimate, question FROM {{rows}}
+         WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.question = given.question AND {ATTEMPT_OPEN})
+         ORDER BY question
             ON CONFLICT (question) WHERE {ATTEMPT_OPEN} DO NOTHING
      RETURNING id, item_id""",
     item="BIGINT",

@@ -41,7 +41,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--mails", type=int, default=3000, help="mails for the speeds (default: 3000)")
+    parser.add_argument("--mails", type=int, default=6000, help="mails for the speeds (default: 6000)")
     parser.add_argument("--rounds", type=int, default=3, help="runs that a speed is the median of (default: 3)")
     parser.add_argument("--quick", action="store_true", help="fewer mails, one round; rough figures in half a minute")
     parser.add_argument("--only", choices=PARTS, action="append", help="only this part; may be given several times")

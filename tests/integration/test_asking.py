@@ -12,14 +12,15 @@ from sqlalchemy.exc import OperationalError
 
 from backfill.clock import StopRequest
 from backfill.executor.asker import Asker
-from backfill.executor.flow import Cap, Flow, Limits, Stopped, Task
+from backfill.executor.flow import Applied, Asked, Cap, Flow, Judgment, Limits, Opening, Stopped, Task
 from backfill.executor.gates import Gates
 from backfill.executor.writer import Writer
 from backfill.ledger.attempts import Call
 from backfill.ledger.forward import Needs
+from backfill.lifecycle import IllegalTransition
 from backfill.message import Message
 from backfill.throttle import BURST_S, Throttler
-from backfill.verdict import Scores, Thresholds
+from backfill.verdict import Scores, Thresholds, Verdict
 from tests.support.bench import INBOX, Bench, BenchClassifier
 
 
@@ -139,6 +140,28 @@ def test_no_call_is_noted_after_a_stop(bench):
         flow.open(Call(task.item))
 
     assert bench.rows("SELECT COUNT(*) FROM attempt") == [(0,)]
+
+
+def test_an_answer_is_saved_when_what_was_ready_with_it_ends_the_run(bench):
+    flow, task = one_mail(bench, bench.stop)
+    [attempt] = bench.ledger.forward.commit(flow.run, calls=[Call(task.item)]).opened
+    flow.calling.add(task.item.id)
+    writer = Writer(flow, bench.ledger, None, Needs((), Thresholds()), bench.clock)
+    flow.results.put(Asked(task, bench.classifier.classify(task.message), attempt))
+    opening = Opening(Call(task.item))
+    flow.results.put(opening)
+    verdict = Verdict(1, task.message.key, Scores(5, 1), "bench", None, None, truncated=False)
+    judgment = Judgment(task.item, task.message, verdict, frozenset(), {})
+    flow.results.put(Applied(judgment, (), (), ()))  # of a mail that has no verdict yet, which is a bug
+
+    with pytest.raises(IllegalTransition):
+        writer.work(0.01)
+
+    assert bench.rows("SELECT outcome FROM attempt") == [("ok",)]
+    assert bench.rows("SELECT importance FROM verdict") == [(5,)]
+    assert flow.calling == set()
+    with pytest.raises(Stopped):
+        opening.attempt.result(0)
 
 
 def test_nobody_waits_for_a_writer_that_has_gone(bench):

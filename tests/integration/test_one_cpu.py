@@ -12,11 +12,8 @@ import pytest
 from backfill.executor.one_cpu import BUSY, LOOK_S, QUIET, OneCpu
 from tests.support.clocks import TurnedClock
 
-if not hasattr(os, "sched_getaffinity"):
-    pytest.skip("this system lets nobody choose a CPU", allow_module_level=True)
-ALL = os.sched_getaffinity(0)
-if len(ALL) < 2:
-    pytest.skip("this machine has one CPU", allow_module_level=True)
+ALL = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+pytestmark = pytest.mark.skipif(len(ALL) < 2, reason="there is no choice of CPUs on this machine")
 
 
 class Working:
@@ -54,10 +51,10 @@ class Working:
 class Machine:
     """A clock to turn, and how much of a CPU the process has used."""
 
-    def __init__(self) -> None:
+    def __init__(self, *cpus: int) -> None:
         self.clock = TurnedClock()
         self.used_s = 0.0
-        self.cpu = OneCpu(self.clock, lambda: self.used_s)
+        self.cpu = OneCpu(self.clock, lambda: self.used_s, cpus or None)
 
     def passes(self, share: float, seconds: float = 1.0) -> None:
         self.clock.turn(seconds)
@@ -146,10 +143,19 @@ def test_a_moment_is_too_short_to_tell(machine, workers):
     assert worker.cpus == ALL
 
 
-def test_where_the_choice_is_refused_the_run_goes_on(machine, workers):
+def test_where_the_choice_is_refused_the_run_goes_on(workers):
+    machine = Machine(max(ALL) + 4096, max(ALL) + 4097)  # CPUs that were taken away since
     worker = workers[0].join(machine.cpu)
-    machine.cpu._cpus = {max(ALL) + 4096, max(ALL) + 4097}  # CPUs that were taken away since
 
     machine.passes(BUSY)
 
     assert worker.cpus == ALL
+
+
+def test_where_there_is_no_choice_the_run_goes_on(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS and Windows
+    monkeypatch.delattr(os, "sched_setaffinity")
+    machine = Machine()
+
+    with machine.cpu.member():
+        machine.passes(BUSY)

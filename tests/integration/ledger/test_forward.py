@@ -54,9 +54,12 @@ def test_nothing_of_it_is_committed_when_a_part_cannot_be(bench):
     other = bench.record(run, first, "another").verdict
 
     with pytest.raises(IllegalTransition):
-        bench.ledger.forward.commit(run, finished=[Finished(second, other, (), ())], calls=[Call(second)])
+        bench.ledger.forward.commit(
+            run, finished=[Finished(second, other, (), ())], judged=[judgement(second)], calls=[Call(second)]
+        )
 
     assert bench.value("SELECT COUNT(*) FROM attempt") == 0
+    assert bench.value("SELECT COUNT(*) FROM verdict") == 1
 
 
 def test_what_an_answer_really_cost_is_booked_before_the_next_call_is_opened(bench):

@@ -12,9 +12,11 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
+from backfill.errors import AskedElsewhere
 from backfill.ledger import Ledger
+from backfill.ledger.attempts import Call, Question
 from backfill.ledger.budgets import Purse, Reservation
-from backfill.ledger.forward import Finished
+from backfill.ledger.forward import Committed, Finished
 from backfill.ledger.verdicts import Judgement
 from tests.support.clocks import TurnedClock
 from tests.support.ledgers import Bench, answer, mail, receipt
@@ -104,3 +106,35 @@ def test_what_is_set_aside_in_the_same_purses(benches):
     waited = tried_again(benches, "UPDATE purse SET spent = 0 WHERE name = 'b'", call(0, purses), call(1, purses[::-1]))
 
     assert waited == [0, 0]
+
+
+def test_questions_that_each_run_has_open_while_it_asks_the_other_s(benches):
+    runs = [bench.run() for bench in benches]
+    items = [bench.claim(run, 2) for bench, run in zip(benches, runs, strict=True)]
+    subjects = "ab"
+    keys = [mail(items[0][0], subject).key for subject in subjects]
+
+    def call(which: int, place: int, subject: str) -> Call:
+        item = items[which][place]
+        return Call(item, None, Question.about(benches[0].job, mail(item, subject).key))
+
+    def answered(which: int) -> Callable[[], object]:
+        """Saves the answer to its own question and asks the other one's."""
+        own, other = subjects[which], subjects[1 - which]
+        attempt = benches[which].ledger.forward.commit(runs[which], calls=[call(which, 0, own)]).opened[0]
+        assert isinstance(attempt, int)
+        judged = [Judgement(items[which][0], mail(items[which][0], own), answer(), attempt_id=attempt)]
+        calls = [call(which, 1, other)]
+        return lambda: opened.append(benches[which].ledger.forward.commit(runs[which], judged=judged, calls=calls))
+
+    opened: list[Committed] = []
+    waited = tried_again(
+        benches,
+        "INSERT INTO message (message_key, from_addr, list_id, size) VALUES "
+        + ", ".join(f"('{key}', '', '', 1)" for key in keys),
+        answered(0),
+        answered(1),
+    )
+
+    assert waited == [0, 0]
+    assert all(isinstance(each.opened[0], AskedElsewhere) for each in opened)
