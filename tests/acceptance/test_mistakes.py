@@ -229,12 +229,13 @@ def test_an_api_that_is_not_there_stops_the_run_before_the_mailbox_is_worn_out(
 
 def test_two_runs_at_once_are_one_too_many(project: Project, mailbox: Mailbox, api: ApiServer) -> None:
     mailbox.holds(letter(1))
-    api.latency_s = 2
+    api.latency_s = 60
 
     with project.start("run", "--yes") as first:
         while api.call_count == 0:
             assert first.poll() is None
         second = project.run("run", "--yes")
+        api.is_closing.set()  # which ends the pause before the answer
         first.communicate(timeout=30)
 
     assert second.returncode == 6
