@@ -22,7 +22,7 @@ from backfill.folders import resolve
 from backfill.forecast import Forecast, Forecaster
 from backfill.hours import HoursGate
 from backfill.identity import SAID, Decision, Intent, Request, decide, describe
-from backfill.ledger.audit import Difference
+from backfill.ledger.audit import Difference, DifferenceKind
 from backfill.ledger.liveness import RunLock
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
@@ -162,6 +162,8 @@ class Workshop:
         is_repaired = repair and outside.is_complete
         if is_repaired:
             self.ledger.audit.repair(job.id)
+            if any(each.kind is DifferenceKind.NO_RECEIPT for each in within):
+                self.ledger.receipts.reapply(job.id, effects)
             verification.repair(job, outside.differences)
         figures, notes = summarize(self.ledger, job), outside.notes
         return Verified(job, (*within, *outside.differences), notes, is_repaired, outside.is_complete, figures)

@@ -9,7 +9,7 @@ from backfill.clock import StopRequest
 from tests.conftest import Mailbox
 from tests.support.api_server import ApiServer
 from tests.support.dovecot import PASSWORD
-from tests.support.project import KEY, Project, letter
+from tests.support.project import KEY, PROCESSED, Project, letter
 
 
 def test_criteria_that_cannot_be_compared_are_named_and_no_difference(
@@ -39,6 +39,25 @@ def test_a_folder_rebuilt_after_the_job_is_a_difference(project: Project, mailbo
 
     assert told.returncode == 7
     assert "Archive has another UIDVALIDITY" in told.stdout
+
+
+def test_outputs_that_were_chosen_after_the_work_are_made_after_a_repair_without_another_call(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1), letter(2))
+    project.configure(effects=[])
+    project.succeed("run", "--yes")
+    project.configure(effects=["flags", "notes"])
+
+    repaired = project.run("verify", "--repair")
+    project.succeed("run", "--yes")
+
+    assert repaired.returncode == 7
+    assert "now: backfill run" in repaired.stdout
+    assert api.call_count == 2
+    assert len(project.notes()) == 2
+    assert all(PROCESSED in flags for flags in project.flags().values())
+    project.succeed("verify")
 
 
 def test_a_folder_that_was_deleted_is_a_difference_with_its_mails(
