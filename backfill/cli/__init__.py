@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()  # here, and not in the interpreter's last breath, a broken pipe can still be caught
         return code
     except CycloptsError as error:
-        return _complain(f"{' '.join(str(error).split())} See `backfill --help`.", ExitCode.USAGE)
+        command = " ".join(["backfill", *(error.command_chain or ())])
+        return _complain(f"{' '.join(str(error).split())} See `{command} --help`.", ExitCode.USAGE)
     except BackfillError as error:
         return _complain(str(error), error.exit_code)
     except BrokenPipeError:  # the reader of our output has gone, e.g. `backfill report | head`

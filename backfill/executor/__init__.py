@@ -102,7 +102,9 @@ class Executor:
         if flow.error is not None:
             raise flow.error
         if self.stop.is_set() and not is_drained:
-            return Ended(RunOutcome.INTERRUPTED, self.stop.reason)
+            unanswered = len(flow.calling)
+            late = f"; {unanswered} answers did not come in time and will be asked for again" if unanswered else ""
+            return Ended(RunOutcome.INTERRUPTED, self.stop.reason + late)
         return flow.ended or Ended(RunOutcome.INTERRUPTED, self.stop.reason)
 
     def _start(self, flow: Flow, cpu: OneCpu) -> threading.Thread:

@@ -81,7 +81,8 @@ class Runs:
                 return (
                     f"`backfill {info.command}` (process {info.pid} on {info.host}, since "
                     f"{info.started_at:%Y-%m-%d %H:%M} UTC) is writing to {self.database}; "
-                    "`backfill status` says how far it is; wait for it to end, or end it with `backfill cancel`."
+                    "`backfill status` says how far it is; wait for it to end, or stop it: "
+                    f"`kill {info.pid}` on that machine."
                 )
         return f"Another backfill command is writing to {self.database}; wait for it to end."
 

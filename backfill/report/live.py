@@ -36,7 +36,8 @@ def binding(speed: Speed) -> Binding | None:
     if not runs or recent is None:
         return None
     if calls is not None and calls.blocked_until is not None:
-        return Binding("blocked", f"blocked until {clock_time(calls.blocked_until)}: {printable(calls.reason)}")
+        until = calls.blocked_until.astimezone(UTC)
+        return Binding("blocked", f"blocked until {until:%Y-%m-%d %H:%M:%S} UTC: {printable(calls.reason)}")
     waiting = [each.waiting_for for each in runs if each.waiting_for]
     if len(waiting) == len(runs):
         return Binding("waiting", printable(waiting[0]))

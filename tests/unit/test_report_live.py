@@ -49,7 +49,7 @@ def paced(
         pytest.param(
             paced(blocked_until=NOW + timedelta(minutes=5), reason="rate limited"),
             "blocked",
-            "until 2024-05-03 12:05 UTC: rate limited",
+            "until 2024-05-03 12:05:00 UTC: rate limited",
             id="the API asks for patience",
         ),
         pytest.param(
