@@ -103,7 +103,8 @@ class Executor:
             raise flow.error
         if self.stop.is_set() and not is_drained:
             unanswered = len(flow.calling)
-            late = f"; {unanswered} answers did not come in time and will be asked for again" if unanswered else ""
+            answers = f"{unanswered} answer{'s' if unanswered > 1 else ''}"
+            late = f"; {answers} did not come in time and will be asked for again" if unanswered else ""
             return Ended(RunOutcome.INTERRUPTED, self.stop.reason + late)
         return flow.ended or Ended(RunOutcome.INTERRUPTED, self.stop.reason)
 

@@ -68,7 +68,7 @@ class Asker:
     _patiently: Callable[..., tuple[Answer, int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Wraps the one call in its retries, once for all mails: that takes as long as much of a call does here."""
+        """Wraps the one call in its retries, once for all mails."""
         patience = backoff.on_exception(
             backoff.constant,
             (RateLimited, ServiceUnavailable),

@@ -3,7 +3,7 @@
 The interpreter runs one thread of a process at a time. Where several CPUs are free the system spreads the threads over
 them, and each time that one hands over to another a CPU has to be woken: with an API that answers at once, a run spends
 a third of its time on that. A run that waits for its limit is left alone, and so are threads that wait for disks.
-What a kept thread starts begins on the same CPU; only another run's threads are freed from there.
+What a kept thread starts, such as a password command, begins on the same CPU and stays there.
 """
 
 from __future__ import annotations

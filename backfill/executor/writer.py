@@ -103,6 +103,7 @@ class Writer:
                     self.flow.calling.discard(result.task.item.id)
                 case Troubled(was_asked=True):
                     self.flow.calling.discard(result.item.id)
+        # Not when the ledger is what failed, nor when somebody wants an end at once.
         if asked and isinstance(error, Exception) and not isinstance(error, LedgerUnusable):
             self.ledger.forward.commit(self.flow.run, judged=[_judgement(result) for result in asked])
 

@@ -293,6 +293,25 @@ def test_an_output_file_that_cannot_be_written_costs_no_answer_that_was_paid_for
     assert list(bench.statuses().values()).count("done") == len(bench.classifier.asked_about)
 
 
+def test_a_stop_says_how_many_answers_it_did_not_wait_for(bench: Bench) -> None:
+    let_go = threading.Event()
+
+    def slow(message: Message) -> Scores:
+        bench.stop.set("SIGTERM")
+        while not let_go.wait(0.01):
+            bench.clock.turn(1)
+        return Scores(5, 1)
+
+    bench.mailbox.holds(1)
+    bench.classifier.answers = slow
+
+    ended = bench.run(concurrency=1)
+    let_go.set()
+
+    assert ended.outcome is RunOutcome.INTERRUPTED
+    assert ended.reason == "SIGTERM; 1 answer did not come in time and will be asked for again"
+
+
 def test_a_stopped_run_leaves_no_queue_of_slots_behind(bench: Bench) -> None:
     bench.mailbox.holds(*range(1, 101))
     bench.classifier.answers = lambda message: bench.stop.set("SIGTERM") or Scores(5, 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -323,3 +325,28 @@ def test_who_may_not_call_for_long_takes_no_slot(throttler, ledger, clock):
     throttler.wait(StopRequest())
 
     assert clock.seconds == before
+
+
+def test_no_slot_is_used_while_a_block_is_on_its_way_to_the_ledger(sqlite_url):
+    clock = TurnedClock()
+    ledger = Ledger.open(sqlite_url, clock)
+    throttler = Throttler(ledger, clock, NAME, 6000)
+    slot = throttler.wait(StopRequest())
+    assert slot is not None
+    assert throttler.is_current(slot)
+
+    with closing(sqlite3.connect(ledger.database.path or "", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # nobody can write until it is rolled back
+        with ThreadPoolExecutor(2) as pool:
+            blocks = [pool.submit(throttler.block, seconds, "rate_limited") for seconds in (30, 60)]
+            looks = 0
+            while throttler.is_current(slot) and looks < 1000:
+                looks += 1
+                StopRequest().wait(0.01)
+            other.execute("ROLLBACK")
+            for block in blocks:
+                block.result(30)
+
+    assert looks < 1000
+    assert throttler.blocked_for() == 60
+    ledger.close()
