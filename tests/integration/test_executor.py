@@ -279,10 +279,9 @@ def test_an_output_file_that_cannot_be_written_costs_no_answer_that_was_paid_for
     bench.mailbox.holds(*range(1, 101))
 
     def make_unwritable(message: Message) -> Scores:
-        path = bench.folder / "analytics.jsonl"
-        if path.is_file():
-            path.unlink()
-            path.mkdir()
+        obstacle = bench.folder / f"obstacle-{message.ref.uid}"
+        obstacle.symlink_to(bench.folder, target_is_directory=True)
+        obstacle.replace(bench.folder / "analytics.jsonl")  # in one step: two threads answer, and a third one writes
         return Scores(5, 1)
 
     bench.classifier.answers = make_unwritable
