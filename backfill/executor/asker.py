@@ -163,7 +163,7 @@ class Asker:
         while True:
             try:
                 reservation = self._reservation(task, concession)
-                attempt_id = self.flow.open(Call(task.item, reservation, question))
+                attempt_id = self.flow.open_attempt(Call(task.item, reservation, question))
             except CallsUsedUp:  # another call has taken the day's last; the gate is closed now
                 throttler.give_back(slot)
                 slot = self._wait_for_turn(throttler, tokens)

@@ -48,8 +48,11 @@ class Observer(Protocol):
         """The run waits, for this reason; None: it works again."""
         ...
 
-    def limited_by(self, limit: str | None) -> None:
-        """What binds the run's speed, in a few words; None: that is not known."""
+    def limited_by(self, limit: str | None, ends_at: datetime | None = None) -> None:
+        """What binds the run, in a few words; None: that is not known.
+
+        `ends_at`: when it will be done where its rate alone does not tell, since it rests at times.
+        """
         ...
 
 
@@ -294,7 +297,7 @@ class Flow:
             self.error = error
         self.stop.set(type(error).__name__)
 
-    def open(self, call: Call) -> int:
+    def open_attempt(self, call: Call) -> int:
         """Have it noted that a call is about to be made; the number of its attempt.
 
         Raises `Stopped` when no more calls are made, and what the ledger has against this one.

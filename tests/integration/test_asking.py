@@ -137,7 +137,7 @@ def test_no_call_is_noted_after_a_stop(bench):
     bench.stop.set("SIGTERM")
 
     with writing(bench, flow), pytest.raises(Stopped):
-        flow.open(Call(task.item))
+        flow.open_attempt(Call(task.item))
 
     assert bench.rows("SELECT COUNT(*) FROM attempt") == [(0,)]
 
@@ -169,7 +169,7 @@ def test_nobody_waits_for_a_writer_that_has_gone(bench):
     flow.close()
 
     with pytest.raises(Stopped):
-        flow.open(Call(task.item))
+        flow.open_attempt(Call(task.item))
 
 
 def test_no_thread_is_left_when_the_ledger_cannot_be_written(bench):
