@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from types import FrameType
 
 from rich.console import Console
@@ -79,9 +80,9 @@ class Terminal:
                 self._tracker.resume()
             self._display.status(reason)
 
-    def limited_by(self, limit: str | None) -> None:
+    def limited_by(self, limit: str | None, ends_at: datetime | None = None) -> None:
         with self._drawing:
-            self._tracker.limit = limit
+            self._tracker.limited_by(limit, ends_at)
             self._display.update(self._tracker)
 
     # ── questions ────────────────────────────────────────────────────────────────────────────────────────
@@ -117,12 +118,12 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
 
     def handle(number: int, _: FrameType | None) -> None:
         if asked:
-            if sys.stderr.isatty():
-                os.write(2, b"\x1b[?25h\n")  # the bar hides the cursor, and nobody is left to show it again
+            shown = b"\x1b[?25h" if sys.stderr.isatty() else b""  # the bar hides the cursor, and nobody else shows it
+            _shout(shown + b"\nStopped at once. What was recorded is kept.\n")
             os._exit(ExitCode.KILLED_INT if number == signal.SIGINT else ExitCode.KILLED_TERM)
         asked.append(number)
         os.write(telling, bytes([number]))
-        os.write(2, b"\nStopping: answers under way are awaited; once more to stop at once.\n")
+        _shout(b"\nStopping: answers under way are awaited; once more to stop at once.\n")
 
     messenger = threading.Thread(target=pass_on, name="signals", daemon=True)
     messenger.start()
@@ -135,3 +136,9 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
         os.close(telling)  # what the messenger reads then is the end
         messenger.join()
         os.close(hearing)
+
+
+def _shout(line: bytes) -> None:
+    """Past every lock, as a signal handler must; nobody may be listening any more."""
+    with suppress(OSError):
+        os.write(2, line)

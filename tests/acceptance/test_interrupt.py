@@ -75,10 +75,11 @@ def test_a_second_signal_ends_at_once(
         wait_until(lambda: api.call_count == 2, child)
         child.send_signal(number)
         _read_until(child, "once more to stop at once")
-        code, _, seconds = end(child, number)
+        code, errors, seconds = end(child, number)
 
     assert code == expected
     assert seconds < 1
+    assert "Stopped at once. What was recorded is kept." in errors
 
 
 def test_a_stop_while_waiting_for_a_slot_of_the_throttle_ends_within_two_seconds(
