@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 
 from backfill import settings as facade
 from backfill.clock import Clock, StopRequest, SystemClock
@@ -44,7 +44,7 @@ class _Silent:
     def waiting(self, reason: str | None) -> None:
         return
 
-    def limited_by(self, limit: str | None) -> None:
+    def limited_by(self, limit: str | None, ends_at: datetime | None = None) -> None:
         return
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -40,7 +41,8 @@ class ProgressTracker:
         self.processed = 0
         self.failed = 0
         self.skipped = 0
-        self.limit: str | None = None  # what binds the rate, in a few words; None: not known
+        self.limit: str | None = None  # what binds it, in a few words; None: not known
+        self._ends_at: datetime | None = None  # where the rate alone does not tell
         self._vanished = 0
         self._clock = clock or SystemClock()
         self._began = self._clock.monotonic()
@@ -66,6 +68,10 @@ class ProgressTracker:
             self._samples.append((now, self._worked))
             while len(self._samples) > 1 and self._is_past(*self._samples[1], now):
                 self._samples.popleft()
+
+    def limited_by(self, limit: str | None, ends_at: datetime | None = None) -> None:
+        """What binds it; `ends_at`: when it will be done where it rests at times, so that the rate does not tell."""
+        self.limit, self._ends_at = limit, ends_at
 
     def pause(self) -> None:
         """The run waits: for a time of day, a rate limit, a server."""
@@ -100,12 +106,17 @@ class ProgressTracker:
 
     @property
     def eta_s(self) -> float | None:
-        """Running seconds until the total is reached at this rate; None while unknown."""
+        """Seconds until the total is reached: of running at this rate, or by the clock where it rests at times.
+
+        None while unknown.
+        """
         if self.total is None:
             return None
         left = max(0, self.total - self.position)
         if not left:
             return 0.0
+        if self._ends_at is not None:
+            return max(0.0, (self._ends_at - self._clock.now()).total_seconds())
         rate = self.rate
         return left / rate if rate else None
 

@@ -250,7 +250,7 @@ class Workshop:
             self._context.observer.begins(mails)
             effects = () if job.dry_run else wiring.effects(self._settings, self._allowance)
             try:
-                return self._executor(job, pace, effects, cap).work(job, run, limits)
+                return self._executor(job, pace, effects, cap, mails).work(job, run, limits)
             except MailboxChanged as changed:
                 logger.bind(job=job.id, run=run.uuid).warning("{}", changed)
                 self.ledger.runs.release_claims(run)
@@ -260,7 +260,7 @@ class Workshop:
                     effect.close()
         raise MailboxChanged(f"UIDVALIDITY changed {MOST_REPLANS} times during this run; ask the server's operator.")
 
-    def _executor(self, job: Job, pace: Pace, effects: tuple[Effect, ...], cap: Cap) -> Executor:
+    def _executor(self, job: Job, pace: Pace, effects: tuple[Effect, ...], cap: Cap, mails: int) -> Executor:
         classifier = self._classifier
         assert classifier is not None  # `decide` came first
         metered = classifier.is_metered
@@ -286,6 +286,7 @@ class Workshop:
             cap=cap,
             gates=tuple(gate for gate in (hours, calls) if gate is not None),
             steering=Steering(self.ledger, job.id, self._clock, stop, throttler),
+            mails=mails,
         )
 
     def _wished(self, job: Job, pace: Pace) -> Pace:

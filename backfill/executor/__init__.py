@@ -56,6 +56,7 @@ class Executor:
     cap: Cap | None = None  # of the whole run, where it has more than one executor; None: a new one
     gates: tuple[Gate, ...] = ()  # what the operator asked the run to wait at
     steering: Steering | None = None  # None: nobody can steer the run
+    mails: int = 0  # that the run is about, as far as it is known
     _next_analytics: float = 0.0
     _began: float = 0.0
 
@@ -68,7 +69,7 @@ class Executor:
         self._began = self.clock.monotonic()
         if self.analytics is not None:
             self.analytics.catch_up()  # a file that cannot be written is found before the first call
-        bulletin = Bulletin(self.observer)
+        bulletin = Bulletin(self.observer, self.mails)
         pulse = Pulse(self.ledger.runs, run, self.clock, self.running_us, lambda: self._look(run, bulletin))
         steering = () if self.steering is None else (self.steering,)
         gates = Gates((*steering, *self.gates, pulse), self.clock, self.stop, bulletin.waiting)

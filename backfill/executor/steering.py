@@ -18,6 +18,7 @@ from backfill.ledger import Ledger
 from backfill.ledger.rows import Run
 from backfill.lifecycle import GIVEN_UP, JobState
 from backfill.report.live import binding
+from backfill.report.outlook import expected_end, falls_short
 from backfill.throttle import Throttler
 
 LOOK_S = 1.0
@@ -26,14 +27,24 @@ ESTIMATE_S = 10.0
 
 
 class Bulletin:
-    """A run's observer that also remembers what the run waits for. Thread-safe, as the observer is."""
+    """A run's observer that also remembers what the run waits for, and how much is left.
 
-    def __init__(self, observer: Observer) -> None:
+    Thread-safe as the observer is, but for `record`, which is the writer's.
+    """
+
+    def __init__(self, observer: Observer, mails: int = 0) -> None:
+        """`mails`: that the run is about."""
         self._observer = observer
         self.begins = observer.begins
-        self.record = observer.record
         self.limited_by = observer.limited_by
         self.waiting_for: str | None = None
+        self.mails_left = mails
+
+    def record(
+        self, *, processed: int = 0, failed: int = 0, skipped: int = 0, vanished: int = 0, reused: int = 0
+    ) -> None:
+        self.mails_left -= processed + failed + skipped + vanished
+        self._observer.record(processed=processed, failed=failed, skipped=skipped, vanished=vanished, reused=reused)
 
     def waiting(self, reason: str | None) -> None:
         self.waiting_for = reason
@@ -77,12 +88,20 @@ class Steering:
             self.throttler.set_pace(pace)
         if now >= self._next_estimate:
             self._next_estimate = now + ESTIMATE_S
-            bound = binding(self.ledger.live.speed(self.job_id))
-            bulletin.limited_by(None if bound is None else bound.sentence)
+            self._estimate(bulletin)
         waiting_for = bulletin.waiting_for
         if waiting_for != self._told:
             self.ledger.wishes.answer(run, waiting_for)
             self._told = waiting_for
+
+    def _estimate(self, bulletin: Bulletin) -> None:
+        speed, left = self.ledger.live.speed(self.job_id), bulletin.mails_left
+        bound, end = binding(speed), expected_end(speed, left, self.clock.now())
+        limits = [None if bound is None else bound.sentence, falls_short(speed, left)]
+        if end is None or end.rests_by is None:
+            bulletin.limited_by("; ".join(filter(None, limits)) or None)
+        else:
+            bulletin.limited_by("; ".join(filter(None, [end.rests_by, *limits[1:]])), end.ends_at)
 
     def closed_for(self) -> float:
         """A second while the job is paused, for it may be resumed at any time."""

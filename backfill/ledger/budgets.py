@@ -68,6 +68,23 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
+class MoneyLimits:
+    """What a run may spend, in USD; None: no limit."""
+
+    of_job: Decimal | None = None  # over its life
+    of_day: Decimal | None = None  # by this ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Fund:
+    """How much of a limit is left, in USD; what calls under way have set aside is not."""
+
+    limit_usd: Decimal
+    left_usd: Decimal
+    what: str  # for people: "for this job", "for 2024-05-03 (UTC)"
+
+
+@dataclass(frozen=True, slots=True)
 class Budgets:
     """The purse table."""
 
@@ -75,14 +92,14 @@ class Budgets:
 
     def open(self, job_id: int, limit_nano: int) -> Purse:
         """The purse of a job, holding what its attempts have cost so far. Writes."""
-        purse = Purse(_of_job(job_id), limit_nano, "for this job")
+        purse = _job_purse(job_id, limit_nano)
         self._fill(purse, lambda connection: connection.execute(COUNT_JOB, {"job": job_id}).scalar())
         return purse
 
     def open_day(self, now: datetime, limit_nano: int) -> Purse:
         """The purse of a day (UTC), holding what the day's attempts have cost so far. Writes."""
         day = micros(now) // DAY_US
-        purse = Purse(_of_day(day), limit_nano, f"for {_date(day)} (UTC)", day=day)
+        purse = _day_purse(day, limit_nano)
         self._fill(purse, lambda connection: connection.execute(COUNT_DAY, _span(day)).scalar())
         return purse
 
@@ -119,6 +136,22 @@ class Budgets:
             connection.execute(update(purse_table).where(this).values(spent=int(count(connection) or 0)))
 
         self.database.write(work)
+
+
+def funds(connection: Connection, job_id: int, now_us: int, limits: MoneyLimits) -> tuple[Fund, ...]:
+    """What is left of these limits. A purse that is not open yet is left out."""
+    purses = []
+    if limits.of_job is not None:
+        purses.append(_job_purse(job_id, nano(limits.of_job)))
+    if limits.of_day is not None:
+        purses.append(_day_purse(now_us // DAY_US, nano(limits.of_day)))
+    found = []
+    for purse in purses:
+        spent = connection.execute(SPENT, {"name": purse.name}).scalar()
+        if spent is not None:
+            left = max(0, purse.limit - int(spent))
+            found.append(Fund(Decimal(purse.limit) / NANO, Decimal(left) / NANO, purse.what))
+    return tuple(found)
 
 
 def calls_purse(api: str, day: int) -> str:
@@ -182,6 +215,14 @@ def nano(amount: Decimal) -> int:
 def usd(amount_nano: int | None) -> Decimal | None:
     """Dollars of the ledger's nano-dollars."""
     return None if amount_nano is None else Decimal(amount_nano) / NANO
+
+
+def _job_purse(job_id: int, limit_nano: int) -> Purse:
+    return Purse(_of_job(job_id), limit_nano, "for this job")
+
+
+def _day_purse(day: int, limit_nano: int) -> Purse:
+    return Purse(_of_day(day), limit_nano, f"for {_date(day)} (UTC)", day=day)
 
 
 def _of_job(job_id: int) -> str:

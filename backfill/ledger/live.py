@@ -16,23 +16,18 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from backfill.clock import Clock, micros
-from backfill.ledger.budgets import DAY_US, calls_purse, usd
+from backfill.ledger.budgets import DAY_US, Fund, MoneyLimits, calls_purse, funds, usd
 from backfill.ledger.database import Database
 from backfill.ledger.liveness import held_locks
 from backfill.ledger.pace import AHEAD_US, ARRIVAL, BLOCKED_UNTIL, INTERVAL
+from backfill.ledger.recent import LOG_END, OF_RUNS, TAIL, UNTOLD, PerMail, Recent, per_mail, recent
 from backfill.ledger.rows import RunInfo, moment, moment_or_none
 from backfill.ledger.runs import is_on_this_host_and_gone, run_info
 from backfill.ledger.schema import ATTEMPT_COST, ATTEMPT_OPEN, ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_FAILED, ITEM_LEFT_OUT
 from backfill.lifecycle import ItemStatus, JobState
 from backfill.message import MailboxKey, MessageRef
 
-# "The last minutes": long enough for a pace of a few calls a minute, short enough to follow a change.
-WINDOW_US: Final = 300_000_000
-# So many rows of a log's end are read at the most; at a higher rate the window is as much shorter.
-TAIL: Final = 20_000
 TROUBLES: Final = 5
-# So many mails tell how many calls the next ones will take.
-LAST_MAILS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +59,8 @@ class AtWork:
     in_flight: int
     max_per_day: int | None = None  # calls
     between: str | None = None  # hours of the day
-
-
-@dataclass(frozen=True, slots=True)
-class Recent:
-    """What the job's living runs did in the last `seconds`. `busy_seconds`: the time of all their calls, added up.
-
-    Of the `mails` that came to their end `worked` are done or failed, and their verdict was not known already.
-    """
-
-    seconds: float
-    mails: int
-    worked: int
-    calls: int
-    busy_seconds: float
-    tokens: int
+    max_emails: int | None = None  # taken by this run
+    funds: tuple[Fund, ...] = ()  # that its calls are paid from, where they are limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +85,12 @@ class ThrottleReadings:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Who is at work on a job, newest first, how fast, and what it may use. `recent` None: nobody is.
-
-    `calls_per_mail` is what the last mails took whose verdict was not known: less than one where a gate decides some,
-    more where calls fail; None: no mail tells.
-    """
+    """Who is at work on a job, newest first, how fast, what it may use and what a mail takes of it."""
 
     runs: tuple[AtWork, ...]
-    recent: Recent | None
+    recent: Recent | None  # None: nobody is at work
     limits: ThrottleReadings
-    calls_per_mail: float | None = None
+    takes: PerMail = UNTOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +151,16 @@ class Live:
 
     def is_at_work(self, job_id: int) -> bool:
         """Is a living run working on the job?"""
-        return self.database.read(lambda connection: bool(self._at_work(connection, job_id)))
+        now = micros(self.clock.now())
+        return self.database.read(lambda connection: bool(self._at_work(connection, job_id, now)))
 
     def _speed(self, connection: Connection, job_id: int, now: int) -> Speed:
-        runs = self._at_work(connection, job_id)
+        runs = self._at_work(connection, job_id, now)
         limits = self._limits(connection, runs, now)
-        return Speed(runs, _recent(connection, job_id, runs, now), limits, _calls_per_mail(connection, job_id, runs))
+        if not runs:
+            return Speed(runs, None, limits)
+        began = min(micros(each.info.started_at) for each in runs)
+        return Speed(runs, recent(connection, job_id, began, now), limits, per_mail(connection, job_id))
 
     def _limits(self, connection: Connection, runs: tuple[AtWork, ...], now: int) -> ThrottleReadings:
         api = next((each.api for each in runs if each.api is not None), None)
@@ -191,7 +173,7 @@ class Live:
         made_today = connection.execute(MADE_TODAY, {"name": calls_purse(api, now // DAY_US)}).scalar()
         return ThrottleReadings(limits.get(names["calls"]), limits.get(names["tokens"]), int(made_today or 0))
 
-    def _at_work(self, connection: Connection, job_id: int) -> tuple[AtWork, ...]:
+    def _at_work(self, connection: Connection, job_id: int, now: int) -> tuple[AtWork, ...]:
         """Beside SQLite there is one lock, and its holder is the latest run that has not written down its end."""
         rows = connection.execute(UNENDED, {"job": job_id}).all()
         held = held_locks(self.database, connection, [row.uuid for row in rows]) if rows else frozenset()
@@ -209,6 +191,8 @@ class Live:
                         in_flight=int(connection.execute(IN_FLIGHT, {"run": row.id}).scalar_one()),
                         max_per_day=_whole(parameters.get("max_per_day")),
                         between=parameters.get("between"),
+                        max_emails=_whole(parameters.get("max_emails")),
+                        funds=funds(connection, job_id, now, _limits_in_usd(parameters)),
                     )
                 )
         return tuple(found)
@@ -231,29 +215,7 @@ TALLY = text(
       FROM job WHERE id = :job"""
 )
 LEFT_OUT = text(f"SELECT status, COUNT(*) FROM item WHERE job_id = :job AND {ITEM_LEFT_OUT} GROUP BY status")
-OF_RUNS = "run_id IN (SELECT id FROM run WHERE job_id = :job)"
-LOG_END = "id > (SELECT COALESCE(MAX(id), 0) - :tail FROM {log})"
-# When the oldest row of a log's end was written; NULL: the log is shorter.
-TAIL_SINCE = """SELECT {at} FROM {log} WHERE id = (SELECT MAX(id) - :tail FROM {log})"""
-MAILS_SINCE = text(TAIL_SINCE.format(at="at", log="outcome"))
-CALLS_SINCE = text(TAIL_SINCE.format(at="started_at", log="attempt"))
-STEERED = text("SELECT steered_at FROM job WHERE id = :job")
-# Mail that took work. Looked up one by one, or PostgreSQL might read the whole job for it.
-WORKED = "o.status IN ('done', 'failed') AND NOT (SELECT reused FROM item WHERE id = o.item_id)"
-MAILS = text(
-    f"""SELECT COUNT(*) AS mails, COALESCE(SUM(CASE WHEN {WORKED} THEN 1 ELSE 0 END), 0) AS worked
-      FROM outcome o WHERE {LOG_END.format(log="outcome")} AND at >= :since AND {OF_RUNS}"""
-)
-CALLS_PER_MAIL = text(
-    f"""SELECT COUNT(*) AS mails, SUM((SELECT COUNT(*) FROM attempt WHERE item_id = o.item_id AND outcome <> 'unsent'))
-           AS calls FROM outcome o WHERE {LOG_END.format(log="outcome")} AND {OF_RUNS} AND {WORKED}"""
-)
 MADE_TODAY = text("SELECT spent FROM purse WHERE name = :name")
-CALLS = text(
-    f"""SELECT COUNT(*) AS calls, COALESCE(SUM(COALESCE(ended_at, :now) - started_at), 0) AS busy_us,
-           COALESCE(SUM(COALESCE(tokens_in, 0) + COALESCE(tokens_out, 0)), 0) AS tokens
-      FROM attempt WHERE {LOG_END.format(log="attempt")} AND started_at >= :since AND {OF_RUNS}"""
-)
 LIMITS = f"""SELECT name, {INTERVAL} AS interval_us, burst_us, {ARRIVAL} AS arrival_us,
            {BLOCKED_UNTIL} AS blocked_until_us, reason FROM throttle WHERE name IN (:calls, :tokens)"""
 FAILED = text(
@@ -290,34 +252,6 @@ def _tally(connection: Connection, job_id: int) -> Tally:
     )
 
 
-def _recent(connection: Connection, job_id: int, runs: tuple[AtWork, ...], now: int) -> Recent | None:
-    if not runs:
-        return None
-    tail = {"tail": TAIL}
-    began = min(micros(each.info.started_at) for each in runs)
-    steered = connection.execute(STEERED, {"job": job_id}).scalar() or 0  # before, it was paused or had another pace
-    whole = [connection.execute(statement, tail).scalar() or 0 for statement in (MAILS_SINCE, CALLS_SINCE)]
-    since = max(now - WINDOW_US, began, steered, *whole)
-    scope = {"job": job_id, "since": since, **tail}
-    calls = connection.execute(CALLS, {**scope, "now": now}).one()
-    mails = connection.execute(MAILS, scope).one()
-    return Recent(
-        seconds=max(0, now - since) / 1e6,
-        mails=int(mails.mails),
-        worked=int(mails.worked),
-        calls=int(calls.calls),
-        busy_seconds=int(calls.busy_us) / 1e6,
-        tokens=int(calls.tokens),
-    )
-
-
-def _calls_per_mail(connection: Connection, job_id: int, runs: tuple[AtWork, ...]) -> float | None:
-    if not runs:
-        return None
-    row = connection.execute(CALLS_PER_MAIL, {"job": job_id, "tail": LAST_MAILS}).one()
-    return int(row.calls) / int(row.mails) if row.mails else None
-
-
 def _limit(row: Any, now: int) -> ThrottleReading:
     lead_us = max(0, int(row.arrival_us) - now)
     return ThrottleReading(
@@ -342,3 +276,8 @@ def _trouble(row: Any) -> Trouble:
 
 def _whole(value: object) -> int | None:
     return value if isinstance(value, int) else None
+
+
+def _limits_in_usd(parameters: dict[str, Any]) -> MoneyLimits:
+    amounts = (parameters.get("max_cost_usd"), parameters.get("max_cost_usd_per_day"))
+    return MoneyLimits(*(None if amount is None else Decimal(amount) for amount in amounts))

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backfill.identity import describe
-from backfill.ledger.live import Recent, Speed, ThrottleReading, Watched
+from backfill.ledger.live import Speed, ThrottleReading, Watched
+from backfill.ledger.recent import Recent
 from backfill.ledger.rows import Job, RunInfo
 from backfill.lifecycle import UNFINISHED, JobState, RunOutcome
-from backfill.report.outlook import is_waiting, outlook
+from backfill.report.outlook import ends_early, is_waiting, outlook
 from backfill.report.wording import Row, counted, folded, moment, number, percent, printable
 
 # A limit counts as reached from here on: the first and the last call of a window lie on its edges.
@@ -50,8 +51,8 @@ def binding(speed: Speed) -> Binding | None:
         return None
     slots = sum(each.concurrency or 0 for each in runs)
     if slots and recent.busy_seconds >= NEARLY * slots * recent.seconds:
-        latency = recent.busy_seconds / recent.calls
-        return Binding("latency", f"the API's latency ({slots} calls at a time, {latency:.1f} s each)")
+        each = f", {recent.answer_seconds / recent.answered:.1f} s each" if recent.answered else ""
+        return Binding("latency", f"the API's latency ({counted(slots, 'call')} at a time{each})")
     return Binding("machine", "this machine or the mail server")
 
 
@@ -208,6 +209,7 @@ def as_json(watched: Watched) -> dict[str, Any]:
         "pace": watched.tally.pace,
         "limit": None if bound is None else asdict(bound),
         "ends_at": None if end is None else end.isoformat(),
+        "ends_early": ends_early(watched.speed, watched.tally.pending),
         "spent_usd": None if watched.spent_usd is None else float(watched.spent_usd),
         "last_errors": [
             {
@@ -241,7 +243,8 @@ def _ends(watched: Watched) -> Row | None:
         return None
     if expected.ends_at is None:
         return "Ends", "not known while it waits"
-    return "Ends", f"{clock_time(expected.ends_at, watched.at)} {expected.basis}"
+    early = ends_early(watched.speed, watched.tally.pending)
+    return "Ends", f"{clock_time(expected.ends_at, watched.at)} {expected.basis}{f'; {early}' if early else ''}"
 
 
 def _mails(watched: Watched) -> str:

@@ -12,8 +12,10 @@ from math import inf
 
 from backfill.forecast import elapsed_hours
 from backfill.hours import Hours
+from backfill.ledger.budgets import Fund
 from backfill.ledger.live import Speed, Watched
 from backfill.lifecycle import JobState
+from backfill.report.wording import counted
 
 # A mail in a century is as good as never.
 LONGEST_HOURS = 100 * 366 * 24
@@ -25,36 +27,67 @@ class Outlook:
     """`ends_at` None: it cannot be told while every run waits. `basis` says what it was reckoned by, for people."""
 
     ends_at: datetime | None
-    basis: str = ""
+    basis: str = "at this rate"
+    rests_by: str | None = None  # what keeps it from calling all the time, such as "1,000 calls a day"; None: nothing
 
 
 UNKNOWN = Outlook(None)
 
 
 def outlook(watched: Watched, zone: tzinfo | None = None) -> Outlook | None:
-    """None where nobody is at work, nothing is left, or too little has happened. `zone`: as for `Hours`."""
-    speed, pending, at = watched.speed, watched.tally.pending, watched.at
-    if not speed.runs or not pending:
-        return None
-    if watched.tally.state is JobState.PAUSED:
+    """As `expected_end`, of all that is left of a job, which may be paused."""
+    if watched.speed.runs and watched.tally.pending and watched.tally.state is JobState.PAUSED:
         return UNKNOWN
+    return expected_end(watched.speed, watched.tally.pending, watched.at, zone)
+
+
+def expected_end(speed: Speed, mails: int, at: datetime, zone: tzinfo | None = None) -> Outlook | None:
+    """When so many mails will be done, as seen at `at`. `zone`: as for `Hours`.
+
+    None where nobody is at work, nothing is left, or too little has happened.
+    """
+    if not speed.runs or not mails:
+        return None
     hours = _hours(speed)
     calls_left = _calls_left(speed)
     is_closed = calls_left <= 0 or (hours is not None and not _includes(hours, at, zone))
-    if not is_closed and is_waiting(watched):
+    if not is_closed and _all_wait(speed):
         return UNKNOWN
     per_minute = _mails_per_minute(speed, is_closed=is_closed)
     if per_minute is None:
         return UNKNOWN if is_closed else None
     days = _Days(per_minute, hours, _most_per_day(speed), _calls_per_mail(speed), zone)
-    return days.outlook(at, pending, calls_left / _calls_per_mail(speed))
+    return days.outlook(at, mails, calls_left / _calls_per_mail(speed))
+
+
+def ends_early(speed: Speed, mails: int) -> str | None:
+    """What ends the runs at work before so many mails are done, for people; None: nothing that is known of."""
+    caps = [run.max_emails for run in speed.runs]
+    if caps and None not in caps:
+        most = sum(cap or 0 for cap in caps)
+        return f"{'this run takes' if len(caps) == 1 else 'these runs take'} at most {counted(most, 'mail')}"
+    return falls_short(speed, mails)
+
+
+def falls_short(speed: Speed, mails: int) -> str | None:
+    """The budget that does not last for so many mails, for people; None: none is known not to."""
+    cost = speed.takes.cost_usd
+    left = [fund for run in speed.runs for fund in run.funds]
+    if not left or not cost:
+        return None
+    least: Fund = min(left, key=lambda fund: fund.left_usd)
+    lasts_for = int(least.left_usd / cost)
+    if lasts_for >= mails:
+        return None
+    return f"the budget of ${least.limit_usd:f} {least.what} lasts for about {counted(lasts_for, 'mail')}"
 
 
 def is_waiting(watched: Watched) -> bool:
     """Do all runs wait: paused, at a gate, for an API that has asked for it, for a server?"""
-    speed = watched.speed
-    if watched.tally.state is JobState.PAUSED:
-        return True
+    return watched.tally.state is JobState.PAUSED or _all_wait(watched.speed)
+
+
+def _all_wait(speed: Speed) -> bool:
     calls = speed.limits.calls
     return (calls is not None and calls.blocked_until is not None) or all(run.waiting_for for run in speed.runs)
 
@@ -74,7 +107,7 @@ class _Days:
         by_hours = self.per_minute * self._minutes_left(at)
         first = max(0.0, min(by_hours, left_today))
         if mails <= first:
-            return _outlook(at, mails / self.per_minute / 60, "at this rate")
+            return _outlook(at, mails / self.per_minute / 60)
         start = at
         if left_today <= first:
             start = datetime.combine(at.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
@@ -82,8 +115,11 @@ class _Days:
             start = self.hours.next_opening(start, self.zone)
         within_hours = self.per_minute * 60 * (24 if self.hours is None else self.hours.per_day)
         per_day = min(within_hours, self.most_per_day / self.calls_per_mail)
-        basis = f"within {self.hours}" if per_day == within_hours else f"at {self.most_per_day:,.0f} calls a day"
-        return _outlook(start, elapsed_hours(mails - first, self.per_minute, per_day), basis)
+        last = elapsed_hours(mails - first, self.per_minute, per_day)
+        if per_day == within_hours:
+            return _outlook(start, last, f"within {self.hours}", f"the hours {self.hours}")
+        limit = f"{self.most_per_day:,.0f} calls a day"
+        return _outlook(start, last, f"at {limit}", limit)
 
     def _minutes_left(self, at: datetime) -> float:
         if self.hours is None:
@@ -93,8 +129,8 @@ class _Days:
         return (self.hours.next_closing(at, self.zone) - at).total_seconds() / 60
 
 
-def _outlook(since: datetime, hours: float, basis: str) -> Outlook | None:
-    return Outlook(since + timedelta(hours=hours), basis) if hours < LONGEST_HOURS else None
+def _outlook(since: datetime, hours: float, *words: str) -> Outlook | None:
+    return Outlook(since + timedelta(hours=hours), *words) if hours < LONGEST_HOURS else None
 
 
 def _mails_per_minute(speed: Speed, *, is_closed: bool) -> float | None:
@@ -111,7 +147,7 @@ def _mails_per_minute(speed: Speed, *, is_closed: bool) -> float | None:
 
 def _calls_per_mail(speed: Speed) -> float:
     """One where no mail tells; a few calls are to be expected even where the last mails took none."""
-    return 1.0 if speed.calls_per_mail is None else max(FEWEST_CALLS, speed.calls_per_mail)
+    return 1.0 if speed.takes.calls is None else max(FEWEST_CALLS, speed.takes.calls)
 
 
 def _most_per_day(speed: Speed) -> float:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
 from itertools import pairwise
 
 import pytest
 
+from backfill.errors import BudgetReached
 from backfill.lifecycle import RunOutcome
 from backfill.message import Message
 from backfill.ports import Judged, Receipt, Unapplied
@@ -25,6 +28,7 @@ class Diary(Observed):
     on_wait: Callable[[str], object] = lambda reason: None
     entries: list[str] = field(default_factory=list)
     limits: list[str | None] = field(default_factory=list)
+    ends: list[datetime | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -36,8 +40,9 @@ class Diary(Observed):
             self.entries.append("goes on")
         super().waiting(reason)
 
-    def limited_by(self, limit: str | None) -> None:
+    def limited_by(self, limit: str | None, ends_at: datetime | None = None) -> None:
         self.limits.append(limit)
+        self.ends.append(ends_at)
 
 
 @pytest.fixture
@@ -135,6 +140,25 @@ def test_a_run_says_what_binds_it(bench):
     bench.run(calls_per_minute=6)
 
     assert "calls per minute (6)" in bench.observer.limits
+
+
+def test_a_run_says_that_its_budget_does_not_last_as_soon_as_it_knows_what_a_mail_costs(bench):
+    bench.classifier.cost = Decimal("0.001")
+
+    with pytest.raises(BudgetReached):
+        bench.run(calls_per_minute=6, concurrency=1, max_cost="0.04", dry_run=True)
+
+    said = [limit for limit in bench.observer.limits if limit and "budget" in limit]
+    assert "the budget of $0.04 for this job lasts for about 3" in said[0]
+    assert any(limit.startswith("calls per minute (6); the budget") for limit in said)
+
+
+def test_the_end_of_a_run_that_rests_at_times_is_that_of_its_last_day(bench):
+    bench.run(calls_per_minute=60, concurrency=1, max_per_day=25, dry_run=True)
+
+    told = zip(bench.observer.limits, bench.observer.ends, strict=True)
+    ends = {end.date() for limit, end in told if limit == "25 calls a day" and end is not None}
+    assert date(2024, 5, 5) in ends
 
 
 def test_a_quicker_pace_does_not_wait_for_the_slot_of_the_slower_one(bench):

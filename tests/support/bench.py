@@ -174,7 +174,7 @@ class Observed:
         if reason:
             self.waited_for.append(reason)
 
-    def limited_by(self, limit: str | None) -> None:
+    def limited_by(self, limit: str | None, ends_at: datetime | None = None) -> None:
         return
 
 
@@ -204,11 +204,11 @@ class Bench:
         Planner(self.ledger, self.mailbox, self.stop).plan(job)
         return job
 
-    def begin(self, job: Job) -> Run:
-        """The run holds the ledger's lock until `end`."""
+    def begin(self, job: Job, **allowed: object) -> Run:
+        """The run holds the ledger's lock until `end`. `allowed`: what it may do, as the ledger remembers it."""
         self.lock = self.ledger.runs.lock()
         self.ledger.runs.take(self.lock)
-        return self.ledger.runs.begin(self.lock, job.id, "run", "0", {"api": API})
+        return self.ledger.runs.begin(self.lock, job.id, "run", "0", {"api": API, **allowed})
 
     def end(self, run: Run, outcome: RunOutcome, running_us: int = 0) -> None:
         self.ledger.runs.end(run, outcome, "", running_us)
@@ -236,7 +236,8 @@ class Bench:
     ) -> Ended:
         """Plan and work; the run is ended whatever happens."""
         job = self.plan(dry_run=dry_run)
-        run = self.begin(job)
+        allowed = {"max_cost_usd": max_cost, "max_cost_usd_per_day": max_cost_per_day, "max_per_day": max_per_day}
+        run = self.begin(job, **allowed)
         effects: tuple[Effect, ...] = () if dry_run else (self.effect,)
         calls = None if max_per_day is None else DayLimit(self.ledger, self.clock, API, max_per_day)
         throttler = Throttler(self.ledger, self.clock, API, calls_per_minute) if self.classifier.is_metered else None
@@ -255,6 +256,7 @@ class Bench:
             budget=self._budget(job, max_cost, max_cost_per_day, calls),
             gates=gates if calls is None else (*gates, calls),
             steering=Steering(self.ledger, job.id, self.clock, stop, throttler),
+            mails=self.ledger.queries.count_open(job.id),
         )
         outcome = RunOutcome.HALTED
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tracemalloc
+from datetime import timedelta
 
 import pytest
 from rich.console import Console
@@ -46,6 +47,16 @@ def test_the_eta_names_what_binds_it_after_the_words_people_know(clock):
     plain = "Progress: 50/100 (50.0%) - Processed: 50, Failed: 0, Skipped: 0, ETA: 50.0s"
     assert tracker.line() == f"{plain} (limit: calls per minute (60))"
     assert tracker.brief().endswith("ETA 50.0s (limit: calls per minute (60))")
+
+
+def test_the_eta_of_what_rests_at_times_counts_the_rests_and_runs_down_meanwhile(clock):
+    tracker = ProgressTracker(100, clock=clock)
+    worked(tracker, clock, 50, seconds_each=1)
+
+    tracker.limited_by("50 calls a day", clock.now() + timedelta(hours=30))
+    clock.turn(3600)
+
+    assert tracker.line().endswith("ETA: 1d 5h 00m (limit: 50 calls a day)")
 
 
 def test_nothing_binds_what_is_done(clock):

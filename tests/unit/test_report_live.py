@@ -8,7 +8,9 @@ from decimal import Decimal
 
 import pytest
 
-from backfill.ledger.live import AtWork, Recent, Speed, Tally, ThrottleReading, ThrottleReadings, Trouble, Watched
+from backfill.ledger.budgets import Fund
+from backfill.ledger.live import AtWork, Speed, Tally, ThrottleReading, ThrottleReadings, Trouble, Watched
+from backfill.ledger.recent import PerMail, Recent
 from backfill.ledger.rows import Job, RunInfo
 from backfill.lifecycle import JobState
 from backfill.message import MailboxKey, MessageRef
@@ -53,7 +55,16 @@ def paced(
             id="the API asks for patience",
         ),
         pytest.param(
-            paced(replace(RECENT, busy_seconds=1150.0)), "latency", "4 calls at a time, 11.5 s each", id="busy"
+            paced(replace(RECENT, busy_seconds=1150.0, answered=80, answer_seconds=1000.0)),
+            "latency",
+            "(4 calls at a time, 12.5 s each)",
+            id="busy",
+        ),
+        pytest.param(
+            paced(replace(RECENT, calls=4, seconds=20.0, busy_seconds=80.0)),
+            "latency",
+            "latency (4 calls at a time)",
+            id="none has been answered yet",
         ),
         pytest.param(paced(run=replace(AT_WORK, waiting_for="the night")), "waiting", "the night", id="a gate"),
     ],
@@ -117,7 +128,7 @@ def test_where_all_verdicts_were_known_the_end_is_reckoned_by_the_pace() -> None
 
 
 def test_mail_that_a_gate_decides_takes_no_share_of_the_pace() -> None:
-    gated = replace(paced(replace(RECENT, seconds=60, mails=120, worked=120, calls=30)), calls_per_mail=0.25)
+    gated = replace(paced(replace(RECENT, seconds=60, mails=120, worked=120, calls=30)), takes=PerMail(calls=0.25))
 
     assert live.ends_at(replace(WATCHED, speed=gated)) == NOW + timedelta(minutes=5)
 
@@ -177,6 +188,37 @@ def test_what_the_end_was_reckoned_by_is_said() -> None:
     assert by_calls is not None
     assert by_hours is not None
     assert (by_calls.basis, by_hours.basis) == ("at 60 calls a day", "within 13:00-14:00")
+
+
+FUND = Fund(Decimal(5), Decimal("1.2"), "for this job")
+
+
+def paid(*funds: Fund, cost: str | None = "0.004", **run: object) -> Watched:
+    """A run whose mails cost so much each, of which 600 are left."""
+    speed = paced(run=replace(AT_WORK, funds=funds, **run))  # type: ignore[arg-type]
+    return replace(WATCHED, speed=replace(speed, takes=PerMail(1.0, None if cost is None else Decimal(cost))))
+
+
+@pytest.mark.parametrize(
+    ("watched", "early"),
+    [
+        pytest.param(paid(FUND), "the budget of $5 for this job lasts for about 300 mails", id="half of it"),
+        pytest.param(
+            paid(FUND, Fund(Decimal("0.5"), Decimal("0.004"), "for 2024-05-03 (UTC)")),
+            "the budget of $0.5 for 2024-05-03 (UTC) lasts for about 1 mail",
+            id="the smaller of two",
+        ),
+        pytest.param(paid(FUND, cost="0.001"), None, id="it lasts"),
+        pytest.param(paid(FUND, cost="0"), None, id="it costs nothing"),
+        pytest.param(paid(FUND, cost=None), None, id="nobody knows the price"),
+        pytest.param(paid(max_emails=1000), "this run takes at most 1,000 mails", id="a cap"),
+    ],
+)
+def test_what_ends_a_run_before_all_is_done_is_said_beside_the_end(watched: Watched, early: str | None) -> None:
+    text, machines = live.render(watched, JOB), live.as_json(watched)
+
+    assert f"Ends:      12:30 UTC at this rate{'' if early is None else f'; {early}'}\n" in text
+    assert machines["ends_early"] == early
 
 
 def test_an_end_that_is_centuries_away_is_not_told() -> None:
@@ -282,7 +324,7 @@ def test_the_answer_for_machines_has_the_keys_that_were_promised() -> None:
 
     assert set(said) == {
         *("at", "at_work", "last_run_died", "runs", "mails_per_minute", "calls_per_minute", "in_flight", "limit"),
-        *("pace",),
+        *("pace", "ends_early"),
         *("ends_at", "spent_usd", "last_errors"),
     }
     assert (said["at_work"], said["last_run_died"], said["in_flight"]) == (True, False, 2)

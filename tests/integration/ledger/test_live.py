@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 import pytest
 
+from backfill.ledger.budgets import Fund, Reservation
+from backfill.ledger.recent import PerMail
 from backfill.ledger.rows import Item
 from backfill.lifecycle import AttemptOutcome, ItemStatus
 from backfill.verdict import Usage
@@ -125,7 +128,7 @@ def test_mail_whose_verdict_was_known_took_no_work(bench):
     speed = bench.ledger.live.speed(bench.job.id)
 
     assert speed.recent is not None
-    assert (speed.recent.mails, speed.recent.worked, speed.recent.calls, speed.calls_per_mail) == (3, 1, 1, 1.0)
+    assert (speed.recent.mails, speed.recent.worked, speed.recent.calls, speed.takes.calls) == (3, 1, 1, 1.0)
 
 
 def test_mail_that_a_gate_decided_took_no_call(bench):
@@ -139,7 +142,7 @@ def test_mail_that_a_gate_decided_took_no_call(bench):
     speed = bench.ledger.live.speed(bench.job.id)
 
     assert speed.recent is not None
-    assert (speed.recent.worked, speed.recent.calls, speed.calls_per_mail) == (4, 1, 0.25)
+    assert (speed.recent.worked, speed.recent.calls, speed.takes.calls) == (4, 1, 0.25)
 
 
 @pytest.mark.parametrize("wish", ["resume", "pace"])
@@ -185,6 +188,24 @@ def test_what_a_run_may_do_in_a_day_is_known_with_the_calls_that_were_made(bench
 
     assert [(each.max_per_day, each.between) for each in speed.runs] == [(64, "22:00-07:00")]
     assert speed.limits.made_today == 1
+
+
+def test_what_a_run_may_spend_is_known_with_what_is_left_and_what_a_mail_takes(bench):
+    bench.plan(1, 2, 3)
+    run = bench.run()
+    parameters = '{"max_cost_usd": "0.05", "max_cost_usd_per_day": "0.02", "max_emails": 64}'
+    bench.write("UPDATE run SET parameters = :parameters", parameters=parameters)
+    of_job = bench.ledger.budgets.open(bench.job.id, 50_000_000)
+    for item in bench.claim(run, 2):
+        attempt = bench.open_attempt(run, item, Reservation(9_000_000, (of_job,)))
+        verdict = bench.record(run, item, answer=answer(cost_usd=Decimal("0.004")), attempt_id=attempt).verdict
+        bench.finish(run, item, verdict)
+
+    (at_work,) = bench.ledger.live.speed(bench.job.id).runs
+
+    assert at_work.max_emails == 64
+    assert at_work.funds == (Fund(Decimal("0.05"), Decimal("0.042"), "for this job"),)  # none is open for the day yet
+    assert bench.ledger.live.speed(bench.job.id).takes == PerMail(1.0, Decimal("0.004"))
 
 
 @pytest.mark.parametrize("successor", [False, True])
