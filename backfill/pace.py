@@ -37,3 +37,13 @@ class Pace:
         """The configuration, with what was said in the place of what it says."""
         said = {KEYS.get(name, name): getattr(self, name) for name in self.__slots__}
         return configured.model_copy(update={key: value for key, value in said.items() if value is not None})
+
+    def going_on(self, job_id: int) -> str:
+        """The command that goes on with a job at this pace. `max_emails` is that of one run and left out."""
+        said = {name: getattr(self, name) for name in self.__slots__ if name != "max_emails"}
+        options = [f"--{name.replace('_', '-')} {_shown(value)}" for name, value in said.items() if value is not None]
+        return " ".join([f"backfill run --job {job_id}", *options])
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value:f}" if isinstance(value, Decimal) else str(value)

@@ -71,7 +71,8 @@ class ProgressTracker:
 
     def limited_by(self, limit: str | None, ends_at: datetime | None = None) -> None:
         """What binds it; `ends_at`: when it will be done where it rests at times, so that the rate does not tell."""
-        self.limit, self._ends_at = limit, ends_at
+        with self._lock:
+            self.limit, self._ends_at = limit, ends_at
 
     def pause(self) -> None:
         """The run waits: for a time of day, a rate limit, a server."""
@@ -128,6 +129,10 @@ class ProgressTracker:
         whole = f"{self.position}/{self.total} ({percent(self.position, self.total)})"
         return f"Progress: {whole} - {outcome}, ETA: {self._eta()}{self._bound()}"
 
+    def bound(self) -> str | None:
+        """`limit: calls per minute (60)`; None where nothing is known to bind what is left."""
+        return f"limit: {self.limit}" if self.limit and self.position != self.total else None
+
     def brief(self) -> str:
         """`50/100 50.0% · ✓ 48 ✗ 2 ⊘ 0 · 3.2/s · ETA 45.2s`: for beside a bar."""
         whole = (
@@ -140,7 +145,7 @@ class ProgressTracker:
             whole,
             f"✓ {self.processed} ✗ {self.failed} ⊘ {self.skipped}",
             "" if rate is None else f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min",
-            f"{duration(self.elapsed_s)}" if self.total is None else f"ETA {self._eta()}{self._bound()}",
+            f"{duration(self.elapsed_s)}" if self.total is None else f"ETA {self._eta()}",
         )
         return " · ".join(part for part in parts if part)
 
@@ -153,7 +158,7 @@ class ProgressTracker:
         return "n/a" if eta_s is None else duration(eta_s)
 
     def _bound(self) -> str:
-        return f" (limit: {self.limit})" if self.limit and self.position != self.total else ""
+        return f" ({bound})" if (bound := self.bound()) else ""
 
     def _running_s(self) -> float:
         now = self._clock.monotonic() if self._paused_since is None else self._paused_since
@@ -200,7 +205,10 @@ class LiveProgress:
         grid.add_column(ratio=1, min_width=8)
         grid.add_column(no_wrap=True)
         grid.add_row(bar, Text(tracker.brief()))
-        return Group(grid, Text(printable(self._status), style="yellow")) if self._status else grid
+        if self._status:
+            return Group(grid, Text(printable(self._status), style="yellow"))
+        bound = tracker.bound()
+        return Group(grid, Text(printable(bound), style="dim")) if bound else grid
 
 
 class PlainProgress:

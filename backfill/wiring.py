@@ -128,8 +128,7 @@ def parameters(settings: Settings, allowed: Processing, *, is_metered: bool) -> 
         "api": api(settings),
         "calls_per_minute": allowed.calls_per_minute,
         "max_per_day": allowed.max_per_day if is_metered else None,
-        "max_cost_usd": None if allowed.max_cost_usd is None else str(allowed.max_cost_usd),
-        "max_cost_usd_per_day": None if allowed.max_cost_usd_per_day is None else str(allowed.max_cost_usd_per_day),
+        "max_cost_usd": str(allowed.max_cost_usd) if is_metered and allowed.max_cost_usd is not None else None,
         "between": None if allowed.between is None else str(allowed.between),
     }
 

@@ -214,7 +214,7 @@ class Workshop:
             reason = f"{error.reason}: {error}"
             log.error("{} halted: {}", command, error)
             if not isinstance(error, Declined):
-                self._context.tell(f"Nothing is lost; when it is put right, go on with: backfill run --job {job.id}")
+                self._context.tell(f"Nothing is lost; when it is put right, go on with: {pace.going_on(job.id)}")
             if isinstance(error, FolderUnknown):  # renamed or deleted meanwhile: somebody has to look
                 self.ledger.wishes.pause(job.id, str(error))
             raise

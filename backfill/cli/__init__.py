@@ -140,7 +140,7 @@ def run(
     pace = pace_of(limits)
     with command.listening():
         result = command.processor(assume_yes=yes).run(request, pace)
-    return command.finish(result, as_json=json)
+    return command.finish(result, pace, as_json=json)
 
 
 app.default(run)
@@ -167,7 +167,7 @@ def retry(
         pending = result.summary.counts.pending
         rest = f" {pending:,} mails are pending; `backfill run` works on those." if pending else ""
         command.terminal.say(f"Nothing has failed so; there is nothing to take up again.{rest}")
-    return command.finish(result, as_json=json)
+    return command.finish(result, pace, as_json=json)
 
 
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -98,15 +98,16 @@ class Command:
         if forecast is not None:
             print(forecast.sentence())
 
-    def finish(self, result: "Result", *, as_json: bool) -> int:
-        """Show how a run ended, and say so by the exit code. The log has it from the run itself."""
+    def finish(self, result: "Result", pace: "Pace", *, as_json: bool) -> int:
+        """Show how a run at this pace ended, and say so by the exit code. The log has it from the run itself."""
         summary, ended = result.summary, result.ended
         self.print_summary(summary, as_json=as_json)
         if ended is not None and ended.outcome is RunOutcome.INTERRUPTED:
-            go_on = f"backfill run --job {result.job.id}"
             if summary.job.state in GIVEN_UP:  # as it was wished, so there is nothing to run again
-                self.terminal.say(f"Ended: {ended.reason}. What was achieved stays; only `{go_on}` takes it up again.")
+                named = f"backfill run --job {result.job.id}"
+                self.terminal.say(f"Ended: {ended.reason}. What was achieved stays; only `{named}` takes it up again.")
                 return ExitCode.OK
+            go_on = pace.going_on(result.job.id)
             self.terminal.say(f"Stopped early ({ended.reason}). Nothing is lost; go on with: {go_on}")
             return ExitCode.STOPPED_EARLY
         return ExitCode.SOME_FAILED if summary.failed else ExitCode.OK

@@ -65,7 +65,10 @@ class Gates:
             gate = next((gate for gate in self._gates if gate.closed_for() > 0), None)
             if gate is None:
                 break
-            seconds, reason = gate.closed_for(), gate.reason()
+            # In this order, or at midnight the time of the next one would be told.
+            reason, seconds = gate.reason(), gate.closed_for()
+            if seconds <= 0:
+                continue
             if reason != told:
                 logger.info("waiting: {}", reason)
                 self._tell(reason)

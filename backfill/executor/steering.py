@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from loguru import logger
 
@@ -18,7 +19,7 @@ from backfill.ledger import Ledger
 from backfill.ledger.rows import Run
 from backfill.lifecycle import GIVEN_UP, JobState
 from backfill.report.live import binding
-from backfill.report.outlook import expected_end, falls_short
+from backfill.report.outlook import budget_lasts_for, expected_end, is_reusing
 from backfill.throttle import Throttler
 
 LOOK_S = 1.0
@@ -64,6 +65,7 @@ class Steering:
     _next_look: float = 0.0
     _next_estimate: float = 0.0
     _told: str | None = None
+    _rests: tuple[str, datetime] | None = None  # what keeps the run from calling all the time, and when it will be done
     _looking: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, run: Run, bulletin: Bulletin) -> None:
@@ -88,20 +90,29 @@ class Steering:
             self.throttler.set_pace(pace)
         if now >= self._next_estimate:
             self._next_estimate = now + ESTIMATE_S
-            self._estimate(bulletin)
+            self._estimate(run, bulletin)
         waiting_for = bulletin.waiting_for
         if waiting_for != self._told:
             self.ledger.wishes.answer(run, waiting_for)
             self._told = waiting_for
 
-    def _estimate(self, bulletin: Bulletin) -> None:
+    def _estimate(self, run: Run, bulletin: Bulletin) -> None:
+        """What binds the run, and when it will be done where it rests at times.
+
+        Where others are at work on the job as well, their mails and limits are not this one's: nothing tells its end.
+        """
         speed, left = self.ledger.live.speed(self.job_id), bulletin.mails_left
-        bound, end = binding(speed), expected_end(speed, left, self.clock.now())
-        limits = [None if bound is None else bound.sentence, falls_short(speed, left)]
-        if end is None or end.rests_by is None:
-            bulletin.limited_by("; ".join(filter(None, limits)) or None)
-        else:
-            bulletin.limited_by("; ".join(filter(None, [end.rests_by, *limits[1:]])), end.ends_at)
+        bound, ends_at = binding(speed), None
+        limits = [None if bound is None else bound.sentence]
+        if [each.info.uuid for each in speed.runs] == [run.uuid] and speed.takes.calls and not is_reusing(speed):
+            end = expected_end(speed, left)
+            if end is not None and end.ends_at is not None:  # else it cannot be told just now, and the last one stands
+                self._rests = None if end.rests_by is None else (end.rests_by, end.ends_at)
+            if self._rests is not None:
+                limits[0], ends_at = self._rests
+            lasts_for = budget_lasts_for(speed)
+            limits.append("the budget will not last" if lasts_for is not None and lasts_for < left else None)
+        bulletin.limited_by("; ".join(filter(None, limits)) or None, ends_at)
 
     def closed_for(self) -> float:
         """A second while the job is paused, for it may be resumed at any time."""

@@ -68,23 +68,6 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
-class MoneyLimits:
-    """What a run may spend, in USD; None: no limit."""
-
-    of_job: Decimal | None = None  # over its life
-    of_day: Decimal | None = None  # by this ledger
-
-
-@dataclass(frozen=True, slots=True)
-class Fund:
-    """How much of a limit is left, in USD; what calls under way have set aside is not."""
-
-    limit_usd: Decimal
-    left_usd: Decimal
-    what: str  # for people: "for this job", "for 2024-05-03 (UTC)"
-
-
-@dataclass(frozen=True, slots=True)
 class Budgets:
     """The purse table."""
 
@@ -92,14 +75,14 @@ class Budgets:
 
     def open(self, job_id: int, limit_nano: int) -> Purse:
         """The purse of a job, holding what its attempts have cost so far. Writes."""
-        purse = _job_purse(job_id, limit_nano)
+        purse = Purse(_of_job(job_id), limit_nano, "for this job")
         self._fill(purse, lambda connection: connection.execute(COUNT_JOB, {"job": job_id}).scalar())
         return purse
 
     def open_day(self, now: datetime, limit_nano: int) -> Purse:
         """The purse of a day (UTC), holding what the day's attempts have cost so far. Writes."""
         day = micros(now) // DAY_US
-        purse = _day_purse(day, limit_nano)
+        purse = Purse(_of_day(day), limit_nano, f"for {_date(day)} (UTC)", day=day)
         self._fill(purse, lambda connection: connection.execute(COUNT_DAY, _span(day)).scalar())
         return purse
 
@@ -138,20 +121,10 @@ class Budgets:
         self.database.write(work)
 
 
-def funds(connection: Connection, job_id: int, now_us: int, limits: MoneyLimits) -> tuple[Fund, ...]:
-    """What is left of these limits. A purse that is not open yet is left out."""
-    purses = []
-    if limits.of_job is not None:
-        purses.append(_job_purse(job_id, nano(limits.of_job)))
-    if limits.of_day is not None:
-        purses.append(_day_purse(now_us // DAY_US, nano(limits.of_day)))
-    found = []
-    for purse in purses:
-        spent = connection.execute(SPENT, {"name": purse.name}).scalar()
-        if spent is not None:
-            left = max(0, purse.limit - int(spent))
-            found.append(Fund(Decimal(purse.limit) / NANO, Decimal(left) / NANO, purse.what))
-    return tuple(found)
+def taken_for_job(connection: Connection, job_id: int) -> Decimal | None:
+    """USD that are spent on a job or set aside for it; None where nobody has limited them yet."""
+    taken = connection.execute(SPENT, {"name": _of_job(job_id)}).scalar()
+    return usd(None if taken is None else int(taken))
 
 
 def calls_purse(api: str, day: int) -> str:
@@ -215,14 +188,6 @@ def nano(amount: Decimal) -> int:
 def usd(amount_nano: int | None) -> Decimal | None:
     """Dollars of the ledger's nano-dollars."""
     return None if amount_nano is None else Decimal(amount_nano) / NANO
-
-
-def _job_purse(job_id: int, limit_nano: int) -> Purse:
-    return Purse(_of_job(job_id), limit_nano, "for this job")
-
-
-def _day_purse(day: int, limit_nano: int) -> Purse:
-    return Purse(_of_day(day), limit_nano, f"for {_date(day)} (UTC)", day=day)
 
 
 def _of_job(job_id: int) -> str:

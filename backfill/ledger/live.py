@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from backfill.clock import Clock, micros
-from backfill.ledger.budgets import DAY_US, Fund, MoneyLimits, calls_purse, funds, usd
+from backfill.ledger.budgets import DAY_US, calls_purse, taken_for_job, usd
 from backfill.ledger.database import Database
 from backfill.ledger.liveness import held_locks
 from backfill.ledger.pace import AHEAD_US, ARRIVAL, BLOCKED_UNTIL, INTERVAL
@@ -59,8 +59,8 @@ class AtWork:
     in_flight: int
     max_per_day: int | None = None  # calls
     between: str | None = None  # hours of the day
-    max_emails: int | None = None  # taken by this run
-    funds: tuple[Fund, ...] = ()  # that its calls are paid from, where they are limited
+    max_emails: int | None = None  # that it may take at the most
+    max_cost_usd: Decimal | None = None  # that may be spent on the job, over its life
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,12 @@ class ThrottleReadings:
 class Speed:
     """Who is at work on a job, newest first, how fast, what it may use and what a mail takes of it."""
 
+    at: datetime
     runs: tuple[AtWork, ...]
     recent: Recent | None  # None: nobody is at work
     limits: ThrottleReadings
     takes: PerMail = UNTOLD
+    taken_usd: Decimal | None = None  # spent on the job or set aside for it; None: nobody has limited it
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +160,16 @@ class Live:
         runs = self._at_work(connection, job_id, now)
         limits = self._limits(connection, runs, now)
         if not runs:
-            return Speed(runs, None, limits)
+            return Speed(moment(now), runs, None, limits)
         began = min(micros(each.info.started_at) for each in runs)
-        return Speed(runs, recent(connection, job_id, began, now), limits, per_mail(connection, job_id))
+        return Speed(
+            at=moment(now),
+            runs=runs,
+            recent=recent(connection, job_id, began, now),
+            limits=limits,
+            takes=per_mail(connection, job_id),
+            taken_usd=taken_for_job(connection, job_id),
+        )
 
     def _limits(self, connection: Connection, runs: tuple[AtWork, ...], now: int) -> ThrottleReadings:
         api = next((each.api for each in runs if each.api is not None), None)
@@ -192,7 +201,7 @@ class Live:
                         max_per_day=_whole(parameters.get("max_per_day")),
                         between=parameters.get("between"),
                         max_emails=_whole(parameters.get("max_emails")),
-                        funds=funds(connection, job_id, now, _limits_in_usd(parameters)),
+                        max_cost_usd=_amount(parameters.get("max_cost_usd")),
                     )
                 )
         return tuple(found)
@@ -278,6 +287,5 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _limits_in_usd(parameters: dict[str, Any]) -> MoneyLimits:
-    amounts = (parameters.get("max_cost_usd"), parameters.get("max_cost_usd_per_day"))
-    return MoneyLimits(*(None if amount is None else Decimal(amount) for amount in amounts))
+def _amount(value: object) -> Decimal | None:
+    return Decimal(value) if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""How fast a job was worked on lately, and what a mail took: read from the ends of the logs, however long they are.
+"""What a job took lately, in time, calls and money: read from the ends of the logs, however long they are.
 
 Mail whose verdict was known already says nothing of what the next one takes.
 """
@@ -26,7 +26,7 @@ class Recent:
     """What the job's living runs did in the last `seconds`. `busy_seconds`: the time of all their calls, added up.
 
     Of the `mails` that came to their end `worked` are done or failed, and their verdict was not known already. Of the
-    `calls` so many are `answered`, in `answer_seconds` altogether.
+    `calls` so many are `answered` with a verdict, in `answer_seconds` altogether.
     """
 
     seconds: float
@@ -64,15 +64,18 @@ MAILS = text(
     f"""SELECT COUNT(*) AS mails, COALESCE(SUM(CASE WHEN {WORKED} THEN 1 ELSE 0 END), 0) AS worked
       FROM outcome o WHERE {LOG_END.format(log="outcome")} AND at >= :since AND {OF_RUNS}"""
 )
+# A mail that was taken up again has another outcome, of what the later run did.
+OF_OUTCOME = "a.item_id = o.item_id AND a.run_id = o.run_id"
 PER_MAIL = text(
     f"""SELECT COUNT(*) AS mails,
-           SUM((SELECT COUNT(*) FROM attempt WHERE item_id = o.item_id AND outcome <> 'unsent')) AS calls,
-           SUM((SELECT SUM(COALESCE(cost_nano, estimate_nano)) FROM attempt WHERE item_id = o.item_id)) AS cost_nano
+           SUM((SELECT COUNT(*) FROM attempt a WHERE {OF_OUTCOME} AND outcome <> 'unsent')) AS calls,
+           SUM((SELECT SUM(COALESCE(cost_nano, estimate_nano)) FROM attempt a WHERE {OF_OUTCOME})) AS cost_nano
       FROM outcome o WHERE {LOG_END.format(log="outcome")} AND {OF_RUNS} AND {WORKED}"""
 )
 CALLS = text(
     f"""SELECT COUNT(*) AS calls, COALESCE(SUM(COALESCE(ended_at, :now) - started_at), 0) AS busy_us,
-           COUNT(ended_at) AS answered, COALESCE(SUM(ended_at - started_at), 0) AS answer_us,
+           COALESCE(SUM(CASE WHEN outcome = 'ok' THEN 1 ELSE 0 END), 0) AS answered,
+           COALESCE(SUM(CASE WHEN outcome = 'ok' THEN ended_at - started_at ELSE 0 END), 0) AS answer_us,
            COALESCE(SUM(COALESCE(tokens_in, 0) + COALESCE(tokens_out, 0)), 0) AS tokens
       FROM attempt WHERE {LOG_END.format(log="attempt")} AND started_at >= :since AND {OF_RUNS}"""
 )

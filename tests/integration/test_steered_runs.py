@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 
@@ -57,9 +57,11 @@ def bench(tmp_path):
 def at_mail(bench: Bench, number: int, wish: Callable[[int], object]) -> None:
     """Another terminal wishes this, of the job, when so many mails have been asked about."""
 
+    numbers = count(1)  # also where several threads ask, each one has its own
+
     def answers(message: Message) -> Scores:
         bench.observer.entries.append("asks")
-        if len(bench.classifier.asked_about) == number:
+        if next(numbers) == number:
             wish(bench.ledger.jobs.all()[0].id)
         return Scores(5, 1)
 
@@ -86,6 +88,8 @@ def test_what_is_in_flight_is_recorded_while_a_run_is_paused(bench):
     at_mail(bench, 10, lambda job: bench.ledger.wishes.pause(job, "paused by Ada"))
 
     def look(reason: str) -> None:
+        if reason != PAUSED:
+            return
         done.append(bench.rows("SELECT COUNT(*) FROM attempt WHERE outcome = 'ok'")[0][0])
         bench.stop.set("enough seen")
 
@@ -142,23 +146,42 @@ def test_a_run_says_what_binds_it(bench):
     assert "calls per minute (6)" in bench.observer.limits
 
 
-def test_a_run_says_that_its_budget_does_not_last_as_soon_as_it_knows_what_a_mail_costs(bench):
+def test_a_run_says_that_its_budget_will_not_last_as_soon_as_it_knows_what_a_mail_costs(bench):
     bench.classifier.cost = Decimal("0.001")
 
     with pytest.raises(BudgetReached):
         bench.run(calls_per_minute=6, concurrency=1, max_cost="0.04", dry_run=True)
 
-    said = [limit for limit in bench.observer.limits if limit and "budget" in limit]
-    assert "the budget of $0.04 for this job lasts for about 3" in said[0]
-    assert any(limit.startswith("calls per minute (6); the budget") for limit in said)
+    assert "calls per minute (6); the budget will not last" in bench.observer.limits
 
 
-def test_the_end_of_a_run_that_rests_at_times_is_that_of_its_last_day(bench):
+def test_a_run_whose_budget_lasts_says_nothing_of_it(bench):
+    bench.classifier.cost = Decimal("0.001")
+
+    bench.run(calls_per_minute=6, concurrency=1, max_cost="0.07", dry_run=True)
+
+    assert "calls per minute (6)" in bench.observer.limits
+    assert not any("budget" in limit for limit in bench.observer.limits if limit)
+
+
+def test_the_end_of_a_run_that_rests_at_times_is_that_of_its_last_day_and_stays_so(bench):
     bench.run(calls_per_minute=60, concurrency=1, max_per_day=25, dry_run=True)
 
-    told = zip(bench.observer.limits, bench.observer.ends, strict=True)
-    ends = {end.date() for limit, end in told if limit == "25 calls a day" and end is not None}
-    assert date(2024, 5, 5) in ends
+    told = list(zip(bench.observer.limits, bench.observer.ends, strict=True))
+    first = next(number for number, (_, end) in enumerate(told) if end is not None)
+    resting = [entry for entry in told[first:] if entry[1] is not None]
+    assert {(limit, end.date()) for limit, end in resting} == {("25 calls a day", date(2024, 5, 5))}
+    assert told[first : first + len(resting)] == resting  # until the last day, on which it rests no more
+
+
+def test_verdicts_that_are_known_already_tell_no_end(bench):
+    bench.run(dry_run=True)
+    bench.observer = Diary()
+
+    bench.run(calls_per_minute=60, concurrency=1, max_per_day=1)
+
+    assert bench.observer.ends
+    assert set(bench.observer.ends) == {None}
 
 
 def test_a_quicker_pace_does_not_wait_for_the_slot_of_the_slower_one(bench):

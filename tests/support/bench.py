@@ -236,7 +236,7 @@ class Bench:
     ) -> Ended:
         """Plan and work; the run is ended whatever happens."""
         job = self.plan(dry_run=dry_run)
-        allowed = {"max_cost_usd": max_cost, "max_cost_usd_per_day": max_cost_per_day, "max_per_day": max_per_day}
+        allowed = {"max_cost_usd": max_cost, "max_per_day": max_per_day}
         run = self.begin(job, **allowed)
         effects: tuple[Effect, ...] = () if dry_run else (self.effect,)
         calls = None if max_per_day is None else DayLimit(self.ledger, self.clock, API, max_per_day)

@@ -46,7 +46,19 @@ def test_the_eta_names_what_binds_it_after_the_words_people_know(clock):
 
     plain = "Progress: 50/100 (50.0%) - Processed: 50, Failed: 0, Skipped: 0, ETA: 50.0s"
     assert tracker.line() == f"{plain} (limit: calls per minute (60))"
-    assert tracker.brief().endswith("ETA 50.0s (limit: calls per minute (60))")
+    assert tracker.brief().endswith("ETA 50.0s")
+    assert tracker.bound() == "limit: calls per minute (60)"
+
+
+def test_what_binds_a_run_is_not_cut_off_on_a_narrow_terminal(clock):
+    tracker, console = ProgressTracker(100, clock=clock), terminal()
+    worked(tracker, clock, 50, seconds_each=1)
+    tracker.limited_by("calls per minute (60); the budget will not last")
+
+    with LiveProgress(console) as display:
+        display.update(tracker)
+
+    assert "limit: calls per minute (60); the budget will not last" in console.file.getvalue()
 
 
 def test_the_eta_of_what_rests_at_times_counts_the_rests_and_runs_down_meanwhile(clock):
@@ -66,6 +78,7 @@ def test_nothing_binds_what_is_done(clock):
     worked(tracker, clock, 5, seconds_each=1)
 
     assert tracker.line().endswith("ETA: 0.0s")
+    assert tracker.bound() is None
 
 
 def test_without_a_total_the_line_has_the_time_elapsed(clock):

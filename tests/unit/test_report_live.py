@@ -8,7 +8,6 @@ from decimal import Decimal
 
 import pytest
 
-from backfill.ledger.budgets import Fund
 from backfill.ledger.live import AtWork, Speed, Tally, ThrottleReading, ThrottleReadings, Trouble, Watched
 from backfill.ledger.recent import PerMail, Recent
 from backfill.ledger.rows import Job, RunInfo
@@ -25,14 +24,14 @@ AT_WORK = AtWork(RUN, NOW, None, concurrency=4, api="calls:api", in_flight=2)
 CALLS = ThrottleReading(per_minute=60.0, lead_s=0.0, is_waited_for=False, blocked_until=None, reason="")
 RECENT = Recent(seconds=300.0, mails=100, worked=100, calls=100, busy_seconds=60.0, tokens=50_000)
 TALLY = Tally(JobState.OPEN, None, 1000, 380, 10, 5, 5, 600, NOW - timedelta(days=1), NOW - timedelta(hours=1))
-SPEED = Speed((AT_WORK,), RECENT, ThrottleReadings(CALLS))
+SPEED = Speed(NOW, (AT_WORK,), RECENT, ThrottleReadings(CALLS))
 WATCHED = Watched(NOW, TALLY, SPEED, RUN, Decimal("1.5"), ())
 
 
 def paced(
     recent: Recent = RECENT, run: AtWork = AT_WORK, tokens: ThrottleReading | None = None, **calls: object
 ) -> Speed:
-    return Speed((run,), recent, ThrottleReadings(replace(CALLS, **calls), tokens))  # type: ignore[arg-type]
+    return Speed(NOW, (run,), recent, ThrottleReadings(replace(CALLS, **calls), tokens))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_what_binds_a_run_is_named(speed: Speed, kind: str, words: str) -> None:
 
 @pytest.mark.parametrize(
     "speed",
-    [Speed((), None, ThrottleReadings()), paced(replace(RECENT, calls=1))],
+    [Speed(NOW, (), None, ThrottleReadings()), paced(replace(RECENT, calls=1))],
     ids=["nobody is at work", "it has just begun"],
 )
 def test_nothing_is_said_to_bind_where_it_is_not_known(speed: Speed) -> None:
@@ -135,7 +134,7 @@ def test_mail_that_a_gate_decides_takes_no_share_of_the_pace() -> None:
 
 def limited(at: datetime = NOW, pending: int = 600, made_today: int = 0, **run: object) -> Watched:
     """A run at 60 calls a minute that keeps to hours or to a number of calls a day."""
-    speed = replace(paced(run=replace(AT_WORK, **run)), limits=ThrottleReadings(CALLS, made_today=made_today))  # type: ignore[arg-type]
+    speed = replace(paced(run=replace(AT_WORK, **run)), at=at, limits=ThrottleReadings(CALLS, made_today=made_today))  # type: ignore[arg-type]
     recent = replace(RECENT, mails=300, worked=300, calls=300)
     return replace(WATCHED, at=at, tally=replace(TALLY, pending=pending), speed=replace(speed, recent=recent))
 
@@ -190,35 +189,51 @@ def test_what_the_end_was_reckoned_by_is_said() -> None:
     assert (by_calls.basis, by_hours.basis) == ("at 60 calls a day", "within 13:00-14:00")
 
 
-FUND = Fund(Decimal(5), Decimal("1.2"), "for this job")
+def paid(*limits: str | None, taken: str = "3.8", cost: str | None = "0.004", **speed: object) -> Watched:
+    """Runs with such limits on a job's cost, of which so much is used up; 600 mails are left, at so much each."""
+    runs = tuple(replace(AT_WORK, max_cost_usd=None if limit is None else Decimal(limit)) for limit in limits)
+    takes = PerMail(1.0, None if cost is None else Decimal(cost))
+    changed = replace(paced(), runs=runs, takes=takes, taken_usd=Decimal(taken), **speed)  # type: ignore[arg-type]
+    return replace(WATCHED, speed=changed)
 
 
-def paid(*funds: Fund, cost: str | None = "0.004", **run: object) -> Watched:
-    """A run whose mails cost so much each, of which 600 are left."""
-    speed = paced(run=replace(AT_WORK, funds=funds, **run))  # type: ignore[arg-type]
-    return replace(WATCHED, speed=replace(speed, takes=PerMail(1.0, None if cost is None else Decimal(cost))))
+def capped(*caps: int | None, pending: int = 600) -> Watched:
+    runs = tuple(replace(AT_WORK, max_emails=cap) for cap in caps)
+    return replace(WATCHED, tally=replace(TALLY, pending=pending), speed=replace(paced(), runs=runs))
+
+
+BOTH = paid("5")
+BOTH = replace(BOTH, speed=replace(BOTH.speed, runs=(replace(BOTH.speed.runs[0], max_emails=500),)))
+REUSED = replace(RECENT, worked=0)
 
 
 @pytest.mark.parametrize(
     ("watched", "early"),
     [
-        pytest.param(paid(FUND), "the budget of $5 for this job lasts for about 300 mails", id="half of it"),
-        pytest.param(
-            paid(FUND, Fund(Decimal("0.5"), Decimal("0.004"), "for 2024-05-03 (UTC)")),
-            "the budget of $0.5 for 2024-05-03 (UTC) lasts for about 1 mail",
-            id="the smaller of two",
-        ),
-        pytest.param(paid(FUND, cost="0.001"), None, id="it lasts"),
-        pytest.param(paid(FUND, cost="0"), None, id="it costs nothing"),
-        pytest.param(paid(FUND, cost=None), None, id="nobody knows the price"),
-        pytest.param(paid(max_emails=1000), "this run takes at most 1,000 mails", id="a cap"),
+        pytest.param(paid("5"), "the budget lasts for about 300 mails", id="half of it"),
+        pytest.param(paid("5", taken="6"), "the budget lasts for about 0 mails", id="it was lowered"),
+        pytest.param(paid("5", taken="2.6"), None, id="it lasts"),
+        pytest.param(paid("5", cost="0"), None, id="it costs nothing"),
+        pytest.param(paid("5", cost=None), None, id="nobody knows the price"),
+        pytest.param(paid("5", None), None, id="another run has no limit"),
+        pytest.param(paid("4", "5"), "the budget lasts for about 300 mails", id="another run has a lower one"),
+        pytest.param(paid("5", recent=REUSED), None, id="the verdicts of now are known"),
+        pytest.param(capped(500), "this run takes at most 500 mails", id="a cap"),
+        pytest.param(capped(500, 400), "these runs take at most 900 mails", id="two caps"),
+        pytest.param(capped(500, None), None, id="another run has none"),
+        pytest.param(capped(1000), None, id="a cap that holds the whole job"),
+        pytest.param(BOTH, "this run takes at most 500 mails; the budget lasts for about 300 mails", id="both"),
     ],
 )
-def test_what_ends_a_run_before_all_is_done_is_said_beside_the_end(watched: Watched, early: str | None) -> None:
-    text, machines = live.render(watched, JOB), live.as_json(watched)
+def test_what_ends_runs_before_all_is_done_is_said_beside_the_end(watched: Watched, early: str | None) -> None:
+    (ends,) = (line for line in live.render(watched, JOB).splitlines() if line.startswith("Ends:"))
 
-    assert f"Ends:      12:30 UTC at this rate{'' if early is None else f'; {early}'}\n" in text
-    assert machines["ends_early"] == early
+    assert live.as_json(watched)["ends_early"] == early
+    assert ends.endswith(f"at this rate; {early}" if early else "at this rate")
+
+
+def test_nothing_ends_early_what_is_done_already() -> None:
+    assert live.as_json(capped(500, pending=0))["ends_early"] is None
 
 
 def test_an_end_that_is_centuries_away_is_not_told() -> None:
@@ -228,7 +243,7 @@ def test_an_end_that_is_centuries_away_is_not_told() -> None:
 
 
 def test_the_pace_that_was_set_is_shown_also_when_nobody_is_at_work() -> None:
-    idle = replace(WATCHED, tally=replace(TALLY, pace=30.0), speed=Speed((), None, ThrottleReadings()))
+    idle = replace(WATCHED, tally=replace(TALLY, pace=30.0), speed=Speed(NOW, (), None, ThrottleReadings()))
 
     assert "30 calls a minute, set by `backfill pace`" in live.render(idle, JOB)
     assert live.as_json(idle)["pace"] == 30.0
@@ -242,7 +257,8 @@ def test_one_call_is_a_call() -> None:
 
 @pytest.mark.parametrize("state", [JobState.PAUSED, JobState.OPEN, JobState.CANCELLED])
 @pytest.mark.parametrize(
-    "speed", [SPEED, Speed((AT_WORK, AT_WORK), RECENT, ThrottleReadings(CALLS)), Speed((), None, ThrottleReadings())]
+    "speed",
+    [SPEED, Speed(NOW, (AT_WORK, AT_WORK), RECENT, ThrottleReadings(CALLS)), Speed(NOW, (), None, ThrottleReadings())],
 )
 def test_no_line_of_the_headline_is_too_long_for_a_terminal(state: JobState, speed: Speed) -> None:
     tally = replace(TALLY, state=state, reason="paused by somebody on some-machine")
@@ -258,7 +274,7 @@ def test_no_line_of_the_headline_is_too_long_for_a_terminal(state: JobState, spe
     [
         replace(WATCHED, tally=replace(TALLY, state=JobState.PAUSED)),
         replace(WATCHED, tally=replace(TALLY, pending=0)),
-        replace(WATCHED, speed=Speed((), None, ThrottleReadings())),
+        replace(WATCHED, speed=Speed(NOW, (), None, ThrottleReadings())),
     ],
     ids=["paused", "nothing left", "nobody at work"],
 )
@@ -266,7 +282,7 @@ def test_no_end_is_promised_where_none_is_known(watched: Watched) -> None:
     assert live.ends_at(watched) is None
 
 
-DEAD = Speed((), None, ThrottleReadings())
+DEAD = Speed(NOW, (), None, ThrottleReadings())
 CAPPED = replace(RUN, ended_at=NOW, outcome="capped")
 ENDED = replace(RUN, ended_at=NOW, outcome="interrupted", outcome_reason="SIGTERM")
 

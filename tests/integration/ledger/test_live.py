@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from backfill.ledger.budgets import Fund, Reservation
+from backfill.ledger.budgets import Reservation
 from backfill.ledger.recent import PerMail
 from backfill.ledger.rows import Item
 from backfill.lifecycle import AttemptOutcome, ItemStatus
@@ -190,10 +190,10 @@ def test_what_a_run_may_do_in_a_day_is_known_with_the_calls_that_were_made(bench
     assert speed.limits.made_today == 1
 
 
-def test_what_a_run_may_spend_is_known_with_what_is_left_and_what_a_mail_takes(bench):
+def test_what_a_run_may_spend_is_known_with_what_is_taken_and_what_a_mail_takes(bench):
     bench.plan(1, 2, 3)
     run = bench.run()
-    parameters = '{"max_cost_usd": "0.05", "max_cost_usd_per_day": "0.02", "max_emails": 64}'
+    parameters = '{"max_cost_usd": "0.05", "max_emails": 64}'
     bench.write("UPDATE run SET parameters = :parameters", parameters=parameters)
     of_job = bench.ledger.budgets.open(bench.job.id, 50_000_000)
     for item in bench.claim(run, 2):
@@ -201,11 +201,51 @@ def test_what_a_run_may_spend_is_known_with_what_is_left_and_what_a_mail_takes(b
         verdict = bench.record(run, item, answer=answer(cost_usd=Decimal("0.004")), attempt_id=attempt).verdict
         bench.finish(run, item, verdict)
 
-    (at_work,) = bench.ledger.live.speed(bench.job.id).runs
+    speed = bench.ledger.live.speed(bench.job.id)
 
-    assert at_work.max_emails == 64
-    assert at_work.funds == (Fund(Decimal("0.05"), Decimal("0.042"), "for this job"),)  # none is open for the day yet
-    assert bench.ledger.live.speed(bench.job.id).takes == PerMail(1.0, Decimal("0.004"))
+    assert [(each.max_emails, each.max_cost_usd) for each in speed.runs] == [(64, Decimal("0.05"))]
+    assert speed.taken_usd == Decimal("0.008")
+    assert speed.takes == PerMail(1.0, Decimal("0.004"))
+
+
+def test_what_is_not_limited_has_no_budget(bench):
+    bench.plan(1)
+    bench.run()
+
+    speed = bench.ledger.live.speed(bench.job.id)
+
+    assert ([each.max_cost_usd for each in speed.runs], speed.taken_usd, speed.takes) == ([None], None, PerMail())
+
+
+def test_what_a_mail_took_before_it_was_taken_up_again_is_not_what_the_next_one_takes(bench):
+    bench.plan(1)
+    run = bench.run()
+    (item,) = bench.claim(run, 1)
+    for _ in range(3):
+        call(bench, run, item, outcome=AttemptOutcome.UNUSABLE)
+    bench.ledger.items.fail(run, item, "answer_unusable")
+    bench.end(run)
+    again = bench.run(command="retry")
+    bench.ledger.items.retry(again, ())
+    (item,) = bench.claim(again, 1)
+    call(bench, again, item)
+
+    assert bench.ledger.live.speed(bench.job.id).takes.calls == 2.0  # three for the first outcome, one for the second
+
+
+def test_only_answers_tell_how_long_an_answer_takes(bench):
+    bench.plan(*range(1, 11))
+    run = bench.run()
+    answered, refused, waiting = bench.claim(run, 3)
+    call(bench, run, answered, seconds=4)
+    call(bench, run, refused, seconds=1, outcome=AttemptOutcome.UNAVAILABLE)
+    bench.open_attempt(run, waiting)
+    bench.clock.turn(30)
+
+    recent = bench.ledger.live.speed(bench.job.id).recent
+
+    assert recent is not None
+    assert (recent.calls, recent.answered, recent.answer_seconds) == (3, 1, 4.0)
 
 
 @pytest.mark.parametrize("successor", [False, True])
