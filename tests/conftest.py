@@ -9,9 +9,14 @@ from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from backfill.mail.login import ImapAccount
 from tests.support.dovecot import PASSWORD, DovecotServer
+
+# A busy machine is no counterexample.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 _numbers = count(1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 
@@ -219,10 +220,12 @@ def test_a_refused_key_credit_or_model_stops_the_run_and_fails_no_mail(
 def test_a_429_is_obeyed_by_all_and_counted(project: Project, mailbox: Mailbox, api: ApiServer) -> None:
     mailbox.holds(*(letter(number) for number in range(30)))
     asked_at: list[float] = []
+    numbers = count(1)
 
     def answer(call: Call) -> Response:
+        number = next(numbers)
         asked_at.append(time.monotonic())
-        return Response(429, {"error": {"code": 429}}, {"Retry-After": "2"}) if len(asked_at) == 5 else judge(call)
+        return Response(429, {"error": {"code": 429}}, {"Retry-After": "2"}) if number == 5 else judge(call)
 
     api.answer_with(answer)
 

@@ -19,9 +19,16 @@ CONCURRENCY = 8
 
 
 def moments(seed: int, measures: dict[str, Callable[[], int]]) -> list[tuple[str, int]]:
-    """`KILLS` moments of progress in random places, each by a measure of its own: "when 120 notes are written"."""
+    """`KILLS` moments of progress in random places, each by a measure of its own: "when 120 notes are written".
+
+    They are apart, and none is near the end: a mail that is begun in three runs that die is given up, as it should be,
+    and a busy machine notices a moment late.
+    """
     chance = random.Random(seed)
-    places = sorted(chance.sample(range(1, MAILS - 10), KILLS))
+    step = 4 * CONCURRENCY
+    places = sorted(
+        place + chance.randrange(CONCURRENCY) for place in chance.sample(range(1, MAILS - 100, step), KILLS)
+    )
     return [(chance.choice(sorted(measures)), place) for place in places]
 
 

@@ -12,10 +12,11 @@ import pytest
 
 from tests.conftest import Mailbox
 from tests.support.api_server import ApiServer
-from tests.support.dovecot import PASSWORD, free_port
+from tests.support.dovecot import PASSWORD
 from tests.support.project import COMMAND, KEY, PROCESSED, Project, complaints, letter
 
 WRONG_PASSWORD = "hunter2-hunter2"
+NOBODY_LISTENS = 1  # of the ports
 
 CTRL_D = "\x04"
 
@@ -60,7 +61,7 @@ MISTAKES = {
     ),
     "no mail server": Mistake(
         r"Nothing answers at 127\.0\.0\.1:\d+; check imap\.server and imap\.port",
-        change=configure(imap={"port": free_port()}),
+        change=configure(imap={"port": NOBODY_LISTENS}),
         code=4,
     ),
     "unknown folder": Mistake(
@@ -213,7 +214,7 @@ def test_an_api_that_is_not_there_stops_the_run_before_the_mailbox_is_worn_out(
     project: Project, mailbox: Mailbox
 ) -> None:
     mailbox.holds(*(letter(number) for number in range(1, 21)))
-    project.configure(llm={"api_url": f"http://127.0.0.1:{free_port()}/v1"})
+    project.configure(llm={"api_url": f"http://127.0.0.1:{NOBODY_LISTENS}/v1"})
 
     done = project.run("run", "--yes", "--concurrency", "2")
 

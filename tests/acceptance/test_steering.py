@@ -299,13 +299,13 @@ def test_a_run_whose_calls_of_the_day_are_made_ends_days_later(
     mailbox.holds(*(letter(n) for n in range(10)))
     with project.start("run", "--yes", "--calls-per-minute", "60000", "--max-per-day", "2") as child:
         wait_until(lambda: project.count("run WHERE waiting_for LIKE 'today%'") == 1, child)
-        text, found = steer(project, "status"), live(project)
+        text, found = steer(project, "status"), json.loads(steer(project, "status", "--json"))
         end(child, signal.SIGTERM)
 
     assert "at 2 calls a day" in text
     assert "Rate:" not in text
-    days = datetime.fromisoformat(found["ends_at"]).date() - datetime.fromisoformat(found["at"]).date()
-    assert days.days == 4
+    days = datetime.fromisoformat(found["live"]["ends_at"]).date() - datetime.fromisoformat(found["live"]["at"]).date()
+    assert days.days == found["counts"]["pending"] / 2 >= 3  # four days, or at midnight one less
 
 
 def test_jobs_say_what_they_are_how_far_and_when(project: Project, mailbox: Mailbox) -> None:

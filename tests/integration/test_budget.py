@@ -38,9 +38,12 @@ def test_parallel_calls_never_spend_more_than_the_budget(bench: Bench) -> None:
     with pytest.raises(BudgetReached):
         bench.run(max_cost="0.0099", concurrency=8)
 
-    assert spent(bench) == 7 * SET_ASIDE
+    # On a slow disk a call may come too late for its slot: what it had set aside may be what the next one lacks.
+    paid = bench.attempts().count("ok")
+    assert 5 <= paid <= 7
+    assert spent(bench) == paid * SET_ASIDE
     assert "failed" not in bench.statuses().values()
-    assert list(bench.statuses().values()).count("done") == 7
+    assert list(bench.statuses().values()).count("done") == paid
 
 
 def test_what_a_call_really_cost_takes_the_place_of_what_was_set_aside(bench: Bench) -> None:

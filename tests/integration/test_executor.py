@@ -194,28 +194,30 @@ def test_a_named_wait_is_obeyed_by_everybody_and_remembered_over_a_restart(bench
     bench.mailbox.holds(*range(1, 21))
     bench.classifier.answers = first(1, lambda: RateLimited(wait_s=7200.0))
 
-    ended = bench.run(concurrency=2)
+    ended = bench.run(concurrency=1)
     calls, again = len(bench.classifier.asked_about), bench.run()
 
     assert (ended.outcome, again.outcome) == (RunOutcome.INTERRUPTED, RunOutcome.INTERRUPTED)
     assert "rate_limited" in again.reason
-    assert len(bench.classifier.asked_about) == calls <= 2
+    assert len(bench.classifier.asked_about) == calls == 1
     bench.clock.turn(7200)
     assert bench.run().outcome is RunOutcome.FINISHED
 
 
 def test_an_answer_in_flight_is_recorded_before_a_rebuilt_folder_is_planned_anew(bench: Bench) -> None:
-    noticed = threading.Event()
+    asked, noticed = threading.Event(), threading.Event()
 
     class Rebuilt(BenchMailbox):
         def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
             if min(uids) > 50:
+                asked.wait(30)
                 noticed.set()
                 raise MailboxChanged("another UIDVALIDITY")
             return super().fetch(mailbox, uids)
 
     def answers(message: Message) -> Scores:
         if message.ref.uid == 1:
+            asked.set()
             noticed.wait(30)
             for _ in range(100):  # longer than a stop waits for answers, whenever the run looks at its clock
                 bench.clock.turn(60)
@@ -288,7 +290,7 @@ def test_an_output_file_that_cannot_be_written_costs_no_answer_that_was_paid_for
     with pytest.raises(EffectUnavailable):
         bench.run(analytics=True)
 
-    assert set(bench.attempts()) == {"ok"}
+    assert set(bench.attempts()) - {"unsent"} == {"ok"}
     assert list(bench.statuses().values()).count("done") == len(bench.classifier.asked_about)
 
 

@@ -75,7 +75,7 @@ def test_a_line_that_breaks_again_and_again_loses_no_mail(
 def test_a_line_that_stalls_is_given_up_and_the_mails_come_over_another(mailbox: Mailbox, reading: Open) -> None:
     mailbox.holds(*map(letter, range(1, 51)))
     with FaultProxy(mailbox.server.port, after=100_000, fault=Fault.STALL, times=1) as proxy:
-        source = reading(proxy.port, mailbox.user, timeout_s=0.3)
+        source = reading(proxy.port, mailbox.user, timeout_s=1)
         read = outcomes(source.fetch(source.examine("INBOX").key, list(range(1, 51))))
 
     assert len(read) == 50
@@ -85,7 +85,7 @@ def test_a_line_that_stalls_is_given_up_and_the_mails_come_over_another(mailbox:
 def test_a_slow_line_is_only_slow(mailbox: Mailbox, reading: Open) -> None:
     mailbox.holds(*map(letter, range(1, 51)))
     with FaultProxy(mailbox.server.port, delay_s=0.02) as proxy:
-        source = reading(proxy.port, mailbox.user, timeout_s=1)
+        source = reading(proxy.port, mailbox.user, timeout_s=5)
         read = outcomes(source.fetch(source.examine("INBOX").key, list(range(1, 51))))
 
         assert len(read) == 50

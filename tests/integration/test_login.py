@@ -11,7 +11,7 @@ import pytest
 
 from backfill.errors import ConfigError, CredentialsRefused, ServerUnavailable
 from backfill.mail.login import ImapAccount, connect, hang_up
-from tests.support.dovecot import PASSWORD, free_port
+from tests.support.dovecot import PASSWORD
 from tests.support.scripted_imap import STALL, ScriptedImap
 
 
@@ -149,11 +149,10 @@ def test_a_server_without_starttls_is_not_spoken_to_in_clear(monkeypatch):
 
 @pytest.mark.parametrize(
     ("host", "port", "words"),
-    [("127.0.0.1", None, "imap.port"), ("no-such-host.invalid", 993, "imap.server")],
+    [("127.0.0.1", 1, "imap.port"), ("no-such-host.invalid", 993, "imap.server")],
 )
 def test_an_unreachable_server_is_named_with_the_remedy(mailbox, host, port, words):
-    nobody_listens = port or free_port()
-    account = ImapAccount(host, "bob", port=nobody_listens, password_env="MAILBOX_PASSWORD", timeout_s=5)
+    account = ImapAccount(host, "bob", port=port, password_env="MAILBOX_PASSWORD", timeout_s=5)
 
     with pytest.raises(ServerUnavailable, match=words):
         connect(account)

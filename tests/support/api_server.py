@@ -195,7 +195,8 @@ class ApiServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the port and every connection."""
+        """Close the port and every connection; what is under way gets no answer."""
+        self._http.is_stopped = True
         self.is_closing.set()
         self._http.shutdown()
         self._http.server_close()
@@ -238,6 +239,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, port: int, api: ApiServer) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.api = api
+        self.is_stopped = False
         self._open: set[socket.socket] = set()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -275,7 +277,10 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             body = None
         response = self.server.api.take(Call(self.command, self.path, headers, body, raw))
-        self._send(response)
+        if self.server.is_stopped:
+            self.close_connection = True
+        else:
+            self._send(response)
 
     def do_GET(self) -> None:
         if self.path in ("/stats", "/v1/stats"):

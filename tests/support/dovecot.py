@@ -171,12 +171,19 @@ class DovecotServer:
 
     def __enter__(self) -> Self:
         self.base = Path(tempfile.mkdtemp(prefix="dc-", dir="/tmp"))  # short: unix sockets end at 108 bytes
-        self.port, self.tls_port = free_port(), free_port()
         self.ca_file = str(self.base / "tls.crt")
         self._endpoint = TokenEndpoint()
         self.tokens = self._endpoint.tokens
-        self._configure()
-        self._start()
+        for is_last in (False, False, True):
+            self.port, self.tls_port = free_port(), free_port()
+            self._configure()
+            try:
+                self._start()
+            except RuntimeError:  # somebody else may have taken a port meanwhile
+                if is_last:
+                    raise
+            else:
+                break
         return self
 
     def __exit__(
@@ -222,7 +229,7 @@ class DovecotServer:
 
     def _configure(self) -> None:
         for folder in ("run", "state", "home"):
-            (self.base / folder).mkdir()
+            (self.base / folder).mkdir(exist_ok=True)
         if os.getuid() == 0:  # what drops root must reach the files
             login, internal, group = "dovenull", "dovecot", "dovecot"
             owner = pwd.getpwnam("dovecot")
@@ -274,7 +281,9 @@ class DovecotServer:
             try:
                 with socket.create_connection((self.host, self.port), 1) as probe:
                     if probe.recv(64).startswith(b"* OK"):
-                        return
+                        time.sleep(0.1)  # in which one whose port is another's ends
+                        if self._process.poll() is None:
+                            return
             except OSError:
                 pass
             time.sleep(0.01)

@@ -99,7 +99,10 @@ def test_on_postgresql_no_call_begins_until_a_lock_that_was_lost_is_had_again(po
     pulse = pulse_of(bench, run := bench.run())
     with bench.ledger.database.session() as somebody:
         somebody.execute(
-            text("SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+            text(
+                """SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' AND granted
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+            )
         )
         assert somebody.execute(TRY_LOCK, {"number": advisory_number(run.uuid)}).scalar()
         clock.turn(OVERDUE_S)

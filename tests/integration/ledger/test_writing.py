@@ -153,9 +153,8 @@ def interrupt():
             raise KeyboardInterrupt
 
     def send() -> None:
-        while not heard.is_set():
+        while not heard.wait(0.05):  # at first until the thread has fallen asleep
             signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
-            heard.wait(0.05)
 
     before = signal.signal(signal.SIGUSR1, hear)
     yield send
