@@ -153,11 +153,10 @@ class Live:
 
     def is_at_work(self, job_id: int) -> bool:
         """Is a living run working on the job?"""
-        now = micros(self.clock.now())
-        return self.database.read(lambda connection: bool(self._at_work(connection, job_id, now)))
+        return self.database.read(lambda connection: bool(self._at_work(connection, job_id)))
 
     def _speed(self, connection: Connection, job_id: int, now: int) -> Speed:
-        runs = self._at_work(connection, job_id, now)
+        runs = self._at_work(connection, job_id)
         limits = self._limits(connection, runs, now)
         if not runs:
             return Speed(moment(now), runs, None, limits)
@@ -182,7 +181,7 @@ class Live:
         made_today = connection.execute(MADE_TODAY, {"name": calls_purse(api, now // DAY_US)}).scalar()
         return ThrottleReadings(limits.get(names["calls"]), limits.get(names["tokens"]), int(made_today or 0))
 
-    def _at_work(self, connection: Connection, job_id: int, now: int) -> tuple[AtWork, ...]:
+    def _at_work(self, connection: Connection, job_id: int) -> tuple[AtWork, ...]:
         """Beside SQLite there is one lock, and its holder is the latest run that has not written down its end."""
         rows = connection.execute(UNENDED, {"job": job_id}).all()
         held = held_locks(self.database, connection, [row.uuid for row in rows]) if rows else frozenset()
