@@ -38,7 +38,9 @@ class DayLimit:
 
     def today(self) -> Purse:
         """The purse of this day's calls. Writes when a day is new to this process."""
-        now = self.clock.now()
+        return self._of_day(self.clock.now())
+
+    def _of_day(self, now: datetime) -> Purse:
         day = now.toordinal()
         purse = self._purses.get(day)
         if purse is None:
@@ -48,16 +50,15 @@ class DayLimit:
 
     def closed_for(self) -> float:
         """Seconds until the next day; 0.0 while there are calls left."""
-        if not self.ledger.budgets.is_used_up(self.today()):
+        now = self.clock.now()  # once, or at midnight a used-up day would last until the next one
+        if not self.ledger.budgets.is_used_up(self._of_day(now)):
             return 0.0
-        return (self._midnight() - self.clock.now()).total_seconds()
+        return (_midnight_after(now) - now).total_seconds()
 
     def reason(self) -> str:
         """Why no more calls are made, with the time of the next ones."""
-        return f"today's {self.most:,} calls (max_per_day) are made; goes on at {self._midnight():%Y-%m-%d %H:%M} UTC"
-
-    def _midnight(self) -> datetime:
-        return datetime.combine(self.clock.now().date() + timedelta(days=1), time(), UTC)
+        midnight = _midnight_after(self.clock.now())
+        return f"today's {self.most:,} calls (max_per_day) are made; goes on at {midnight:%Y-%m-%d %H:%M} UTC"
 
 
 @dataclass(slots=True)
@@ -99,3 +100,7 @@ class Budget:
         if day not in self._of_day:
             self._of_day = {day: self.ledger.budgets.open_day(now, nano(limit))}
         return self._of_day[day]
+
+
+def _midnight_after(now: datetime) -> datetime:
+    return datetime.combine(now.date() + timedelta(days=1), time(), UTC)

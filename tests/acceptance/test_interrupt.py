@@ -16,8 +16,6 @@ from tests.support.api_server import ApiServer
 from tests.support.project import Project, complaints, end, letter, wait_until
 
 MAILS = 80
-# What a machine may add that has other things to do: the promises are held by calls that last two minutes.
-BUSY_S = 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -35,7 +33,7 @@ def test_a_signal_drains_and_says_how_to_go_on_and_the_next_run_finishes(
     resumed = project.run("run", "--yes")
 
     assert code == 75
-    assert seconds < 10 + BUSY_S
+    assert seconds < 10
     assert "go on with: backfill run --job 1" in errors
     assert "Traceback" not in errors
     assert complaints(errors) == []
@@ -62,7 +60,7 @@ def test_a_stop_awaits_answers_in_flight_no_longer_than_ten_seconds(
         code, errors, seconds = end(child, signal.SIGINT)
 
     assert code == 75
-    assert seconds < 10 + BUSY_S
+    assert seconds < 10
     assert "go on with: backfill run" in errors
     assert api.call_count == 8
     assert project.count("item WHERE claimed_by IS NOT NULL") == 0
@@ -83,7 +81,7 @@ def test_a_second_signal_ends_at_once(
         code, errors, seconds = end(child, number)
 
     assert code == expected
-    assert seconds < 1 + BUSY_S
+    assert seconds < 1
     assert "Stopped at once. What was recorded is kept." in errors
 
 
@@ -116,7 +114,7 @@ def test_a_stop_while_waiting_for_a_slot_of_the_throttle_ends_within_two_seconds
         code, errors, seconds = end(child, signal.SIGINT)
 
     assert code == 75
-    assert seconds < 2 + BUSY_S
+    assert seconds < 2
     assert "go on with: backfill run --job 1 --calls-per-minute 1\n" in errors
     assert api.call_count == 1
     assert project.report()["calls"]["made"] == 1

@@ -38,9 +38,9 @@ def test_parallel_calls_never_spend_more_than_the_budget(bench: Bench) -> None:
     with pytest.raises(BudgetReached):
         bench.run(max_cost="0.0099", concurrency=8)
 
-    # On a slow disk a call may come too late for its slot: what it had set aside may be what the next one lacks.
+    # One that came too late for its slot was not made, but had set its money aside.
     paid = bench.attempts().count("ok")
-    assert 5 <= paid <= 7
+    assert paid + bench.attempts().count("unsent") == len(bench.attempts()) == 7
     assert spent(bench) == paid * SET_ASIDE
     assert "failed" not in bench.statuses().values()
     assert list(bench.statuses().values()).count("done") == paid

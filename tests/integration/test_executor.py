@@ -194,12 +194,12 @@ def test_a_named_wait_is_obeyed_by_everybody_and_remembered_over_a_restart(bench
     bench.mailbox.holds(*range(1, 21))
     bench.classifier.answers = first(1, lambda: RateLimited(wait_s=7200.0))
 
-    ended = bench.run(concurrency=1)
+    ended = bench.run(concurrency=2)
     calls, again = len(bench.classifier.asked_about), bench.run()
 
     assert (ended.outcome, again.outcome) == (RunOutcome.INTERRUPTED, RunOutcome.INTERRUPTED)
     assert "rate_limited" in again.reason
-    assert len(bench.classifier.asked_about) == calls == 1
+    assert len(bench.classifier.asked_about) == calls <= 2
     bench.clock.turn(7200)
     assert bench.run().outcome is RunOutcome.FINISHED
 

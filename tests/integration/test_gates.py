@@ -20,7 +20,7 @@ from backfill.ledger.budgets import DAY_US
 from backfill.lifecycle import RunOutcome
 from backfill.message import Message
 from backfill.verdict import Scores
-from tests.support.bench import API, Bench
+from tests.support.bench import API, Bench, BenchClock
 from tests.support.ledgers import open_attempt
 
 NIGHT = Hours.parse("22:00-07:00")
@@ -184,11 +184,31 @@ def test_no_day_has_more_calls_than_its_number_and_the_run_goes_on_the_next_day(
     assert len(calls) == 25
     assert max(calls.by_day()) <= 10
     assert calls.counted_by_day()[:2] == [10, 10]
-    # Told once more where the turned clock leaps ahead of the heartbeat, which then is waited for as well.
-    assert list(dict.fromkeys(reason for reason in bench.observer.waited_for if "max_per_day" in reason)) == [
+    assert [reason for reason in bench.observer.waited_for if "max_per_day" in reason] == [
         "today's 10 calls (max_per_day) are made; goes on at 2024-05-04 00:00 UTC",
         "today's 10 calls (max_per_day) are made; goes on at 2024-05-05 00:00 UTC",
     ]
+
+
+@pytest.mark.parametrize("seconds_left", [9, 10, 11])
+def test_a_day_that_ends_while_it_is_asked_about_is_over_for_the_gate(bench: Bench, seconds_left: int) -> None:
+    class Midnight(BenchClock):
+        """A second goes by whenever somebody looks."""
+
+        def now(self) -> datetime:
+            self.turn(1)
+            return super().now()
+
+    bench.run(max_emails=10)
+    clock = Midnight()
+    clock.turn((bench.clock.now() - clock.now()).total_seconds())
+    limit = DayLimit(bench.ledger, clock, API, 10)
+    clock.turn(86_400 - seconds_left - clock.now().timestamp() % 86_400)
+
+    waits = [limit.closed_for() for _ in range(20)]
+
+    assert 0 < max(waits) < seconds_left
+    assert waits[-1] == 0.0
 
 
 def test_the_number_holds_over_restarts_and_for_runs_that_had_none(bench: Bench, calls: Calls) -> None:

@@ -78,7 +78,7 @@ def pace(bench: Bench) -> float:
 
 def test_there_are_as_many_calls_under_way_as_a_slow_service_needs(bench):
     bench.mailbox.holds(*range(1, 161))
-    bench.classifier = Together(parties=100)
+    bench.classifier = Together(parties=130)
 
     bench.run(concurrency="auto")
 

@@ -25,7 +25,7 @@ CALLS = ThrottleReading(per_minute=60.0, lead_s=0.0, is_waited_for=False, blocke
 RECENT = Recent(seconds=300.0, mails=100, worked=100, calls=100, busy_seconds=60.0, tokens=50_000)
 TALLY = Tally(JobState.OPEN, None, 1000, 380, 10, 5, 5, 600, NOW - timedelta(days=1), NOW - timedelta(hours=1))
 SPEED = Speed(NOW, (AT_WORK,), RECENT, ThrottleReadings(CALLS))
-WATCHED = Watched(NOW, TALLY, SPEED, RUN, Decimal("1.5"), ())
+WATCHED = Watched(TALLY, SPEED, RUN, Decimal("1.5"), ())
 
 
 def paced(
@@ -136,7 +136,7 @@ def limited(at: datetime = NOW, pending: int = 600, made_today: int = 0, **run: 
     """A run at 60 calls a minute that keeps to hours or to a number of calls a day."""
     speed = replace(paced(run=replace(AT_WORK, **run)), at=at, limits=ThrottleReadings(CALLS, made_today=made_today))  # type: ignore[arg-type]
     recent = replace(RECENT, mails=300, worked=300, calls=300)
-    return replace(WATCHED, at=at, tally=replace(TALLY, pending=pending), speed=replace(speed, recent=recent))
+    return replace(WATCHED, tally=replace(TALLY, pending=pending), speed=replace(speed, recent=recent))
 
 
 @pytest.mark.parametrize(
