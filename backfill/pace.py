@@ -46,4 +46,7 @@ class Pace:
 
 
 def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else f"{value:f}" if isinstance(value, Decimal) else str(value)
+    """Without an exponent, and whole numbers without a point."""
+    if isinstance(value, float):
+        value = Decimal(str(int(value) if value.is_integer() else value))
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)

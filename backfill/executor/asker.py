@@ -102,8 +102,8 @@ class Asker:
                 self.flow.calling.discard(task.item.id)
             except BackfillError as error:
                 self.flow.results.put(Troubled(task.item, error, task.message.key, was_asked=True))
-            except BaseException:
-                self.flow.calling.discard(task.item.id)  # a bug: nobody will commit this, so nobody waits for it
+            except BaseException:  # a bug: nobody will commit this, so nobody is to wait for it
+                self.flow.calling.discard(task.item.id)
                 raise
             else:
                 self.flow.results.put(Asked(task, answer, attempt_id))

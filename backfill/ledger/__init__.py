@@ -65,7 +65,7 @@ class Ledger:
         database = Database(url, clock, stop)
         try:
             migrate.prepare(database, clock)
-        except BaseException:
+        except BaseException:  # whatever it is, nobody else can close what was opened here
             database.close()
             raise
         return cls(

@@ -120,7 +120,7 @@ class Database:
         if not is_first:
             try:
                 piece.wakes.acquire()  # on a lock of its own: one for all would wake the served one after the other
-            except BaseException:
+            except BaseException:  # interrupted: the turn, if it has come, is handed on
                 self._leave(piece, has_turn=not (piece.is_served or piece.wakes.locked()))
                 raise
         if not piece.is_served:
@@ -168,8 +168,8 @@ class Database:
             for piece in group:
                 piece.is_alone = True
             self._waiting.extendleft(reversed(group))
-        except BaseException:
-            self._waiting.extendleft(reversed(group))  # this thread is being ended; the others bring theirs again
+        except BaseException:  # this thread is being ended; the others bring theirs again
+            self._waiting.extendleft(reversed(group))
             raise
         else:
             for piece, result in zip(group, results, strict=True):

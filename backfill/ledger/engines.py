@@ -62,8 +62,6 @@ def postgresql_engine(url: URL) -> Engine:
     def prepare(connection: Any, _: object) -> None:
         # Or the locks of a transaction whose client has gone without a word would be held for hours.
         connection.execute("SET idle_in_transaction_session_timeout = '60s'")
-        # Subqueries over some hundred rows are reckoned with as if they were millions; to compile them takes longer.
-        connection.execute("SET jit = off")
         connection.commit()
 
     return engine

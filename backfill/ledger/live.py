@@ -109,12 +109,16 @@ class Trouble:
 class Watched:
     """A job at this moment."""
 
-    at: datetime
     tally: Tally
     speed: Speed
     last_run: RunInfo | None  # the latest, at work or not
     spent_usd: Decimal | None  # None where no call has a known cost
     troubles: tuple[Trouble, ...]  # newest first
+
+    @property
+    def at(self) -> datetime:
+        """The moment."""
+        return self.speed.at
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,6 @@ class Live:
             newest = connection.execute(LATEST_RUN, {"job": job_id}).one_or_none()
             spent = connection.execute(SPENT, {"job": job_id}).scalar()
             return Watched(
-                at=moment(now),
                 tally=_tally(connection, job_id),
                 speed=self._speed(connection, job_id, now),
                 last_run=None if newest is None else run_info(newest),
