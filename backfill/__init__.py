@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backfill import settings
     from backfill.processor import BackfillProcessor
     from backfill.progress import ProgressTracker
-    from backfill.throttle import Throttler
+    from backfill.throttle.calls import Throttler
 
 __version__ = "0.1.0"
 __all__ = ["BackfillProcessor", "ProgressTracker", "Throttler", "__version__", "settings"]

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, tzinfo
-
-from backfill.clock import Clock
+from datetime import datetime, time, timedelta, tzinfo
 
 FORM = re.compile(r"\s*(\d{1,2}):(\d\d)\s*-\s*(\d{1,2}):(\d\d)\s*")
 DAY_S = 86_400
@@ -58,26 +56,6 @@ class Hours:
     def next_closing(self, now: datetime, zone: tzinfo | None = None) -> datetime:
         """When they end next; otherwise as `next_opening`."""
         return _next(self.closes, now, zone)
-
-
-@dataclass(frozen=True, slots=True)
-class HoursGate:
-    """Lets a run through within its hours; a gate of the executor's."""
-
-    hours: Hours
-    clock: Clock
-    zone: tzinfo | None = None  # None: the machine's
-
-    def closed_for(self) -> float:
-        """Seconds until they begin. Where the clock is changed before, it may be an hour too many: look in between."""
-        now = self.clock.now()
-        if self.hours.include(now.astimezone(self.zone).time()):
-            return 0.0
-        return (self.hours.next_opening(now, self.zone) - now).total_seconds()
-
-    def reason(self) -> str:
-        opening = self.hours.next_opening(self.clock.now(), self.zone).astimezone(UTC)
-        return f"outside of {self.hours} (local time); goes on at {opening:%Y-%m-%d %H:%M} UTC"
 
 
 def _next(wall: time, now: datetime, zone: tzinfo | None) -> datetime:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from loguru import logger
 
 from backfill.errors import ConfigError
-from backfill.report.wording import printable
+from backfill.wording import printable
 
 if TYPE_CHECKING:
     from loguru import Record

@@ -16,13 +16,13 @@ from backfill import settings as facade
 from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.executor import Observer
 from backfill.folders import FolderPatterns
-from backfill.identity import Intent, Request, known_job
 from backfill.lifecycle import GIVEN_UP, JobState
-from backfill.pace import Pace
+from backfill.operations.pace import Pace
+from backfill.operations.request import Intent, Request, known_job
+from backfill.operations.run import Context, Result, Verified, Workshop
 from backfill.report.summary import Summary
 from backfill.selection import DateField, Selection
 from backfill.settings import Settings
-from backfill.workshop import Context, Result, Verified, Workshop
 
 __all__ = ["BackfillProcessor", "Pace", "Result", "Verified"]
 

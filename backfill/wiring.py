@@ -11,27 +11,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from backfill.budget import Budget, DayLimit
+from backfill.analytics import AnalyticsFile
 from backfill.classifiers.chat import ChatClassifier, ChatSettings
 from backfill.classifiers.gated import GatedClassifier
 from backfill.classifiers.heuristic import HeuristicClassifier
-from backfill.classifiers.prices import ApiService
+from backfill.classifiers.service import ApiService
 from backfill.clock import Clock, StopRequest
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
 from backfill.errors import ConfigError
-from backfill.export import AnalyticsFile
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
-from backfill.mail.imap import ImapSource
 from backfill.mail.login import ImapAccount
-from backfill.mail.mark import ImapMarker
+from backfill.mail.marker import ImapMarker
 from backfill.mail.mime import Reading, whole
+from backfill.mail.source import ImapSource
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.ports import Classifier, Effect, MailMarker, MailSource, Price, Service
 from backfill.settings import Settings
 from backfill.settings.model import Processing
-from backfill.throttle import MailAllowance, Throttler
+from backfill.throttle.budget import Budget, DayLimit
+from backfill.throttle.calls import Throttler
+from backfill.throttle.mail import MailAllowance
 from backfill.verdict import Thresholds
 
 PROMPT_SECRET: Final = "prompt"  # noqa: S105 - the name under which the ledger keeps it

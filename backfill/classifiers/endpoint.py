@@ -19,7 +19,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_ import create_urllib3_context
 
-from backfill.classifiers.wire import Reply
+from backfill.classifiers.untrusted import Reply
 from backfill.clock import Clock
 from backfill.errors import AnswerUnusable, ConfigError, ServiceUnavailable
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from backfill.classifiers.limits import MAX_WAIT_S, announced, seconds_until
-from backfill.classifiers.wire import MAX_CALL_USD, Reply, amount, clean, count, json_object, mapping
+from backfill.classifiers.rate_headers import MAX_WAIT_S, announced, seconds_until
+from backfill.classifiers.untrusted import MAX_CALL_USD, Reply, amount, clean, count, json_object, mapping
 from backfill.errors import (
     AnswerUnusable,
     ClassifierError,

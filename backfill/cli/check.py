@@ -11,7 +11,7 @@ from backfill.cli.options import GENERAL, LIMITS, GeneralOptions
 from backfill.lifecycle import ExitCode
 
 if TYPE_CHECKING:
-    from backfill.check import Probe
+    from backfill.operations.check import Probe
 
 
 def check(
@@ -27,8 +27,8 @@ def check(
 
     No mail and no keyword is touched. One tiny request to the model may cost a fraction of a cent, so it is asked for.
     """
-    from backfill.check import exit_code, probe_all  # start-up: brings the adapters
     from backfill.clock import SystemClock  # start-up: only here
+    from backfill.operations.check import exit_code, probe_all  # start-up: brings the adapters
 
     command = Command.begin(general)
     may_call = None if not call else (lambda _: True) if yes else command.terminal.confirm
@@ -46,7 +46,7 @@ def check(
 
 
 def _line(probe: "Probe") -> str:
-    from backfill.report.wording import printable  # start-up: only here
+    from backfill.wording import printable  # start-up: only here
 
     remedy = f"\n{'':<24}→ {printable(probe.remedy)}" if probe.remedy else ""
     return f"{probe.state:<8}{probe.name:<16}{printable(probe.detail)}{remedy}"

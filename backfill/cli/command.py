@@ -15,9 +15,9 @@ from backfill.lifecycle import GIVEN_UP, ExitCode, RunOutcome
 
 if TYPE_CHECKING:
     from backfill.cli.terminal import Terminal
-    from backfill.identity import Request
     from backfill.ledger import Ledger
-    from backfill.pace import Pace
+    from backfill.operations.pace import Pace
+    from backfill.operations.request import Request
     from backfill.processor import BackfillProcessor, Result
     from backfill.report.summary import Summary
     from backfill.settings import Settings
@@ -43,7 +43,7 @@ class Command:
         return cls(loaded, terminal)
 
     def request(self, selection: SelectionOptions | None, job: JobOptions | None) -> "Request":
-        from backfill.identity import Request  # start-up: brings the ledger
+        from backfill.operations.request import Request  # start-up: brings the ledger
 
         options, job = selection or SelectionOptions(), job or JobOptions()
         chosen = options.selection(self.settings.imap.query)
@@ -115,7 +115,7 @@ class Command:
 
 def pace_of(limits: LimitOptions | None) -> "Pace":
     """The limits that were given. Raises `ConfigError`."""
-    from backfill.pace import Pace  # start-up: brings pydantic
+    from backfill.operations.pace import Pace  # start-up: brings pydantic
 
     limits = limits or LimitOptions()
     limits.check()
@@ -124,7 +124,7 @@ def pace_of(limits: LimitOptions | None) -> "Pace":
 
 def summary_of(ledger: "Ledger", job_id: int | None) -> "Summary":
     """The figures of a job, by default of the latest run's. Raises `ConfigError` when there is none."""
-    from backfill.identity import known_job  # start-up: brings the ledger
+    from backfill.operations.request import known_job  # start-up: brings the ledger
     from backfill.report.figures import summarize  # start-up: as above
 
     return summarize(ledger, known_job(ledger, job_id))

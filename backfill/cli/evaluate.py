@@ -16,7 +16,9 @@ from backfill.errors import ConfigError, Declined
 from backfill.lifecycle import ExitCode
 
 if TYPE_CHECKING:
-    from backfill.evaluation import Agreement, Evaluation, Judge, Labelled, Truth
+    from backfill.evaluation.agreement import Agreement, Evaluation
+    from backfill.evaluation.judge import Judge
+    from backfill.evaluation.labels import Labelled, Truth
     from backfill.message import Message
     from backfill.settings import Settings
 
@@ -56,7 +58,7 @@ def evaluate(
     """
     from backfill import wiring  # start-up: brings the adapters
     from backfill.demo.mailbox import OWNER  # start-up: only here
-    from backfill.evaluation import evaluate as figures  # start-up: only here
+    from backfill.evaluation.agreement import evaluate as figures  # start-up: only here
 
     command = Command.begin(general)
     if place is not None and sample:
@@ -89,7 +91,7 @@ def _sets(place: Path | None, labels: Path | None) -> "tuple[dict[str, Iterable[
     """The mails by the name of their set, and how many have no label."""
     from backfill.demo.mailbox import sample_mailbox  # start-up: generates mails
     from backfill.demo.unseen import unseen_mails  # start-up: as above
-    from backfill.evaluation import Labelled, Truth, find_mails  # start-up: only here
+    from backfill.evaluation.labels import Labelled, Truth, find_mails  # start-up: only here
 
     if place is not None:
         found = find_mails(place, labels)
@@ -109,7 +111,7 @@ def _judge(settings: "Settings", command: Command) -> "Iterator[Judge]":
     """The classifier with its throttle; rules need neither that nor a ledger."""
     from backfill import wiring  # start-up: brings the adapters
     from backfill.clock import SystemClock  # start-up: only here
-    from backfill.evaluation import Judge  # start-up: only here
+    from backfill.evaluation.judge import Judge  # start-up: only here
 
     if settings.classifier == "heuristic":
         yield Judge(wiring.heuristic(settings), None, command.stop)
@@ -161,7 +163,7 @@ def _as_dict(result: "Evaluation") -> dict[str, Any]:
 
 
 def _text(classifier: str, results: "dict[str, Evaluation]", unlabelled: int) -> str:
-    from backfill.report.wording import printable  # start-up: only here
+    from backfill.wording import printable  # start-up: only here
 
     lines: list[str] = []
     for name, result in results.items():

@@ -162,6 +162,12 @@ class GeneralOptions:
         return self.config or Path("config/config.yaml")
 
 
+Json = Annotated[bool, Parameter(name="--json", help="For machines: JSON on standard output.", group=GENERAL)]
+Yes = Annotated[bool, Parameter(help="Go ahead without asking.", group=LIMITS)]
+JobNumber = Annotated[int | None, Parameter(help="The job's number. [default: the job of the latest run]")]
+EVERYWHERE = GeneralOptions()
+
+
 def _day(option: str, text: str | None) -> date | None:
     if text is None:
         return None

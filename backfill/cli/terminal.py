@@ -16,11 +16,12 @@ from types import FrameType
 
 from rich.console import Console
 
+from backfill.cli.progress import display_for
 from backfill.clock import StopRequest, SystemClock
 from backfill.errors import Declined
 from backfill.lifecycle import ExitCode
-from backfill.progress import ProgressTracker, display_for
-from backfill.report.wording import printable
+from backfill.progress import ProgressTracker
+from backfill.wording import printable
 
 
 class Terminal:

@@ -9,25 +9,29 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from backfill.budget import Budget
+from backfill.analytics import AnalyticsFile
 from backfill.clock import Clock, StopRequest
 from backfill.errors import MailboxChanged
 from backfill.executor.asker import Asker
+from backfill.executor.bounds import Cap
 from backfill.executor.effecter import Effecter
-from backfill.executor.flow import Cap, Ended, Flow, Limits, Observer
-from backfill.executor.gates import Gate, Gates
+from backfill.executor.flow import Ended, Flow
+from backfill.executor.heartbeat import Pulse
+from backfill.executor.observer import Observer
 from backfill.executor.one_cpu import OneCpu
-from backfill.executor.pulse import Pulse
 from backfill.executor.reader import Reader
 from backfill.executor.steering import Bulletin, Steering
 from backfill.executor.writer import Writer
-from backfill.export import AnalyticsFile
 from backfill.ledger import Ledger
-from backfill.ledger.forward import Needs
+from backfill.ledger.results import Needs
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
+from backfill.limits import Limits
 from backfill.ports import Classifier, Effect, MailSource
-from backfill.throttle import MailAllowance, Throttler
+from backfill.throttle.budget import Budget
+from backfill.throttle.calls import Throttler
+from backfill.throttle.gates import Gate, Gates
+from backfill.throttle.mail import MailAllowance
 from backfill.verdict import Thresholds
 
 __all__ = ["Cap", "Ended", "Executor", "Limits", "Observer"]

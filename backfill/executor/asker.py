@@ -14,7 +14,6 @@ from typing import Any
 
 import backoff
 
-from backfill.budget import Budget
 from backfill.clock import Clock
 from backfill.errors import (
     AnswerUnusable,
@@ -26,14 +25,16 @@ from backfill.errors import (
     RateLimited,
     ServiceUnavailable,
 )
-from backfill.executor.flow import Asked, Flow, Stopped, Task, Troubled
+from backfill.executor.flow import Flow
+from backfill.executor.results import Asked, Stopped, Task, Troubled
 from backfill.ledger import Ledger
 from backfill.ledger.attempts import Call, Question
 from backfill.ledger.budgets import Reservation
-from backfill.ledger.pace import Slot
+from backfill.ledger.throttles import Slot
 from backfill.lifecycle import AttemptOutcome
 from backfill.ports import ROOMIER, Classifier
-from backfill.throttle import Throttler
+from backfill.throttle.budget import Budget
+from backfill.throttle.calls import Throttler
 from backfill.verdict import Announced, Answer, Usage
 
 # Longer waits are the ledger's: the item is given back and everybody waits for the block to end.

@@ -16,8 +16,9 @@ from loguru import logger
 
 from backfill.clock import Clock
 from backfill.errors import ServerUnavailable
-from backfill.executor.flow import Applied, Flow, Judgment
+from backfill.executor.flow import Flow
 from backfill.executor.reader import LONGEST_WAIT_S
+from backfill.executor.results import Applied, Judgment
 from backfill.ledger import Ledger
 from backfill.message import MessageRef
 from backfill.ports import Effect, Judged, Receipt, Unapplied

@@ -14,13 +14,15 @@ from loguru import logger
 
 from backfill.clock import Clock
 from backfill.errors import MailThrottled, ServerUnavailable
-from backfill.executor.flow import Ended, Flow, Judgment, Known, Task, Troubled
+from backfill.executor.flow import Ended, Flow
+from backfill.executor.results import Judgment, Known, Task, Troubled
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Item
 from backfill.lifecycle import ItemStatus, RunOutcome
 from backfill.message import Message
 from backfill.ports import Effect, MailSource, Unfetched
-from backfill.throttle import MailAllowance, Throttler
+from backfill.throttle.calls import Throttler
+from backfill.throttle.mail import MailAllowance
 
 # Up to here a run waits for what is due later; beyond, it ends and says when to come back.
 LONGEST_WAIT_S = 3600.0

@@ -14,13 +14,13 @@ from datetime import datetime
 from loguru import logger
 
 from backfill.clock import Clock, StopRequest
-from backfill.executor.flow import Observer
+from backfill.estimates.bottleneck import binding
+from backfill.estimates.outlook import budget_lasts_for, expected_end, is_reusing
+from backfill.executor.observer import Observer
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Run
 from backfill.lifecycle import GIVEN_UP, JobState
-from backfill.report.live import binding
-from backfill.report.outlook import budget_lasts_for, expected_end, is_reusing
-from backfill.throttle import Throttler
+from backfill.throttle.calls import Throttler
 
 LOOK_S = 1.0
 # What binds the speed is read from the ends of the ledger's logs, which takes some milliseconds.

@@ -27,13 +27,14 @@ from backfill.errors import (
 )
 from backfill.executor.asker import Blocked
 from backfill.executor.breaker import Breaker
-from backfill.executor.flow import Applied, Asked, Flow, Judgment, Known, Opening, Result, Troubled
+from backfill.executor.flow import Flow
+from backfill.executor.results import Applied, Asked, Judgment, Known, Opening, Result, Troubled
 from backfill.ledger import Ledger
-from backfill.ledger.forward import Finished, Needs, Recorded
+from backfill.ledger.results import Finished, Needs, Recorded
 from backfill.ledger.rows import Item
 from backfill.ledger.verdicts import Judgement
 from backfill.lifecycle import Disposition
-from backfill.throttle import Throttler
+from backfill.throttle.calls import Throttler
 from backfill.verdict import Scores
 
 if TYPE_CHECKING:

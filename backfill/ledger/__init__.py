@@ -12,24 +12,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backfill.clock import Clock, StopRequest, SystemClock
-from backfill.ledger import migrate
 from backfill.ledger.attempts import Attempts
-from backfill.ledger.audit import Audit
 from backfill.ledger.budgets import Budgets
-from backfill.ledger.database import Database
-from backfill.ledger.forward import Forward
+from backfill.ledger.databases import migrate
+from backfill.ledger.databases.database import Database
 from backfill.ledger.holdings import Holdings
 from backfill.ledger.items import Items
 from backfill.ledger.jobs import Jobs
-from backfill.ledger.live import Live
 from backfill.ledger.outcomes import Outcomes
-from backfill.ledger.pace import Throttles
-from backfill.ledger.queries import Queries
+from backfill.ledger.reads.audit import Audit
+from backfill.ledger.reads.report import Queries
+from backfill.ledger.reads.status import Live
 from backfill.ledger.receipts import Receipts
+from backfill.ledger.results import Forward
 from backfill.ledger.runs import Runs
 from backfill.ledger.secrets import Secrets
+from backfill.ledger.steering import Wishes
+from backfill.ledger.throttles import Throttles
 from backfill.ledger.verdicts import Verdicts
-from backfill.ledger.wishes import Wishes
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, text
 from backfill.clock import Clock, micros
 from backfill.errors import AskedElsewhere, BackfillError, ClaimLost
 from backfill.ledger.budgets import Reservation, count_calls, nano, set_aside, settle
-from backfill.ledger.database import Database
+from backfill.ledger.databases.bulk import RowStatement, in_order
+from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import Item, Job, Run
-from backfill.ledger.rowset import RowStatement, in_order
 from backfill.ledger.schema import ATTEMPT_OPEN
 from backfill.lifecycle import AttemptOutcome
 from backfill.verdict import Usage

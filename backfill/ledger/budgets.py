@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, select, text, update
 
 from backfill.clock import micros
 from backfill.errors import BudgetReached, CallsUsedUp
-from backfill.ledger.database import Database
+from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import moment
 from backfill.ledger.schema import purse as purse_table
 

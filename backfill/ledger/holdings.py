@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select, text
 
-from backfill.ledger.database import Database
+from backfill.ledger.databases.database import Database
 from backfill.ledger.items import REVIVE
 from backfill.ledger.schema import item, mailbox, receipt
 from backfill.lifecycle import ItemStatus

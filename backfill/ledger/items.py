@@ -16,13 +16,13 @@ from sqlalchemy import Connection, Row, bindparam, select, text
 
 from backfill.clock import Clock, micros
 from backfill.errors import ClaimLost
-from backfill.ledger.database import Database
+from backfill.ledger.databases.database import Database
 from backfill.ledger.jobs import REOPEN_DONE
 from backfill.ledger.outcomes import write_outcome
-from backfill.ledger.pace import SKEW_US
 from backfill.ledger.rows import Item, Run
 from backfill.ledger.runs import LOSSES_BEFORE_ALONE, go_on
 from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, ITEM_RETRIED, mailbox, one_of
+from backfill.ledger.throttles import SKEW_US
 from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
 from backfill.lifecycle import TRANSITIONS, ItemStatus
 from backfill.message import MailboxKey, MessageRef

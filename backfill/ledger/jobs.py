@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, text, update
 
 from backfill.clock import Clock, micros
-from backfill.ledger.database import Database
+from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import Job, PlanRange
 from backfill.ledger.schema import ITEM_OPEN, job, mailbox, plan_range
 from backfill.lifecycle import UNFINISHED, ItemStatus, JobState

@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, text, update
 
-from backfill.ledger.database import Database
+from backfill.ledger.databases.bulk import RowStatement
+from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import OutcomeRow, Run, moment
-from backfill.ledger.rowset import RowStatement
 from backfill.ledger.schema import sink
 from backfill.lifecycle import ItemStatus
 from backfill.message import MailboxKey, MessageRef

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, text
 
 from backfill.clock import Clock, micros
-from backfill.ledger.database import Database
+from backfill.ledger.databases.bulk import RowStatement, in_order
+from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import Item
-from backfill.ledger.rowset import RowStatement, in_order
 from backfill.ledger.schema import ITEM_OPEN, RECEIPT_CURRENT
 from backfill.message import MailboxKey, MessageRef
 from backfill.ports import Receipt, ReceiptState

@@ -112,3 +112,15 @@ def moment(micros: int) -> datetime:
 def moment_or_none(micros: int | None) -> datetime | None:
     """As `moment`, for columns that may be NULL."""
     return None if micros is None else moment(micros)
+
+
+def describe(job: Job) -> str:
+    """A job on one line."""
+    selection = job.selection
+    parts = [f"job {job.id}", ", ".join(selection.folders)]
+    if selection.start_date or selection.end_date:
+        parts.append(f"{selection.start_date or '…'} to {selection.end_date or '…'} ({selection.date_field})")
+    if selection.search:
+        parts.append(selection.search)
+    parts.append(("dry run, " if job.dry_run else "") + job.state)
+    return " · ".join(parts)

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, bindparam, select, text, update
 
 from backfill.clock import Clock, micros
 from backfill.errors import LedgerHeld
-from backfill.ledger.database import Database
-from backfill.ledger.liveness import RunLock, is_free, run_lock
+from backfill.ledger.databases.database import Database
+from backfill.ledger.locks import RunLock, is_free, run_lock
 from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.rows import Run, RunInfo, moment, moment_or_none
 from backfill.ledger.schema import ITEM_CLAIMED, run

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from backfill.ledger.database import Database
+from backfill.ledger.databases.database import Database
 from backfill.ledger.schema import fact
 
 

@@ -14,10 +14,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, text
 
 from backfill.clock import Clock, micros
-from backfill.ledger.database import Database
+from backfill.ledger.databases.bulk import RowStatement, in_order
+from backfill.ledger.databases.database import Database
 from backfill.ledger.receipts import current_receipts, keep_receipts
 from backfill.ledger.rows import Item
-from backfill.ledger.rowset import RowStatement, in_order
 from backfill.ledger.schema import job, receipt, verdict
 from backfill.lifecycle import ItemStatus, check_transition
 from backfill.message import Message

@@ -22,7 +22,7 @@ from imapclient.exceptions import CapabilityError, IMAPClientAbortError, IMAPCli
 from loguru import logger
 
 from backfill.errors import ConfigError, CredentialsRefused, ServerUnavailable
-from backfill.mail.trouble import FOREIGN, CommandFailed, ConnectionLost, is_transient, one_line, throttling, translated
+from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost, is_transient, one_line, throttling, translated
 
 PASSWORD_COMMAND_LIMIT_S = 60
 

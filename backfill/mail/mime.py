@@ -21,10 +21,10 @@ from functools import cached_property
 from typing import Any
 
 from backfill.mail import structure
-from backfill.mail.hypertext import Link, declared_charset, links_in_text, site, text_and_links
+from backfill.mail.html import Link, declared_charset, links_in_text, site, text_and_links
+from backfill.mail.quotes import trimmed
 from backfill.mail.structure import Part
 from backfill.mail.text import clean, decoded, one_line, transfer_decoded
-from backfill.mail.trim import trimmed
 from backfill.message import Attachment, Content, MisleadingLink
 
 #: The header fields that `Headers` reads; nothing else is fetched.

@@ -15,8 +15,7 @@ from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, IMAPCli
 from loguru import logger
 
 from backfill.errors import FolderUnknown, MailboxChanged, MailError, MailThrottled, ServerUnavailable
-from backfill.mail.login import ImapAccount, connect, hang_up
-from backfill.mail.trouble import (
+from backfill.mail.errors import (
     FOREIGN,
     ConnectionLost,
     FolderReadOnly,
@@ -25,6 +24,7 @@ from backfill.mail.trouble import (
     throttling,
     translated,
 )
+from backfill.mail.login import ImapAccount, connect, hang_up
 from backfill.message import MailboxKey
 
 SLOWED_S = 60.0  # how long an account is left alone that the server slows down

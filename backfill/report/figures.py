@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backfill.ledger import Ledger
-from backfill.ledger.queries import JobFacts as LedgerFacts
+from backfill.ledger.reads.report import JobFacts as LedgerFacts
 from backfill.ledger.rows import Job, RunInfo
 from backfill.lifecycle import OPEN, AttemptOutcome, ItemStatus, RunOutcome
 from backfill.ports import ReceiptState

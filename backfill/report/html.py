@@ -8,7 +8,8 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from backfill.report import wording
+from backfill import wording
+from backfill.report.lines import figures, first_mails, headline, warnings
 from backfill.report.summary import Summary
 
 FIRST_MAILS = 100  # per reason
@@ -42,15 +43,13 @@ def render_html(summary: Summary) -> str:
     source = resources.files("backfill.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(
         job=summary.job,
-        headline=wording.headline(summary),
-        figures=wording.figures(summary),
-        warnings=wording.warnings(summary),
+        headline=headline(summary),
+        figures=figures(summary),
+        warnings=warnings(summary),
         shares=_shares(summary),
         charts=[(title, _bars(counts)) for title, counts in charts if any(counts)],
         folders=summary.folders,
-        failures=[
-            (failure.reason, failure.count, wording.first_mails(failure, FIRST_MAILS)) for failure in summary.failures
-        ],
+        failures=[(failure.reason, failure.count, first_mails(failure, FIRST_MAILS)) for failure in summary.failures],
     )
 
 

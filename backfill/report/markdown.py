@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from backfill.report import wording
+from backfill import wording
+from backfill.report.lines import figures, first_mails, headline, warnings
 from backfill.report.summary import Summary
 
 FIRST_MAILS = 20  # per reason
@@ -14,13 +15,13 @@ FIRST_MAILS = 20  # per reason
 def render_markdown(summary: Summary) -> str:
     """GitHub-flavoured Markdown. Folder names and reasons are shown, never interpreted."""
     lines = [
-        f"# {wording.headline(summary)}",
+        f"# {headline(summary)}",
         "",
         f"Job {summary.job.id}, account {_escaped(summary.job.account)}",
         "",
-        *_table(("", ""), [(label, _escaped(value)) for label, value in wording.figures(summary)]),
+        *_table(("", ""), [(label, _escaped(value)) for label, value in figures(summary)]),
     ]
-    if notes := wording.warnings(summary):
+    if notes := warnings(summary):
         lines += ["", *(f"> {_escaped(note)}  " for note in notes)]
     if summary.folders:
         rows = [
@@ -37,7 +38,7 @@ def render_markdown(summary: Summary) -> str:
             (
                 _escaped(failure.reason),
                 wording.number(failure.count),
-                _escaped(wording.first_mails(failure, FIRST_MAILS)),
+                _escaped(first_mails(failure, FIRST_MAILS)),
             )
             for failure in summary.failures
         ]

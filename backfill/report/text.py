@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from backfill.report import wording
+from backfill import wording
+from backfill.report.lines import figures, first_mails, headline, warnings
 from backfill.report.summary import Summary
 
 WIDTH = 64
@@ -11,11 +12,11 @@ FIRST_MAILS = 10  # per reason; the JSON form names up to a hundred
 
 def render_text(summary: Summary) -> str:
     """Plain lines, without colour, ending in a newline. Nothing in it can steer a terminal."""
-    rows = wording.figures(summary)
+    rows = figures(summary)
     column = max(len(label) for label, _ in rows) + 2
     lines = [
         "=" * WIDTH,
-        wording.headline(summary),
+        headline(summary),
         "=" * WIDTH,
         f"Job {summary.job.id}, account {wording.printable(summary.job.account)}",
         "",
@@ -25,7 +26,7 @@ def render_text(summary: Summary) -> str:
         lines += ["", "Folders", *_folders(summary)]
     if summary.failures:
         lines += ["", "Failed, by reason", *_failures(summary)]
-    if notes := wording.warnings(summary):
+    if notes := warnings(summary):
         lines += ["", *notes]
     return "\n".join([*lines, "=" * WIDTH, ""])
 
@@ -42,7 +43,7 @@ def _folders(summary: Summary) -> list[str]:
 def _failures(summary: Summary) -> list[str]:
     return [
         f"  {wording.printable(failure.reason)}: {wording.number(failure.count)}"
-        f"{' · ' if failure.mails else ''}{wording.first_mails(failure, FIRST_MAILS)}"
+        f"{' · ' if failure.mails else ''}{first_mails(failure, FIRST_MAILS)}"
         for failure in summary.failures
     ]
 

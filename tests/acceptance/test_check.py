@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from backfill.check import Probe, State, exit_code, probe_all
 from backfill.clock import StopRequest, SystemClock
 from backfill.ledger import Ledger
+from backfill.operations.check import Probe, State, exit_code, probe_all
 from backfill.settings import load
-from backfill.throttle import Throttler
+from backfill.throttle.calls import Throttler
 from tests.conftest import Mailbox
 from tests.support.api_server import ApiServer, Response, completion, verdict
 from tests.support.dovecot import PASSWORD

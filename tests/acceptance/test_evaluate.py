@@ -11,7 +11,7 @@ import pytest
 from backfill.clock import SystemClock
 from backfill.demo.mailbox import sample_mailbox
 from backfill.ledger import Ledger
-from backfill.throttle import Throttler
+from backfill.throttle.calls import Throttler
 from tests.support.api_server import ApiServer, Response, verdict
 from tests.support.project import KEY, Project
 

@@ -17,9 +17,9 @@ from statistics import median
 from imapclient import IMAPClient
 
 from backfill.mail.fetch import BATCH
-from backfill.mail.imap import ImapSource
 from backfill.mail.login import ImapAccount
 from backfill.mail.mime import FIELDS
+from backfill.mail.source import ImapSource
 from backfill.message import Message
 from tests.bench import mails
 from tests.bench.rows import Row, table

@@ -23,7 +23,9 @@ from backfill.clock import StopRequest
 from backfill.demo.compose import SampleMail
 from backfill.demo.mailbox import OWNER, sample_mailbox
 from backfill.demo.unseen import unseen_mails
-from backfill.evaluation import Judge, Judged, Truth, evaluate, find_mails
+from backfill.evaluation.agreement import Judged, evaluate
+from backfill.evaluation.judge import Judge
+from backfill.evaluation.labels import Truth, find_mails
 from backfill.mail import mime, structure
 from backfill.mail.mime import Headers, Piece, Reading
 from backfill.message import MailboxKey, Message, MessageRef

@@ -10,9 +10,9 @@ import pytest
 
 from backfill.demo.server import DemoServer
 from backfill.errors import FolderUnknown, MailboxChanged, MessageGone
-from backfill.mail.imap import ImapMarker, ImapSource
 from backfill.mail.login import ImapAccount
 from backfill.mail.mime import Reading, whole
+from backfill.mail.source import ImapMarker, ImapSource
 from backfill.message import Message
 from backfill.ports import MailMarker, MailSource, Surveyed, Unfetched
 from backfill.selection import DateField, Selection

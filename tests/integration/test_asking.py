@@ -12,14 +12,17 @@ from sqlalchemy.exc import OperationalError
 
 from backfill.clock import StopRequest
 from backfill.executor.asker import Asker
-from backfill.executor.flow import Applied, Asked, Cap, Flow, Judgment, Limits, Opening, Stopped, Task
-from backfill.executor.gates import Gates
+from backfill.executor.bounds import Cap
+from backfill.executor.flow import Flow
+from backfill.executor.results import Applied, Asked, Judgment, Opening, Stopped, Task
 from backfill.executor.writer import Writer
 from backfill.ledger.attempts import Call
-from backfill.ledger.forward import Needs
+from backfill.ledger.results import Needs
 from backfill.lifecycle import IllegalTransition
+from backfill.limits import Limits
 from backfill.message import Message
-from backfill.throttle import BURST_S, Throttler
+from backfill.throttle.calls import BURST_S, Throttler
+from backfill.throttle.gates import Gates
 from backfill.verdict import Scores, Thresholds, Verdict
 from tests.support.bench import INBOX, Bench, BenchClassifier
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from backfill.budget import Budget
 from backfill.errors import BudgetReached, MessageRefused
 from backfill.lifecycle import RunOutcome
 from backfill.message import Message
+from backfill.throttle.budget import Budget
 from backfill.verdict import Scores
 from tests.support.bench import PRICE, Bench
 from tests.support.ledgers import open_attempt

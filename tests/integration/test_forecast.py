@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backfill.forecast import Forecast, Forecaster
+from backfill.estimates.forecast import Forecast, Forecaster
 from backfill.hours import Hours
 from backfill.ports import Price
 from tests.support.bench import Bench

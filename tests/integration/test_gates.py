@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from backfill.budget import Budget, DayLimit
 from backfill.errors import CallsUsedUp, ServiceUnavailable
-from backfill.executor.gates import Gates
-from backfill.hours import Hours, HoursGate
+from backfill.hours import Hours
 from backfill.ledger import Ledger
 from backfill.ledger.budgets import DAY_US
 from backfill.lifecycle import RunOutcome
 from backfill.message import Message
+from backfill.throttle.budget import Budget, DayLimit
+from backfill.throttle.gates import Gates, HoursGate
 from backfill.verdict import Scores
 from tests.support.bench import API, Bench, BenchClock
 from tests.support.ledgers import open_attempt

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from backfill.errors import CredentialsRefused, MailThrottled, ServerUnavailable
-from backfill.mail.imap import ImapSource
 from backfill.mail.login import ImapAccount
+from backfill.mail.source import ImapSource
 from backfill.message import MailboxKey, Message
 from backfill.ports import Unfetched
 from backfill.selection import Selection

@@ -7,8 +7,8 @@ from imapclient import IMAPClient
 
 from backfill.effects.flags import FlagsEffect
 from backfill.errors import ConfigError, MailboxChanged, MessageGone
-from backfill.mail.imap import ImapMarker, ImapSource
 from backfill.mail.login import ImapAccount
+from backfill.mail.source import ImapMarker, ImapSource
 from backfill.message import MailboxKey
 from backfill.ports import MailboxState, Receipt, Unapplied
 from tests.support.dovecot import PASSWORD

@@ -15,9 +15,9 @@ from backfill.errors import (
     MessageUnreadable,
     ServerUnavailable,
 )
-from backfill.mail.imap import ImapSource
 from backfill.mail.login import ImapAccount
 from backfill.mail.mime import Reading, whole
+from backfill.mail.source import ImapSource
 from backfill.mail.uidset import uid_sets
 from backfill.message import MailboxKey, Message
 from backfill.ports import Surveyed, Unfetched

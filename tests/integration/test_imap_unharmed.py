@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from backfill.errors import ConfigError, MarksMailRead
-from backfill.mail.imap import ImapMarker, ImapSource
 from backfill.mail.login import ImapAccount
+from backfill.mail.source import ImapMarker, ImapSource
 from backfill.message import MailboxKey, Message
 from backfill.ports import Surveyed
 from backfill.selection import Selection

@@ -13,8 +13,8 @@ from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import IMAPClientError
 
 from backfill.errors import ConfigError, ServerUnavailable
-from backfill.mail.imap import ImapMarker, ImapSource
 from backfill.mail.login import ImapAccount, connect, hang_up
+from backfill.mail.source import ImapMarker, ImapSource
 from backfill.message import MailboxKey, Message
 from backfill.selection import Selection
 from tests.support.scripted_imap import STALL, ScriptedImap

@@ -14,9 +14,9 @@ from loguru import logger
 from backfill.clock import StopRequest
 from backfill.errors import ConfigError, FolderUnknown, MailThrottled, MarksMailRead
 from backfill.folders import FolderPatterns
-from backfill.identity import Request
 from backfill.ledger import Ledger
 from backfill.lifecycle import JobState, RunOutcome
+from backfill.operations.request import Request
 from backfill.processor import BackfillProcessor, Result
 from backfill.selection import Selection
 from backfill.settings import Settings

@@ -13,7 +13,7 @@ import pytest
 from backfill.errors import Concession, RateLimited
 from backfill.ledger.attempts import Question
 from backfill.message import Message
-from backfill.throttle import BURST_S, Throttler
+from backfill.throttle.calls import BURST_S, Throttler
 from backfill.verdict import Announced, Answer, Scores, Usage
 from tests.support.bench import INBOX, Bench, BenchClassifier
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backfill.classifiers.prices import ApiService
+from backfill.classifiers.service import ApiService
 from backfill.errors import ConfigError, KeyRefused, RateLimited, ServiceUnavailable
 from backfill.ports import Credit, Price
 from tests.support.api_server import ApiServer

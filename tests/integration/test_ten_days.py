@@ -15,11 +15,12 @@ from loguru import logger
 
 from backfill.clock import StopRequest
 from backfill.errors import BackfillError, MessageRefused, RateLimited, ServerUnavailable, ServiceUnavailable
-from backfill.hours import Hours, HoursGate
+from backfill.hours import Hours
 from backfill.ledger import Ledger
 from backfill.lifecycle import RunOutcome
 from backfill.message import MailboxKey, Message
 from backfill.ports import Judged, Receipt, Unapplied, Unfetched
+from backfill.throttle.gates import HoursGate
 from backfill.verdict import Scores
 from tests.support.bench import Bench, BenchClock, BenchEffect, BenchMailbox, PowerCut
 

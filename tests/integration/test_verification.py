@@ -12,9 +12,9 @@ import pytest
 from backfill.clock import StopRequest
 from backfill.ledger.rows import Job
 from backfill.message import MailboxKey
+from backfill.operations.verify import Comparison, Finding, Verification
 from backfill.ports import MailboxState, Surveyed
 from backfill.selection import Selection
-from backfill.verification import Comparison, Finding, Verification
 from tests.support.bench import INBOX, Bench, BenchMailbox
 
 

@@ -11,15 +11,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from backfill.budget import Budget, DayLimit
+from backfill.analytics import AnalyticsFile
 from backfill.clock import StopRequest
 from backfill.errors import Concession, MessageGone
 from backfill.executor import Ended, Executor, Limits
-from backfill.executor.gates import Gate
 from backfill.executor.steering import Steering
-from backfill.export import AnalyticsFile
 from backfill.ledger import Ledger
-from backfill.ledger.liveness import RunLock
+from backfill.ledger.locks import RunLock
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
 from backfill.message import Content, MailboxKey, Message, MessageRef
@@ -38,7 +36,9 @@ from backfill.ports import (
     Unfetched,
 )
 from backfill.selection import Selection
-from backfill.throttle import Throttler
+from backfill.throttle.budget import Budget, DayLimit
+from backfill.throttle.calls import Throttler
+from backfill.throttle.gates import Gate
 from backfill.verdict import Answer, Scores, Thresholds, Usage
 
 #: A call is set aside with 400 characters at 1e-6 and 100 tokens of answer at 1e-5: 0.0014 USD.

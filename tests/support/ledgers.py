@@ -11,8 +11,8 @@ from sqlalchemy import text
 from backfill.errors import BackfillError
 from backfill.ledger import Ledger
 from backfill.ledger.attempts import Call
-from backfill.ledger.forward import Finished, Recorded
-from backfill.ledger.liveness import RunLock
+from backfill.ledger.locks import RunLock
+from backfill.ledger.results import Finished, Recorded
 from backfill.ledger.rows import Item, Job, Run
 from backfill.ledger.verdicts import Judgement
 from backfill.lifecycle import ItemStatus

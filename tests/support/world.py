@@ -20,7 +20,7 @@ from typing import Any
 
 from loguru import logger
 
-from backfill.budget import Budget, DayLimit
+from backfill.analytics import AnalyticsFile
 from backfill.clock import StopRequest, SystemClock
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
@@ -34,7 +34,6 @@ from backfill.errors import (
     RateLimited,
 )
 from backfill.executor import Ended, Executor, Limits
-from backfill.export import AnalyticsFile
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import Disposition
@@ -53,7 +52,9 @@ from backfill.ports import (
     Unfetched,
 )
 from backfill.selection import Selection
-from backfill.throttle import UNBOOKED_BYTES, MailAllowance, Throttler
+from backfill.throttle.budget import Budget, DayLimit
+from backfill.throttle.calls import Throttler
+from backfill.throttle.mail import UNBOOKED_BYTES, MailAllowance
 from backfill.verdict import Announced, Answer, Scores, Thresholds, Usage
 
 INBOX = MailboxKey("owner@example.org", "INBOX", 7)

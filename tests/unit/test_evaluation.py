@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.errors import ConfigError
-from backfill.evaluation import Judged, Truth, agreement, evaluate, find_mails, read_labels, roc_auc
+from backfill.evaluation.agreement import Judged, agreement, evaluate, roc_auc
+from backfill.evaluation.labels import Truth, find_mails, read_labels
 from backfill.verdict import Answer, Scores, Thresholds
 
 SPAM, HAM = Truth(True, False), Truth(False)

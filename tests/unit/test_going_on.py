@@ -9,7 +9,7 @@ import pytest
 
 from backfill.cli.options import LimitOptions
 from backfill.hours import Hours
-from backfill.pace import Pace
+from backfill.operations.pace import Pace
 
 SAID = {
     "max_emails": 100,

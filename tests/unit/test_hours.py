@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from backfill.hours import Hours, HoursGate
+from backfill.hours import Hours
+from backfill.throttle.gates import HoursGate
 from tests.support.clocks import TurnedClock
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.classifiers.limits import MAX_WAIT_S, announced, seconds_until
+from backfill.classifiers.rate_headers import MAX_WAIT_S, announced, seconds_until
 from backfill.verdict import Announced
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)

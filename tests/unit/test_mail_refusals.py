@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from imapclient.exceptions import IMAPClientError
 
-from backfill.mail.trouble import translated
+from backfill.mail.errors import translated
 
 
 @pytest.mark.parametrize(

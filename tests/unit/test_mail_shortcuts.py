@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from imapclient.response_types import BodyData
 
 from backfill.mail.mime import Headers
+from backfill.mail.quotes import trimmed
 from backfill.mail.structure import from_bodystructure
 from backfill.mail.text import clean, one_line
-from backfill.mail.trim import trimmed
 
 LENIENT = {"strict": False} if hasattr(email.utils, "supports_strict_parsing") else {}
 

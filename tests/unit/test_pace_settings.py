@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from backfill.pace import Pace
+from backfill.operations.pace import Pace
 from backfill.settings.model import Processing
 
 

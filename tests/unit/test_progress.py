@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from backfill.progress import LiveProgress, PlainProgress, ProgressTracker, display_for
+from backfill.cli.progress import LiveProgress, PlainProgress, display_for
+from backfill.progress import ProgressTracker
 from tests.support.clocks import TurnedClock
 
 

@@ -11,7 +11,7 @@ from backfill.lifecycle import JobState, RunOutcome
 from backfill.report.markdown import render_markdown
 from backfill.report.summary import Counts, FailedMail, Failure, LastRun
 from backfill.report.text import render_text
-from backfill.report.wording import duration, percent, printable
+from backfill.wording import duration, percent, printable
 from tests.support.summaries import COMPLETE, HOSTILE, INTERRUPTED, JOB, UNTOUCHED, WITH_HOSTILE_NAMES
 
 

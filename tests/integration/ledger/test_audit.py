@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backfill.ledger.audit import DifferenceKind
+from backfill.ledger.reads.audit import DifferenceKind
 from tests.support.ledgers import inbox
 
 

@@ -16,7 +16,7 @@ from backfill.errors import AskedElsewhere
 from backfill.ledger import Ledger
 from backfill.ledger.attempts import Call, Question
 from backfill.ledger.budgets import Purse, Reservation
-from backfill.ledger.forward import Committed, Finished
+from backfill.ledger.results import Committed, Finished
 from backfill.ledger.verdicts import Judgement
 from tests.support.clocks import TurnedClock
 from tests.support.ledgers import Bench, answer, mail, receipt

@@ -7,7 +7,7 @@ import pytest
 from backfill.clock import StopRequest
 from backfill.errors import MailThrottled
 from backfill.ledger import Ledger
-from backfill.throttle import MailAllowance
+from backfill.throttle.mail import MailAllowance
 from tests.support.clocks import TurnedClock
 
 DAY = 86_400

@@ -21,10 +21,11 @@ from alembic.script import ScriptDirectory
 
 from backfill import resources
 from backfill.errors import ConfigError, LedgerHeld, LedgerUnusable, SchemaOutdated
-from backfill.ledger import Ledger, migrate
-from backfill.ledger.backup import backup
-from backfill.ledger.database import Database
-from backfill.ledger.migrate import Schema, prepare
+from backfill.ledger import Ledger
+from backfill.ledger.databases import migrate
+from backfill.ledger.databases.backup import backup
+from backfill.ledger.databases.database import Database
+from backfill.ledger.databases.migrate import Schema, prepare
 from backfill.ledger.schema import metadata
 from tests.support.barrier import at_once
 from tests.support.clocks import TurnedClock
@@ -152,8 +153,8 @@ import os, sys
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from pathlib import Path
-from backfill.ledger.database import Database
-from backfill.ledger.migrate import Schema, prepare
+from backfill.ledger.databases.database import Database
+from backfill.ledger.databases.migrate import Schema, prepare
 left = int(sys.argv[2])
 @event.listens_for(Engine, "after_cursor_execute")
 def count(connection, cursor, statement, parameters, context, executemany):

@@ -19,9 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from backfill.clock import micros
 from backfill.errors import ClaimLost
 from backfill.ledger import Ledger
-from backfill.ledger.pace import SKEW_US
 from backfill.ledger.rows import Item, Run
 from backfill.ledger.schema import metadata
+from backfill.ledger.throttles import SKEW_US
 from backfill.lifecycle import FINAL, OPEN, TRANSITIONS, IllegalTransition, ItemStatus, JobState
 from tests.support.clocks import TurnedClock
 from tests.support.ledgers import Bench, inbox

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backfill.clock import StopRequest
 from backfill.ledger import Ledger
-from backfill.throttle import BURST_S, SHORT_US, Throttler
+from backfill.throttle.calls import BURST_S, SHORT_US, Throttler
 from tests.support.simulated import SimulatedTime
 
 NAME = "calls:https://api.example.com"

@@ -8,11 +8,11 @@ from decimal import Decimal
 
 import pytest
 
-from backfill.budget import Budget, DayLimit
 from backfill.errors import BudgetReached, CallsUsedUp
 from backfill.ledger import Ledger
 from backfill.lifecycle import AttemptOutcome
 from backfill.ports import Price
+from backfill.throttle.budget import Budget, DayLimit
 from backfill.verdict import Usage
 from tests.support.ledgers import answer, open_attempt
 

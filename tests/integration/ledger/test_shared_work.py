@@ -19,7 +19,7 @@ from backfill.message import MailboxKey, Message
 from backfill.planner import Planner
 from backfill.ports import Surveyed
 from backfill.selection import Selection
-from backfill.throttle import Throttler
+from backfill.throttle.calls import Throttler
 from backfill.verdict import Scores, Thresholds
 from tests.support.bench import INBOX, BenchClassifier, BenchClock, BenchEffect, BenchMailbox, Observed
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backfill.clock import StopRequest
 from backfill.errors import ConfigError
 from backfill.ledger import Ledger
-from backfill.throttle import Throttler
+from backfill.throttle.calls import Throttler
 from backfill.verdict import Announced
 from tests.support.clocks import TurnedClock
 

@@ -18,8 +18,8 @@ from sqlalchemy import event, text
 
 from backfill.errors import ConfigError, LedgerUnusable
 from backfill.ledger import Ledger
-from backfill.ledger.database import READERS, Database
-from backfill.ledger.filesystem import network_kind, refuse_network
+from backfill.ledger.databases.database import READERS, Database
+from backfill.ledger.databases.filesystem import network_kind, refuse_network
 from tests.support.barrier import at_once
 from tests.support.clocks import TurnedClock
 from tests.support.ledgers import Bench, inbox

@@ -1,0 +1,28 @@
+"""`backfill demo` and `backfill init`: the commands for people who have no project folder yet."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from backfill.errors import ConfigError
+from backfill.lifecycle import ExitCode
+
+
+def demo(folder: Annotated[Path, Parameter(help="Where the demo's files go.")] = Path("var/demo")) -> int:
+    """Show everything on a mailbox that comes along: no account, no key, half a minute."""
+    try:
+        from backfill.demo.story import tell  # start-up: brings Twisted, an extra
+    except ImportError as error:
+        raise ConfigError("The demo needs Twisted; install it with: pip install 'backfill[demo]'") from error
+    return tell(folder, write=print)
+
+
+def init(folder: Annotated[Path, Parameter(help="The project folder.")] = Path()) -> int:
+    """Write config/ and .env from the templates that come along; what is there already is left alone."""
+    from backfill.operations.scaffold import scaffold  # start-up: rarely used
+
+    for path, is_new in scaffold(folder):
+        print(f"{'written' if is_new else 'left as it is'}: {path}")
+    print("Now put your account into config/config.yaml and the secrets into .env, then: backfill check")
+    return ExitCode.OK

@@ -1,0 +1,101 @@
+"""Commands that look at jobs, while they are worked on or not: they wait for no run and are in no run's way."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from backfill.cli.command import Command, summary_of
+from backfill.cli.options import EVERYWHERE, GeneralOptions, Json
+from backfill.lifecycle import ExitCode
+
+if TYPE_CHECKING:
+    from backfill.ledger.reads.status import Tally
+    from backfill.ledger.rows import Job
+
+
+def status(
+    job: Annotated[int | None, Parameter(help="The job's number. [default: the job of the latest run]")] = None,
+    *,
+    watch: Annotated[
+        bool, Parameter(help="Show it again and again until the job has ended; Ctrl-C ends only the watching.")
+    ] = False,
+    general: GeneralOptions = EVERYWHERE,
+    as_json: Json = False,
+) -> int:
+    """How far a job is, and whether a run is at work on it: how fast, what binds it, when it ends, what went wrong.
+
+    Rates are those of the last five minutes, or since the job was resumed or given another pace; `backfill report`
+    has all the figures.
+    """
+    from backfill.operations.request import known_job  # start-up: brings the ledger
+    from backfill.report.status import as_json as live_json  # start-up: as above
+    from backfill.report.status import render  # start-up: as above
+
+    command = Command.begin(general)
+    with command.ledger() as ledger:
+        found = known_job(ledger, job)
+        if watch:
+            from backfill.cli.watch import watch as keep_watching  # start-up: brings rich's live display
+
+            keep_watching(ledger, found, as_json=as_json)
+        elif as_json:
+            live = {"live": live_json(ledger.live.watch(found.id))}
+            print(json.dumps(json.loads(summary_of(ledger, found.id).to_json()) | live, indent=2))
+        else:
+            print(render(ledger.live.watch(found.id), found), end="")
+    return ExitCode.OK
+
+
+def jobs(*, general: GeneralOptions = EVERYWHERE, as_json: Json = False) -> int:
+    """The jobs of this ledger, oldest first, with their counts, dates and models."""
+    from backfill.ledger.rows import describe  # start-up: brings the ledger
+
+    command = Command.begin(general)
+    with command.ledger() as ledger:
+        found = [(job, ledger.live.tally(job.id)) for job in ledger.jobs.all()]
+    if as_json:
+        print(json.dumps([_as_dict(job, tally) for job, tally in found], indent=2, ensure_ascii=False))
+    elif not found:
+        print("There is no job yet; `backfill plan` makes one.")
+    else:
+        print("\n".join(_listed(job, tally, describe(job)) for job, tally in found))
+    return ExitCode.OK
+
+
+def _listed(job: "Job", tally: "Tally", described: str) -> str:
+    """Three lines, since one would be too long for a terminal."""
+    from backfill.wording import moment, number  # start-up: only here
+
+    named = (("done", tally.done), ("failed", tally.failed), ("pending", tally.pending))
+    counts = ", ".join(f"{number(count)} {word}" for word, count in named)
+    ran = f"last run {moment(tally.last_run_at)}" if tally.last_run_at else "not run yet"
+    made = f"made {moment(tally.created_at)}"
+    figures = f"{number(tally.found)} found, {counts} · {_printable(_model(job))}"
+    return f"{_printable(described)}\n    {figures}\n    {made}, {ran}"
+
+
+def _as_dict(job: "Job", tally: "Tally") -> dict[str, Any]:
+    names = ("found", "done", "failed", "skipped", "vanished", "pending")
+    return {
+        "id": job.id,
+        "state": job.state,
+        "dry_run": job.dry_run,
+        "account": job.account,
+        "model": _model(job),
+        "counts": {name: getattr(tally, name) for name in names},
+        "created_at": tally.created_at.isoformat(),
+        "last_run_at": None if tally.last_run_at is None else tally.last_run_at.isoformat(),
+    }
+
+
+def _model(job: "Job") -> str:
+    """The model, or the classifier where it needs none."""
+    parts = json.loads(job.fingerprint_parts)
+    return str(parts.get("model") or parts.get("classifier") or "unknown")
+
+
+def _printable(text: str) -> str:
+    from backfill.wording import printable  # start-up: only where something is shown
+
+    return printable(text)

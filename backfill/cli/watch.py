@@ -1,0 +1,44 @@
+"""Shows a job again and again until it has ended: drawn each second on a terminal, else a line at intervals."""
+
+import json
+import sys
+from contextlib import nullcontext
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from backfill.clock import Clock, StopRequest, SystemClock
+from backfill.ledger import Ledger
+from backfill.ledger.reads.status import Watched
+from backfill.ledger.rows import Job
+from backfill.lifecycle import UNFINISHED
+from backfill.report.status import as_json as live_json
+from backfill.report.status import counts, line, render
+
+FRAME_S, LINE_S = 1.0, 10.0
+
+
+def watch(ledger: Ledger, job: Job, *, as_json: bool, clock: Clock | None = None) -> None:
+    """Until the job is done, cancelled or undone, or somebody presses Ctrl-C, which no run notices."""
+    clock, never = clock or SystemClock(), StopRequest()
+    is_drawn = sys.stdout.isatty() and not as_json
+    drawing = Live(console=Console(highlight=False), auto_refresh=False) if is_drawn else None
+    try:
+        with drawing or nullcontext():
+            while True:
+                watched = ledger.live.watch(job.id)
+                if drawing is not None:
+                    drawing.update(Text(render(watched, job)), refresh=True)
+                else:
+                    print(_machine_line(watched, job) if as_json else line(watched), flush=True)
+                if watched.tally.state not in UNFINISHED:
+                    return
+                clock.sleep(FRAME_S if is_drawn else LINE_S, never)
+    except KeyboardInterrupt:
+        return
+
+
+def _machine_line(watched: Watched, job: Job) -> str:
+    state = {"id": job.id, "state": watched.tally.state}
+    return json.dumps({"job": state, "counts": counts(watched), "live": live_json(watched)})

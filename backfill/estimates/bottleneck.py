@@ -1,0 +1,61 @@
+"""What binds a run just now: its pace, a limit on tokens, the API's latency, or nothing but this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+
+from backfill.ledger.reads.rates import Recent
+from backfill.ledger.reads.status import Speed, ThrottleReading
+from backfill.wording import counted, printable
+
+# A limit counts as reached from here on: the first and the last call of a window lie on its edges.
+NEARLY = 0.9
+
+
+# Fewer calls say nothing of what binds them.
+MIN_CALLS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What keeps a job from being quicker. `kind` is for machines, `sentence` for people."""
+
+    kind: str  # paused, blocked, waiting, calls_per_minute, tokens_per_minute, latency, machine
+    sentence: str
+
+
+def binding(speed: Speed) -> Binding | None:
+    """What binds runs that are not paused; None while nobody is at work, or too little has happened to tell."""
+    runs, recent, calls = speed.runs, speed.recent, speed.limits.calls
+    if not runs or recent is None:
+        return None
+    if calls is not None and calls.blocked_until is not None:
+        until = calls.blocked_until.astimezone(UTC)
+        return Binding("blocked", f"blocked until {until:%Y-%m-%d %H:%M:%S} UTC: {printable(calls.reason)}")
+    waiting = [each.waiting_for for each in runs if each.waiting_for]
+    if len(waiting) == len(runs):
+        return Binding("waiting", printable(waiting[0]))
+    if calls is not None and (calls.is_waited_for or is_used_up(calls, recent)):
+        tokens = speed.limits.tokens
+        if tokens is not None and tokens.lead_s > calls.lead_s:
+            return Binding("tokens_per_minute", f"tokens per minute ({_pace(tokens.per_minute * 1000)})")
+        return Binding("calls_per_minute", f"calls per minute ({_pace(calls.per_minute)})")
+    if recent.calls < MIN_CALLS:
+        return None
+    slots = sum(each.concurrency or 0 for each in runs)
+    if slots and recent.busy_seconds >= NEARLY * slots * recent.seconds:
+        each = f", {recent.answer_seconds / recent.answered:.1f} s each" if recent.answered else ""
+        return Binding("latency", f"the API's latency ({counted(slots, 'call')} at a time{each})")
+    return Binding("machine", "this machine or the mail server")
+
+
+def is_used_up(limit: ThrottleReading, recent: Recent) -> bool:
+    """Have the last minutes seen nearly as many calls as the limit allows?"""
+    return recent.calls >= MIN_CALLS and recent.calls * 60 >= NEARLY * limit.per_minute * recent.seconds
+
+
+def _pace(per_minute: float) -> str:
+    """40,000 · 60 · 0.5: to three digits, since the ledger keeps whole microseconds."""
+    rounded = float(f"{per_minute:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"

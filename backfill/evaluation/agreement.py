@@ -1,0 +1,112 @@
+"""How far a classifier and the owner of the mail agree, as figures. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from backfill.evaluation.labels import Truth
+from backfill.verdict import Answer, Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A truth with the classifier's answer; None: it gave none. `was_called`: it took a call."""
+
+    truth: Truth
+    answer: Answer | None
+    was_called: bool = False
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How one of the two scores agrees with what people say. Shares are None where there is nothing to share."""
+
+    threshold: int
+    auc: float | None  # chance that a positive mail has a higher score than a negative one; ties count half
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+
+    @property
+    def mails(self) -> int:
+        return self.true_positives + self.false_positives + self.false_negatives + self.true_negatives
+
+    @property
+    def precision(self) -> float | None:
+        """Of those that reach the threshold, how many rightly."""
+        return _share(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> float | None:
+        """Of those that should reach the threshold, how many do."""
+        return _share(self.true_positives, self.true_positives + self.false_negatives)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The figures of one set of mails. `cost_usd` None: unknown, or nothing that costs was asked."""
+
+    mails: int
+    unanswered: int
+    calls: int
+    gated: int
+    cost_usd: Decimal | None
+    spam: Agreement
+    importance: Agreement
+
+
+def evaluate(judged: Sequence[Judged], thresholds: Thresholds) -> Evaluation:
+    """The figures. Mails without an answer count as unanswered and nowhere else."""
+    costs = [each.cost_usd for each in judged if each.cost_usd is not None]
+    answered = [(each.truth, each.answer) for each in judged if each.answer is not None]
+    return Evaluation(
+        mails=len(judged),
+        unanswered=len(judged) - len(answered),
+        calls=sum(each.was_called for each in judged),
+        gated=sum(answer.source == "gate" for _, answer in answered),
+        cost_usd=sum(costs, Decimal(0)) if costs else None,
+        spam=agreement([(a.scores.spam, t.is_spam) for t, a in answered], thresholds.spam),
+        importance=agreement([(a.scores.importance, t.is_important) for t, a in answered], thresholds.importance),
+    )
+
+
+def agreement(pairs: Iterable[tuple[int, bool | None]], threshold: int) -> Agreement:
+    """Scores against truths; what nobody says anything of is left out."""
+    known = [(score, truth) for score, truth in pairs if truth is not None]
+
+    def count(is_reached: bool, truth: bool) -> int:
+        return sum((score >= threshold) is is_reached and told is truth for score, told in known)
+
+    return Agreement(
+        threshold=threshold,
+        auc=roc_auc(known),
+        true_positives=count(True, True),
+        false_positives=count(True, False),
+        false_negatives=count(False, True),
+        true_negatives=count(False, False),
+    )
+
+
+def roc_auc(pairs: Iterable[tuple[float, bool]]) -> float | None:
+    """Area under the ROC curve by ranks (Mann-Whitney), ties at their mean rank; None without both kinds."""
+    ordered = sorted(pairs)
+    positives = sum(truth for _, truth in ordered)
+    negatives = len(ordered) - positives
+    if not positives or not negatives:
+        return None
+    rank_sum, place = 0.0, 0
+    while place < len(ordered):
+        end = place
+        while end < len(ordered) and ordered[end][0] == ordered[place][0]:
+            end += 1
+        rank_sum += (place + end + 1) / 2 * sum(truth for _, truth in ordered[place:end])
+        place = end
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

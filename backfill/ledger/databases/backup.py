@@ -1,0 +1,54 @@
+"""A copy of a SQLite ledger as it is at one moment, also while a run is writing to it.
+
+The copy is whole or it is not there: it is made under another name, synced and renamed. PostgreSQL has tools for this.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy import Connection
+
+from backfill.errors import ConfigError, LedgerUnusable
+from backfill.ledger.databases.database import Database
+
+
+def backup(database: Database, target: Path) -> None:
+    """Copy the ledger to `target`, mode 0600.
+
+    Raises `ConfigError` on PostgreSQL and where a file of this name exists, `LedgerUnusable` when there is no room.
+    """
+    if database.path is None:
+        raise ConfigError("A PostgreSQL ledger is backed up with PostgreSQL's own tools, such as pg_dump.")
+    if target.exists():
+        raise ConfigError(f"{target} exists; name another file for the backup.")
+    unfinished = target.with_name(target.name + ".unfinished")
+    try:
+        unfinished.unlink(missing_ok=True)
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        database.read(lambda connection: _copy(connection, unfinished))
+        os.replace(unfinished, target)
+        _sync_folder(target.parent)
+    except (sqlite3.Error, OSError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise LedgerUnusable(f"The backup {target} cannot be written: {error}. The ledger is unharmed.") from error
+
+
+def _copy(connection: Connection, target: Path) -> None:
+    source = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+    with closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+        # The copy has taken over WAL mode from the ledger; one file is easier to keep than three.
+        copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def _sync_folder(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

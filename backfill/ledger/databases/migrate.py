@@ -1,0 +1,109 @@
+"""Brings a ledger's schema up to this version: on first use, in one transaction, one process at a time.
+
+Alembic is imported only when there is something to do: `backfill status` on an up-to-date ledger never needs it.
+A ledger that a newer version has written is refused. An older one beside SQLite is copied first, and only while
+nobody is writing to it.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from loguru import logger
+from sqlalchemy import Connection, inspect
+
+from backfill import resources
+from backfill.clock import Clock, SystemClock
+from backfill.errors import LedgerUnusable, SchemaOutdated
+from backfill.ledger.databases.backup import backup
+from backfill.ledger.databases.database import Database
+from backfill.ledger.databases.filesystem import prepare_file
+from backfill.ledger.locks import run_lock
+
+#: The newest revision in `migrations/versions`; a test holds them together.
+HEAD: Final = "0001"
+#: Any number, the same in every process: PostgreSQL's advisory lock for schema changes.
+ADVISORY_LOCK: Final = 0x6261636B
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The schema that a version of backfill works with. Revisions are numbered as strings that sort."""
+
+    head: str = HEAD
+    scripts: Path = field(default_factory=lambda: resources.folder("migrations"))
+
+
+def prepare(database: Database, clock: Clock | None = None, schema: Schema | None = None) -> None:
+    """Create or upgrade the schema when it is not this version's. Writes only then.
+
+    Raises `SchemaOutdated` for a ledger of a newer version, `LedgerHeld` when it is to be upgraded while a run writes
+    to it, `ConfigError` for a place that will not do, `LedgerUnusable` when it cannot be written.
+    """
+    schema = schema or Schema()
+    if database.path is not None:
+        prepare_file(database.path)
+    found = revision(database, schema)
+    if found == schema.head:
+        return
+    with ExitStack() as stack:
+        if found is not None and database.is_sqlite:
+            lock = run_lock(database)
+            lock.take()
+            stack.callback(lock.drop)
+            if revision(database, schema) == schema.head:
+                return  # who held the lock was quicker
+            _copy(database, found, clock or SystemClock())
+        _upgrade(database, schema)
+
+
+def revision(database: Database, schema: Schema) -> str | None:
+    """The revision that the ledger is at; None when it is empty. Raises `SchemaOutdated` for one that is newer."""
+    return database.read(lambda connection: _current(connection, schema, str(database)))
+
+
+def _current(connection: Connection, schema: Schema, where: str) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if found is not None and found > schema.head:
+        raise SchemaOutdated(
+            f"The ledger {where} was written by a newer version of backfill (revision {found}); upgrade backfill."
+        )
+    return found
+
+
+def _copy(database: Database, found: str, clock: Clock) -> None:
+    assert database.path is not None
+    target = database.path.with_name(f"{database.path.name}.backup-{found}-{clock.now():%Y%m%dT%H%M%SZ}")
+    backup(database, target)
+    logger.info("the ledger is upgraded; as it was, it is kept as {}", target)
+
+
+def _upgrade(database: Database, schema: Schema) -> None:
+    with database.alone() as connection:
+        if database.is_sqlite:
+            # Rebuilding a table with foreign keys on would delete the rows that point to it.
+            connection.connection.dbapi_connection.execute("PRAGMA foreign_keys = OFF")  # type: ignore[union-attr]
+        with connection.begin():
+            if not database.is_sqlite:
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
+            if _current(connection, schema, str(database)) == schema.head:
+                return  # somebody was quicker
+            _run_scripts(connection, schema)
+            if database.is_sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                raise LedgerUnusable(f"The upgrade of {database} would leave rows that point nowhere; it was undone.")
+
+
+def _run_scripts(connection: Connection, schema: Schema) -> None:
+    from alembic import command  # start-up: 0.2 s that only an upgrade needs
+    from alembic.config import Config  # start-up: as above
+
+    config = Config()
+    config.set_main_option("script_location", str(schema.scripts).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, schema.head)

@@ -1,0 +1,259 @@
+"""Reads for people: counts, calls, costs, failures. Nothing here writes.
+
+A report is made in one snapshot, from the rows themselves; counters kept on the side could drift.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import Connection, text
+
+from backfill.ledger.budgets import usd
+from backfill.ledger.databases.database import Database
+from backfill.ledger.rows import RunInfo, moment_or_none
+from backfill.ledger.runs import run_info
+from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_OPEN, ITEM_RETRIED
+from backfill.lifecycle import AttemptOutcome, ItemStatus
+from backfill.message import MailboxKey, MessageRef
+
+# So many UIDs of a failure's reason are listed; the rest are counted.
+UIDS_LISTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """The items that failed for one reason. `uids` holds (folder, UID), at most 100."""
+
+    reason: str
+    count: int
+    uids: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCounts:
+    """One folder's share of a job; epochs of a folder are added up."""
+
+    folder: str
+    planned: int
+    statuses: dict[ItemStatus, int]
+    cost_usd: Decimal | None  # None where no call for its mails has a known cost
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """Everything that a report says of a job, from one snapshot."""
+
+    planned: int  # what planning has inserted
+    statuses: dict[ItemStatus, int]
+    reused: int  # mails whose verdict was known already
+    gated: int  # mails with a verdict that the gate before the model gave, for free
+    attempts: dict[AttemptOutcome, int]
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
+    cost_usd: Decimal | None  # None where no attempt has a known cost
+    receipts: dict[tuple[str, str], int]  # (effect, receipt state) → mails
+    first_started_at: datetime | None
+    last_ended_at: datetime | None  # None while a run goes on
+    running_us: int  # of a run that died or is at work: up to its last sign of life
+    failures: tuple[FailureGroup, ...]
+    folders: tuple[FolderCounts, ...]
+    importance: tuple[int, ...]  # mails by importance score 0 … 10, of items with a verdict
+    spam: tuple[int, ...]
+    labels: dict[str, int]  # of the newest outcome of each DONE item
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Questions about a job."""
+
+    database: Database
+
+    def facts(self, job_id: int) -> JobFacts:
+        """The job's whole state, in one snapshot. Reads every item once through its indexes."""
+        job = {"job": job_id}
+
+        def work(connection: Connection) -> JobFacts:
+            folders = _folders(connection, job_id)
+            statuses: Counter[ItemStatus] = Counter()
+            for folder in folders:
+                statuses.update(folder.statuses)
+            tokens = connection.execute(text(TOKENS), job).one()
+            times = connection.execute(text(TIMES), job).one()
+            return JobFacts(
+                planned=sum(folder.planned for folder in folders),
+                statuses=dict(statuses),
+                reused=int(connection.execute(text(REUSED), job).scalar_one()),
+                gated=int(connection.execute(text(GATED), job).scalar_one()),
+                attempts={AttemptOutcome(row[0]): row[1] for row in connection.execute(text(ATTEMPTS), job)},
+                tokens_in=int(tokens.tokens_in or 0),
+                tokens_out=int(tokens.tokens_out or 0),
+                tokens_cached=int(tokens.tokens_cached or 0),
+                cost_usd=usd(None if tokens.cost_nano is None else int(tokens.cost_nano)),
+                receipts={(row[0], row[1]): row[2] for row in connection.execute(text(RECEIPTS), job)},
+                first_started_at=moment_or_none(times.started_at),
+                last_ended_at=None if times.living else moment_or_none(times.ended_at),
+                running_us=int(times.running_us or 0) + int(connection.execute(text(UNBEATEN), job).scalar() or 0),
+                failures=_failures(connection, job_id),
+                folders=folders,
+                importance=_histogram(connection, "importance", job_id),
+                spam=_histogram(connection, "spam", job_id),
+                labels=_labels(connection, job_id),
+            )
+
+        return self.database.read(work)
+
+    def count_open(self, job_id: int, *, retried_by: int | None = None) -> int:
+        """Items that are not final, claimed or not; of all, or of those that a run took up again."""
+        return int(self._of_open(COUNT_OPEN, job_id, retried_by) or 0)
+
+    def next_due(self, job_id: int, *, retried_by: int | None = None) -> datetime | None:
+        """When the next unclaimed item is due; None when there is none. May lie in the past."""
+        return moment_or_none(self._of_open(NEXT_DUE, job_id, retried_by))
+
+    def _of_open(self, question: str, job_id: int, retried_by: int | None) -> int | None:
+        parameters = {"job": job_id}
+        if retried_by is not None:
+            parameters["run"] = retried_by
+        of_job, scope = "job_id = :job", ""
+        if retried_by is not None:
+            of_job, scope = "+job_id = :job", f"AND retried_by = :run AND {ITEM_RETRIED}"
+        statement = text(question.format(job=of_job, scope=scope))
+        return self.database.read(lambda connection: connection.execute(statement, parameters).scalar())
+
+    def count_held(self, run_id: int) -> int:
+        """Items that a run holds."""
+        held = self.database.read(lambda connection: connection.execute(COUNT_HELD, {"run": run_id}).scalar_one())
+        return int(held)
+
+    def sample_open(self, job_id: int, size: int) -> list[MessageRef]:
+        """`size` mails that are not final, or all when there are fewer, evenly over the job, by mailbox and UID."""
+        rows = self.database.read(
+            lambda connection: connection.execute(SAMPLE_OPEN, {"job": job_id, "size": size}).all()
+        )
+        return [MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid) for row in rows]
+
+    def open_mailboxes(self, job_id: int) -> frozenset[int]:
+        """The mailboxes of a job's plan whose epoch, as far as is known, is the folder's present one."""
+        return self.database.read(
+            lambda connection: frozenset(connection.execute(text(OPEN_MAILBOXES), {"job": job_id}).scalars())
+        )
+
+    def latest_attempt(self, job_id: int) -> int | None:
+        """The newest call of a job; None when none was made."""
+        newest = text(LATEST_ATTEMPT)
+        return self.database.read(lambda connection: connection.execute(newest, {"job": job_id}).scalar())
+
+    def latest_job(self) -> int | None:
+        """The job of the latest run, or else the latest job; None in an empty ledger."""
+        of_run = text("SELECT job_id FROM run ORDER BY id DESC LIMIT 1")
+        of_all = text("SELECT id FROM job ORDER BY id DESC LIMIT 1")
+
+        def work(connection: Connection) -> int | None:
+            found: int | None = connection.execute(of_run).scalar()
+            return found if found is not None else connection.execute(of_all).scalar()
+
+        return self.database.read(work)
+
+    def latest_run(self, job_id: int) -> RunInfo | None:
+        """The newest run of a job."""
+        newest = text("SELECT * FROM run WHERE job_id = :job ORDER BY id DESC LIMIT 1")
+        row = self.database.read(lambda connection: connection.execute(newest, {"job": job_id}).one_or_none())
+        return None if row is None else run_info(row)
+
+
+OPEN_MAILBOXES = """SELECT m.id FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
+     WHERE p.job_id = :job AND m.closed_at IS NULL"""
+FOLDERS = """SELECT m.folder, SUM(p.planned) AS planned FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
+     WHERE p.job_id = :job GROUP BY m.folder ORDER BY MIN(m.id)"""
+STATUSES = """SELECT m.folder, c.status, SUM(c.mails) FROM
+     (SELECT mailbox_id, status, COUNT(*) AS mails FROM item WHERE job_id = :job GROUP BY mailbox_id, status) c
+      JOIN mailbox m ON m.id = c.mailbox_id GROUP BY m.folder, c.status"""
+FOLDER_COSTS = """SELECT m.folder, SUM(a.cost_nano) FROM attempt a JOIN item i ON i.id = a.item_id
+      JOIN mailbox m ON m.id = i.mailbox_id
+     WHERE i.job_id = :job AND a.cost_nano IS NOT NULL GROUP BY m.folder"""
+REUSED = "SELECT COUNT(*) FROM item WHERE job_id = :job AND reused"
+GATED = """SELECT COUNT(*) FROM item i JOIN verdict v ON v.id = i.verdict_id
+     WHERE i.job_id = :job AND v.source = 'gate'"""
+ATTEMPTS = """SELECT a.outcome, COUNT(*) FROM attempt a JOIN run r ON r.id = a.run_id
+     WHERE r.job_id = :job GROUP BY a.outcome"""
+TOKENS = """SELECT SUM(a.tokens_in) AS tokens_in, SUM(a.tokens_out) AS tokens_out,
+           SUM(a.tokens_cached) AS tokens_cached, SUM(a.cost_nano) AS cost_nano
+      FROM attempt a JOIN run r ON r.id = a.run_id WHERE r.job_id = :job"""
+TIMES = """SELECT MIN(started_at) AS started_at, MAX(ended_at) AS ended_at, SUM(running_us) AS running_us,
+           SUM(CASE WHEN ended_at IS NULL THEN 1 ELSE 0 END) AS living
+      FROM run WHERE job_id = :job"""
+RECEIPTS = """SELECT t.effect, t.state, COUNT(*) FROM receipt t
+      JOIN item i ON i.mailbox_id = t.mailbox_id AND i.uid = t.uid AND i.job_id = :job AND i.verdict_id = t.verdict_id
+     WHERE t.undone_at IS NULL GROUP BY t.effect, t.state"""
+# What a run without an end of its own did after its last heartbeat. A call that was cut off was ended by its successor.
+SIGN = "CASE WHEN a.outcome IN ('open', 'unknown') THEN a.started_at ELSE a.ended_at END"
+UNBEATEN = f"""SELECT SUM(s.at - r.heartbeat_at) FROM
+     (SELECT signs.run_id, MAX(signs.at) AS at FROM
+       (SELECT a.run_id, {SIGN} AS at FROM attempt a UNION ALL SELECT o.run_id, o.at FROM outcome o) signs
+       WHERE signs.run_id IN (SELECT id FROM run WHERE job_id = :job AND (ended_at IS NULL OR outcome = 'lost'))
+       GROUP BY signs.run_id) s
+      JOIN run r ON r.id = s.run_id WHERE s.at > r.heartbeat_at"""
+REASONS = """SELECT COALESCE(reason, 'unknown'), COUNT(*) FROM item
+     WHERE job_id = :job AND status = 'failed' GROUP BY COALESCE(reason, 'unknown') ORDER BY 2 DESC, 1"""
+FAILED_UIDS = """SELECT m.folder, i.uid FROM item i JOIN mailbox m ON m.id = i.mailbox_id
+     WHERE i.job_id = :job AND i.status = 'failed' AND COALESCE(i.reason, 'unknown') = :reason
+     ORDER BY m.id, i.uid LIMIT :limit"""
+HISTOGRAM = """SELECT v.{score}, COUNT(*) FROM item i JOIN verdict v ON v.id = i.verdict_id
+     WHERE i.job_id = :job GROUP BY v.{score}"""
+LABELS = """SELECT o.labels, COUNT(*) FROM outcome o JOIN item i ON i.id = o.item_id
+     WHERE i.job_id = :job AND i.status = 'done' AND o.status = 'done' AND o.labels <> ''
+       AND NOT EXISTS (SELECT 1 FROM outcome later WHERE later.item_id = o.item_id AND later.id > o.id)
+     GROUP BY o.labels"""
+LATEST_ATTEMPT = """SELECT a.id FROM attempt a JOIN run r ON r.id = a.run_id
+     WHERE r.job_id = :job ORDER BY a.id DESC LIMIT 1"""
+COUNT_HELD = text("SELECT COUNT(*) FROM item WHERE claimed_by = :run AND claimed_by IS NOT NULL")
+# The open mails in a row, cut into `size` equal parts; of each part its last mail.
+SAMPLE_OPEN = text(
+    f"""SELECT m.account, m.folder, m.uidvalidity, i.uid FROM
+         (SELECT mailbox_id, uid, ROW_NUMBER() OVER (ORDER BY mailbox_id, uid) AS place, COUNT(*) OVER () AS mails
+            FROM item WHERE job_id = :job AND {ITEM_OPEN}) i JOIN mailbox m ON m.id = i.mailbox_id
+         WHERE i.place * :size / i.mails > (i.place - 1) * :size / i.mails ORDER BY m.id, i.uid"""
+)
+# Two counts, since no index serves both: what is final, which may be millions, is never looked at. `+` keeps SQLite
+# from looking through the whole job: it is the index of claimed items that is short.
+COUNT_OPEN = f"""SELECT (SELECT COUNT(*) FROM item WHERE {{job}} AND {ITEM_CLAIMABLE} {{scope}})
+     + (SELECT COUNT(*) FROM item WHERE +job_id = :job AND {ITEM_CLAIMED} {{scope}})"""
+NEXT_DUE = f"SELECT MIN(due_at) FROM item WHERE {{job}} AND {ITEM_CLAIMABLE} {{scope}}"
+
+
+def _folders(connection: Connection, job_id: int) -> tuple[FolderCounts, ...]:
+    job = {"job": job_id}
+    statuses: dict[str, dict[ItemStatus, int]] = {}
+    for folder, status, mails in connection.execute(text(STATUSES), job):
+        statuses.setdefault(folder, {})[ItemStatus(status)] = int(mails)
+    costs = {folder: int(cost) for folder, cost in connection.execute(text(FOLDER_COSTS), job)}
+    return tuple(
+        FolderCounts(folder, int(planned), statuses.get(folder, {}), usd(costs.get(folder)))
+        for folder, planned in connection.execute(text(FOLDERS), job)
+    )
+
+
+def _failures(connection: Connection, job_id: int) -> tuple[FailureGroup, ...]:
+    groups = []
+    for reason, count in connection.execute(text(REASONS), {"job": job_id}).all():
+        uids = connection.execute(text(FAILED_UIDS), {"job": job_id, "reason": reason, "limit": UIDS_LISTED}).all()
+        groups.append(FailureGroup(reason, count, tuple((row.folder, row.uid) for row in uids)))
+    return tuple(groups)
+
+
+def _histogram(connection: Connection, score: str, job_id: int) -> tuple[int, ...]:
+    rows = connection.execute(text(HISTOGRAM.format(score=score)), {"job": job_id})
+    counts: dict[int, int] = {row[0]: row[1] for row in rows}
+    return tuple(counts.get(value, 0) for value in range(11))
+
+
+def _labels(connection: Connection, job_id: int) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for labels, mails in connection.execute(text(LABELS), {"job": job_id}):
+        counts.update(dict.fromkeys(labels.split(","), mails))
+    return dict(counts)

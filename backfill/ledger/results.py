@@ -1,0 +1,224 @@
+"""The one write of a run's writer: whatever is ready goes a step forward, in one transaction.
+
+Receipts of effects make an item DONE; an answer becomes a verdict before any effect of it; and a call that is about
+to be made is noted before it is made, and not before the answers that came earlier are saved. What needs no effect is
+DONE together with its verdict. A late answer still books its cost; only the holder of the claim goes on to the effects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from backfill.clock import Clock, micros
+from backfill.errors import BackfillError
+from backfill.ledger.attempts import Call, close_attempts, closing, open_attempts
+from backfill.ledger.databases.bulk import RowStatement, in_order
+from backfill.ledger.databases.database import Database
+from backfill.ledger.outcomes import write_outcomes
+from backfill.ledger.receipts import current_receipts, keep_receipts
+from backfill.ledger.rows import Item, Run
+from backfill.ledger.verdicts import Judgement, keep_firsts, refuse_illegal, verdicts_by_id
+from backfill.lifecycle import AttemptOutcome, ItemStatus
+from backfill.ports import Receipt
+from backfill.verdict import Label, Thresholds, Verdict
+
+CLASSIFY = RowStatement(
+    """UPDATE item SET status = 'classified', verdict_id = given.verdict, message_key = given.message_key,
+              reused = given.reused, flags_before = COALESCE(item.flags_before, given.flags), reason = NULL,
+              due_at = 0, begun = FALSE
+         FROM {rows} WHERE item.id = given.item AND item.status = 'pending'
+    RETURNING item.id, item.claimed_by, item.claim_no""",
+    item="BIGINT",
+    verdict="BIGINT",
+    message_key="TEXT",
+    reused="BOOLEAN",
+    flags="TEXT",
+)
+# `+` keeps SQLite from looking through everything that the run holds for each mail.
+FINISH = RowStatement(
+    """UPDATE item SET status = 'done', final_at = :now, claimed_by = NULL, begun = FALSE, reason = NULL
+         FROM {rows} WHERE item.id = given.item AND item.status = 'classified'
+          AND +item.claimed_by = :run AND item.claim_no = given.claim_no
+    RETURNING item.id, item.claim_no""",
+    item="BIGINT",
+    claim_no="INTEGER",
+)
+OURS = text(
+    """SELECT verdict_id FROM item
+        WHERE id = :item AND status = 'classified' AND claimed_by = :run AND claim_no = :claim_no"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a mail needs until it is done: its effects, by name, and its labels."""
+
+    effects: tuple[str, ...]
+    thresholds: Thresholds
+
+    def are_met(self, recorded: Recorded) -> bool:
+        """Is every effect of this verdict brought about already?"""
+        return all(recorded.receipts.get(effect) == recorded.verdict.id for effect in self.effects)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a judgement: the verdict that counts, is the claim still ours, receipts that there are already."""
+
+    verdict: Verdict
+    is_ours: bool
+    is_reused: bool = False  # the verdict was there before this one came
+    receipts: dict[str, int] = field(default_factory=dict)  # effect → number of the verdict it was made from
+    is_done: bool = False  # the item needed nothing more
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An item whose effects all have receipts; those of `receipts` are not in the ledger yet."""
+
+    item: Item
+    verdict: Verdict
+    labels: tuple[Label, ...]
+    receipts: tuple[Receipt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What `commit` made of each thing that it was given, in the same order."""
+
+    done: list[bool]  # False: the claim was lost
+    recorded: list[Recorded]
+    opened: list[int | BackfillError]  # the attempt's number, or why the call is not to be made
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """The steps forward of items, from a call to the outcome."""
+
+    database: Database
+    clock: Clock
+
+    def commit(
+        self,
+        run: Run,
+        *,
+        finished: Sequence[Finished] = (),
+        judged: Sequence[Judgement] = (),
+        calls: Sequence[Call] = (),
+        needs: Needs | None = None,
+    ) -> Committed:
+        """CLASSIFIED → DONE with the receipts and the outcome row, PENDING → CLASSIFIED, and attempts opened. Writes.
+
+        In this order: answers are saved, and their real cost is booked, before the next calls are opened. Receipts are
+        recorded in any case: they say what has happened in the world. The first verdict for a message, fingerprint and
+        generation wins and is what every later one gets back. With `needs`, what needs nothing more is DONE at once.
+        For why a call is not opened see `open_attempts`.
+        """
+
+        def work(connection: Connection) -> Committed:
+            now = micros(self.clock.now())  # once: a call and what is set aside for it are of the same day
+            done = _finish(connection, run, finished, now) if finished else []
+            recorded = _record(connection, run, judged, now) if judged else []
+            if needs is not None:
+                recorded = _finish_at_once(connection, run, judged, recorded, needs, now)
+            return Committed(done, recorded, open_attempts(connection, run, calls, now))
+
+        return self.database.write(work)
+
+
+def _finish(connection: Connection, run: Run, finished: Sequence[Finished], now: int) -> list[bool]:
+    keep_receipts(connection, [(each.item, each.verdict, each.receipts) for each in finished], now)
+    rows = [{"item": each.item.id, "claim_no": each.item.claim_no} for each in finished]
+    ended = {(row.id, row.claim_no) for row in FINISH.execute(connection, rows, run=run.id, now=now)}
+    ours = [(each.item.id, each.item.claim_no) in ended for each in finished]
+    for each, is_ours in zip(finished, ours, strict=True):
+        if not is_ours:
+            claim = {"item": each.item.id, "run": run.id, "claim_no": each.item.claim_no}
+            refuse_illegal(connection, claim, ItemStatus.DONE)
+    done = [each for each, is_ours in zip(finished, ours, strict=True) if is_ours]
+    outcomes = [(each.item.id, each.verdict.id, None, each.labels) for each in done]
+    write_outcomes(connection, run, ItemStatus.DONE, outcomes, now)
+    return ours
+
+
+def _finish_at_once(
+    connection: Connection, run: Run, judged: Sequence[Judgement], recorded: list[Recorded], needs: Needs, now: int
+) -> list[Recorded]:
+    at_once = [
+        Finished(judgement.item, each.verdict, needs.thresholds.labels(each.verdict.scores), ())
+        for judgement, each in zip(judged, recorded, strict=True)
+        if each.is_ours and needs.are_met(each)
+    ]
+    if not at_once:
+        return recorded
+    done = zip(at_once, _finish(connection, run, at_once, now), strict=True)
+    numbers = {each.item.id for each, is_done in done if is_done}
+    return [
+        replace(each, is_done=judgement.item.id in numbers) for judgement, each in zip(judged, recorded, strict=True)
+    ]
+
+
+def _record(connection: Connection, run: Run, judged: Sequence[Judgement], now: int) -> list[Recorded]:
+    found = _verdicts(connection, run, judged, now)
+    closings = map(_closing, judged, found)
+    close_attempts(connection, [each for each in closings if each is not None], now)
+    rows = {
+        each.item.id: {
+            "item": each.item.id,
+            "verdict": counted.verdict.id,
+            "message_key": each.message.key,
+            "reused": counted.is_reused and each.attempt_id is None,
+            "flags": json.dumps(sorted(each.message.flags)),
+        }
+        for each, counted in zip(judged, found, strict=True)
+    }
+    classified = {row.id: row for row in CLASSIFY.execute(connection, in_order(rows))}
+    current = current_receipts(connection, [each.item for each in judged])
+    return [
+        _held(connection, run, each.item, classified.get(each.item.id), counted, current[each.item.id])
+        for each, counted in zip(judged, found, strict=True)
+    ]
+
+
+def _verdicts(connection: Connection, run: Run, judged: Sequence[Judgement], now: int) -> list[Recorded]:
+    """For each judgement the verdict that counts, kept if it is the first."""
+    answered: dict[str, Judgement] = {}
+    for each in judged:
+        if each.answer is not None:
+            answered.setdefault(each.message.key, each)
+        elif each.known is None:
+            raise ValueError("a judgement needs an answer or a known verdict")
+    firsts = keep_firsts(connection, run.job_id, answered, now) if answered else {}
+    found = []
+    for each in judged:
+        verdict, is_first = firsts[each.message.key] if each.known is None else (each.known, False)
+        is_reused = not (is_first and answered[each.message.key] is each)
+        found.append(Recorded(verdict, is_ours=False, is_reused=is_reused))
+    return found
+
+
+def _held(
+    connection: Connection, run: Run, held: Item, row: Row[Any] | None, counted: Recorded, receipts: dict[str, int]
+) -> Recorded:
+    """Is the item that was classified still this run's?"""
+    is_ours = row is not None and row.claimed_by == run.id and row.claim_no == held.claim_no
+    found = counted.verdict
+    if row is None:
+        # A late answer of an earlier claim came first: its verdict is the item's, the effects are still ours.
+        claim = {"item": held.id, "run": run.id, "claim_no": held.claim_no}
+        earlier = connection.execute(OURS, claim).scalar()
+        if earlier is not None:
+            is_ours, found = True, verdicts_by_id(connection, [earlier])[earlier]
+    return Recorded(found, is_ours, counted.is_reused, receipts)
+
+
+def _closing(judgement: Judgement, found: Recorded) -> dict[str, Any] | None:
+    if judgement.answer is None or judgement.attempt_id is None:
+        return None
+    outcome = AttemptOutcome.LATE if found.is_reused else AttemptOutcome.OK
+    return closing(judgement.attempt_id, outcome, judgement.answer.usage)

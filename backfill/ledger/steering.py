@@ -1,0 +1,70 @@
+"""What other terminals wish of a job, and what its runs say back: pause, resume, cancel, pace.
+
+A wish is a fact about the job, so it holds for every run on it and over restarts. It is written without the lock that
+a run holds; each write names the states from which it may be made, and its row count says whether it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import select, update
+
+from backfill.clock import Clock, micros
+from backfill.ledger.databases.database import Database
+from backfill.ledger.rows import Run
+from backfill.ledger.schema import job, run
+from backfill.lifecycle import UNFINISHED, JobState
+
+AT_WORK: Final = frozenset({JobState.PLANNING, JobState.OPEN})
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of a job's runs now. `calls_per_minute` None: nothing but what they were started with."""
+
+    state: JobState
+    reason: str | None
+    calls_per_minute: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The steering part of the job and run tables."""
+
+    database: Database
+    clock: Clock
+
+    def pause(self, job_id: int, reason: str) -> bool:
+        """PLANNING or OPEN → PAUSED with the reason; was it so? Writes."""
+        return self._move(job_id, AT_WORK, state=JobState.PAUSED, state_reason=reason)
+
+    def resume(self, job_id: int) -> bool:
+        """PAUSED → PLANNING, from where `Jobs.settle` goes on; was it so? Writes."""
+        return self._move(job_id, {JobState.PAUSED}, state=JobState.PLANNING, state_reason=None)
+
+    def cancel(self, job_id: int, reason: str) -> bool:
+        """PLANNING, OPEN or PAUSED → CANCELLED with the reason; was it so? Its items stay as they are. Writes."""
+        return self._move(job_id, UNFINISHED, state=JobState.CANCELLED, state_reason=reason)
+
+    def set_pace(self, job_id: int, calls_per_minute: float | None) -> None:
+        """The pace of the job's runs from now on; None: that which they are started with. Writes."""
+        self._move(job_id, frozenset(JobState), pace=calls_per_minute)
+
+    def read(self, job_id: int) -> Wish:
+        """What is wished of the job's runs."""
+        statement = select(job.c.state, job.c.state_reason, job.c.pace).where(job.c.id == job_id)
+        row = self.database.read(lambda connection: connection.execute(statement).one())
+        return Wish(JobState(row.state), row.state_reason, row.pace)
+
+    def answer(self, living: Run, waiting_for: str | None) -> None:
+        """Let other terminals know what a run waits for, in words; None: it works. Writes."""
+        statement = update(run).where(run.c.id == living.id, run.c.ended_at.is_(None)).values(waiting_for=waiting_for)
+        self.database.write(lambda connection: connection.execute(statement).rowcount)
+
+    def _move(self, job_id: int, before: Collection[JobState], **values: Any) -> bool:
+        statement = update(job).where(job.c.id == job_id, job.c.state.in_(sorted(before)))
+        statement = statement.values(steered_at=micros(self.clock.now()), **values)
+        return self.database.write(lambda connection: connection.execute(statement).rowcount) == 1

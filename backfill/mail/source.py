@@ -1,0 +1,129 @@
+"""Reading a mailbox over IMAP: `ports.MailSource`.
+
+Promises to change nothing: folders are opened by EXAMINE and bodies read by BODY.PEEK, so no mail becomes read.
+Waits for nothing but the server's replies, each within the account's `timeout_s`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from imapclient import IMAPClient
+from loguru import logger
+
+from backfill.errors import MailError, ServerUnavailable
+from backfill.mail.errors import CommandFailed, ConnectionLost
+from backfill.mail.fetch import Fetcher
+from backfill.mail.login import ImapAccount
+from backfill.mail.marker import ImapMarker, checked_keyword, search_key
+from backfill.mail.mime import Reading
+from backfill.mail.seen_guard import SeenGuard
+from backfill.mail.session import Session, Watch
+from backfill.mail.survey import survey
+from backfill.message import MailboxKey, Message
+from backfill.ports import Folder, MailboxState, Surveyed, Unfetched
+from backfill.selection import Selection
+
+__all__ = ["ImapMarker", "ImapSource"]
+
+#: UIDs; a window in which the connection was lost is halved down to this.
+SMALLEST_WINDOW = 500
+
+_SPECIAL_USES = frozenset({"\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Important", "\\Junk", "\\Sent", "\\Trash"})
+_UNSELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
+
+
+class ImapSource:
+    """One connection to one account, for reading; opened by the first call, renewed when it breaks.
+
+    `processed_keyword` marks mail that an earlier system has processed, as a Gmail label where `gmail_labels`;
+    `owner` is the account's address, by default its user name where that is one. `may_write` is asked before a
+    `\\Seen` that the server set in spite of PEEK is taken back. Raises `ConfigError` for a keyword that cannot be one.
+    """
+
+    def __init__(
+        self,
+        account: ImapAccount,
+        *,
+        processed_keyword: str = "AIProcessed",
+        max_body_chars: int = 4000,
+        owner: str | None = None,
+        gmail_labels: bool = False,
+        may_write: Callable[[], bool] = lambda: False,
+        watch: Watch | None = None,
+    ) -> None:
+        self._account = account
+        self._processed = search_key(checked_keyword(processed_keyword), gmail_labels=gmail_labels)
+        self._session = Session(account, readonly=True, watch=watch)
+        self._guard = SeenGuard(account, may_write, watch)
+        reading = Reading(account.username if owner is None else owner, max_body_chars)
+        self._fetcher = Fetcher(self._session, reading, self._guard, labels_as_flags=gmail_labels)
+        self._knows_limit = False
+
+    def list_folders(self) -> list[Folder]:
+        """All folders, in the server's order."""
+        try:
+            listed = self._session.ask(lambda client: client.list_folders())
+        except CommandFailed as refusal:
+            raise ServerUnavailable(str(refusal)) from refusal
+        return [_folder(name, flags) for flags, _delimiter, name in listed]
+
+    def examine(self, folder: str) -> MailboxState:
+        """Open a folder for reading, whatever its epoch."""
+        answer = self._session.open(folder)
+        if b"UIDVALIDITY" not in answer:
+            raise MailError(f"The mail server gives {folder!r} no UIDVALIDITY; without it no mail can be told apart.")
+        key = MailboxKey(self._account.name, folder, answer[b"UIDVALIDITY"])
+        exists = answer.get(b"EXISTS", 0)
+        self._warn_of_limit()
+        return MailboxState(key, exists, answer.get(b"UIDNEXT") or self._next_uid(key, exists))
+
+    def survey(self, mailbox: MailboxKey, low: int, high: int, selection: Selection) -> list[Surveyed]:
+        """The mails of a window of UIDs that the selection names; at most 20,000 UIDs wide, for the reply's sake."""
+        if low > high:
+            return []
+        try:
+            return survey(self._session, mailbox, low, high, selection, self._processed)
+        except ConnectionLost:
+            if high - low < SMALLEST_WINDOW:
+                raise
+        middle = (low + high) // 2  # the reply may be what the line does not carry
+        return [*self.survey(mailbox, low, middle, selection), *self.survey(mailbox, middle + 1, high, selection)]
+
+    def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
+        """Each of `uids` once; read in batches as the iterator moves on."""
+        return self._fetcher.fetch(mailbox, uids)
+
+    def close(self) -> None:
+        """Log out; a later call would log in again."""
+        self._session.close()
+        self._guard.close()
+
+    def _warn_of_limit(self) -> None:
+        """Yahoo and AOL show the newest mails of a large folder only, unless a client speaks UIDONLY (RFC 9586)."""
+        if not self._knows_limit and (limits := self._session.ask(_message_limits)):
+            logger.warning(
+                "{} works on {} mails at a time (MESSAGELIMIT) and may show no more of a folder: what it hides cannot "
+                "be processed",
+                self._account.server,
+                limits[0],
+            )
+        self._knows_limit = True
+
+    def _next_uid(self, mailbox: MailboxKey, exists: int) -> int:
+        """For servers that do not tell UIDNEXT, which RFC 3501 §6.3.2 allows."""
+        if not exists:
+            return 1
+        logger.debug("{} gives no UIDNEXT for {!r}", self._account.server, mailbox.folder)
+        return max(self._session.search(mailbox, "UID *"), default=0) + 1
+
+
+def _message_limits(client: IMAPClient) -> list[str]:
+    offered = (capability.decode("ascii", "replace") for capability in client.capabilities())
+    return [text.partition("=")[2] for text in offered if text.upper().startswith("MESSAGELIMIT=")]
+
+
+def _folder(name: str, flags: Sequence[bytes]) -> Folder:
+    attributes = {flag.decode("ascii", "replace") for flag in flags if isinstance(flag, bytes)}
+    special = frozenset(use for use in _SPECIAL_USES if use.lower() in {flag.lower() for flag in attributes})
+    return Folder(name, special, is_selectable=not _UNSELECTABLE & {flag.lower() for flag in attributes})

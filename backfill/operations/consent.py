@@ -1,0 +1,35 @@
+"""What is asked and said before a job's first call that costs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from backfill.clock import StopRequest
+from backfill.ledger import Ledger
+from backfill.ledger.rows import Job
+from backfill.planner import WINDOW
+from backfill.ports import MailSource
+from backfill.selection import Selection
+
+PROCESSED_ELSEWHERE: Final = (
+    "The keyword of processed mail is borne by {mails} already, but the ledger {ledger} has processed none. If another "
+    "ledger has, its verdicts are paid for: name it in paths.ledger_url. --no-force-reprocess leaves such mail out."
+)
+
+
+def processed_elsewhere(ledger: Ledger, source: MailSource, job: Job, stop: StopRequest) -> str | None:
+    """A warning where mail in the job's folders bears the processed keyword and this ledger is not what set it.
+
+    None once it has brought anything about in the account, and where such mail is not to be processed anyway.
+    """
+    if not job.selection.force_reprocess or ledger.holdings.has_receipts(job.account):
+        return None
+    marked = 0
+    for folder in job.selection.folders:
+        state, asked = source.examine(folder), Selection(folders=(folder,), force_reprocess=False)
+        for low in range(1, state.uid_next, WINDOW):
+            if not stop.is_set():
+                found = source.survey(state.key, low, min(low + WINDOW, state.uid_next) - 1, asked)
+                marked += sum(mail.skip_rule is not None for mail in found)
+    mails = "1 mail" if marked == 1 else f"{marked:,} mails"
+    return PROCESSED_ELSEWHERE.format(mails=mails, ledger=ledger.database) if marked else None

@@ -1,0 +1,184 @@
+"""Which job a command means: resume, extend, begin, or refuse a near miss.
+
+The same account, selection, fingerprint and mode is the same job. A selection that is half done with another model
+or prompt is never mixed and never begun anew silently: the difference is shown and the operator decides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from backfill.errors import ConfigError
+from backfill.folders import FolderPatterns
+from backfill.ledger import Ledger
+from backfill.ledger.rows import Job, describe
+from backfill.lifecycle import GIVEN_UP, UNFINISHED, AttemptOutcome, JobState
+from backfill.ports import Fingerprint
+from backfill.selection import Selection, job_key
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the operator asked for. `selection` is None when no SELECTION option was given.
+
+    `folders`, where they are patterns, take the place of the selection's folders once they are resolved.
+    """
+
+    selection: Selection | None = None
+    dry_run: bool = False
+    ask_again: bool = False
+    job: int | None = None
+    new_job: bool = False
+    as_planned: bool = False
+    folders: FolderPatterns | None = None
+
+
+class Intent(StrEnum):
+    """What will be done with the job."""
+
+    BEGIN = "begin"
+    RESUME = "resume"
+    EXTEND = "extend"  # it is done; newer mail within the selection is added
+    REVIVE = "revive"  # it was cancelled, and named by its number; or it was undone
+
+
+#: How the job that is worked on is introduced.
+SAID: Final = {
+    Intent.BEGIN: "New:",
+    Intent.RESUME: "Going on with",
+    Intent.EXTEND: "Looking for newer mail of",
+    Intent.REVIVE: "Taking up again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The job, which is in the ledger from now on, and what is done with it."""
+
+    job: Job
+    intent: Intent
+
+
+def decide(
+    ledger: Ledger,
+    account: str,
+    request: Request,
+    fingerprint: Fingerprint,
+    default: Selection,
+    check: Callable[[Selection], None] = lambda selection: None,
+) -> Decision:
+    """The job that a request means. Writes when it is a new one, after `check` had nothing to say of its selection.
+
+    Raises `ConfigError`: no such job, several open jobs, or a near miss that needs --new-job or --as-planned.
+    """
+    if request.job is not None:
+        return _named(ledger, request, fingerprint)
+    selection = request.selection
+    if selection is None and not request.dry_run and not request.ask_again and not request.new_job:
+        open_jobs = [job for job in ledger.jobs.unfinished(account) if not job.dry_run]
+        if len(open_jobs) > 1:
+            raise ConfigError(_several(open_jobs))
+        if open_jobs:
+            return _same_question(ledger, open_jobs[0], request, fingerprint)
+    selection = selection or default
+    digest = fingerprint.digest()
+    generation = ledger.jobs.next_generation(account, selection, digest) if request.ask_again else 0
+    found = ledger.jobs.find(job_key(account, selection, digest, dry_run=request.dry_run, generation=generation))
+    if found is not None:
+        # Or the next run by cron would undo what the operator has decided.
+        if found.state is JobState.CANCELLED or (request.selection is None and found.state in GIVEN_UP):
+            raise ConfigError(
+                f"This job was {found.state}: {describe(found)}. Take it up again with: backfill run --job {found.id}"
+            )
+        if request.new_job:
+            raise ConfigError(
+                f"Job {found.id} is this very job: the same mail and the same classifier. Leave out --new-job to go on "
+                "with it, or pay again for what is known with --ask-again."
+            )
+        return _resumed(found)
+    if not request.dry_run and not request.new_job and not request.ask_again:
+        for job in ledger.jobs.unfinished(account):
+            if not job.dry_run and job.selection.canonical() == selection.canonical():
+                return _same_question(ledger, job, request, fingerprint)
+    check(selection)
+    job = ledger.jobs.open(account, selection, fingerprint, dry_run=request.dry_run, generation=generation)
+    return Decision(job, Intent.BEGIN)
+
+
+def fingerprint_differences(job: Job, fingerprint: Fingerprint) -> list[str]:
+    """What differs between a job's classifier and the configured one, line by line, for people."""
+    planned, configured = json.loads(job.fingerprint_parts), fingerprint.parts
+    lines = [
+        f"{name}: {_shown(planned.get(name))} -> {_shown(configured.get(name))}"
+        for name in sorted({*planned, *configured})
+        if planned.get(name) != configured.get(name)
+    ]
+    prompt = Fingerprint(parts={}, prompt=job.prompt)
+    if prompt.digest() != Fingerprint(parts={}, prompt=fingerprint.prompt).digest():
+        lines.append("prompt: another text")
+    return lines
+
+
+def _shown(value: Any) -> str:
+    """A value of a fingerprint for people: what is long or nested is only said to be another one."""
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 and not isinstance(value, dict) else "…"
+
+
+def known_job(ledger: Ledger, number: int | None) -> Job:
+    """The job of this number, by default of the latest run. Raises `ConfigError` when there is none."""
+    wanted = number if number is not None else ledger.queries.latest_job()
+    if wanted is None:
+        raise ConfigError("There is no job yet; `backfill plan` makes one.")
+    job = ledger.jobs.get(wanted)
+    if job is None:
+        raise ConfigError(f"There is no job {wanted} in this ledger; `backfill jobs` lists them.")
+    return job
+
+
+def _named(ledger: Ledger, request: Request, fingerprint: Fingerprint) -> Decision:
+    if request.new_job or request.ask_again:
+        raise ConfigError("--job goes on with a job; leave out --new-job and --ask-again.")
+    job = known_job(ledger, request.job)
+    if request.selection is not None and request.selection.canonical() != job.selection.canonical():
+        raise ConfigError(f"Job {job.id} has a selection of its own; leave out either --job or the selection.")
+    return _same_question(ledger, job, request, fingerprint)
+
+
+def _same_question(ledger: Ledger, job: Job, request: Request, fingerprint: Fingerprint) -> Decision:
+    if job.fingerprint == fingerprint.digest() or request.as_planned:
+        return _resumed(job)
+    differences = "; ".join(fingerprint_differences(job, fingerprint))
+    raise ConfigError(
+        f"Job {job.id} was planned with another classifier ({differences}). Go on as it was planned with "
+        f"--as-planned, or classify its mail anew with --new-job, which {_price_of_anew(ledger, job)}."
+    )
+
+
+def _price_of_anew(ledger: Ledger, job: Job) -> str:
+    """What it costs to give up what a job has achieved, as far as its attempts say."""
+    facts = ledger.queries.facts(job.id)
+    calls = sum(count for outcome, count in facts.attempts.items() if outcome is not AttemptOutcome.UNSENT)
+    tokens = facts.tokens_in + facts.tokens_out
+    if not calls:
+        return f"judges all of its {facts.planned:,} mails again"
+    cost = "at an unknown cost" if facts.cost_usd is None else f"for ${facts.cost_usd:.4f}"
+    return (
+        f"asks about all of its {facts.planned:,} mails again; for what is there already {calls:,} calls with "
+        f"{tokens:,} tokens were made {cost}"
+    )
+
+
+def _resumed(job: Job) -> Decision:
+    if job.state in GIVEN_UP:
+        return Decision(job, Intent.REVIVE)
+    return Decision(job, Intent.RESUME if job.state in UNFINISHED else Intent.EXTEND)
+
+
+def _several(jobs: list[Job]) -> str:
+    listed = "; ".join(describe(job) for job in jobs)
+    return f"Several jobs are unfinished ({listed}); say which with --job N, or give a selection."

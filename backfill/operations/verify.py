@@ -1,0 +1,169 @@
+"""Nothing is lost, and it can be proved: the ledger against itself, and against what the server says now.
+
+Whether a mail is there is asked by its UID alone; whether it should be in the ledger, by the job's selection. Criteria
+that our own STOREs or the user change, such as keywords or UNSEEN, were true at plan time and are not asked again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from backfill.clock import StopRequest
+from backfill.errors import FolderUnknown
+from backfill.ledger import Ledger
+from backfill.ledger.rows import Job, PlanRange
+from backfill.lifecycle import OPEN, ItemStatus
+from backfill.message import MailboxKey
+from backfill.planner import WINDOW
+from backfill.ports import MailSource
+from backfill.selection import Selection
+
+#: Search keys about flags (RFC 9051 §6.4.4): what they matched at plan time says nothing about now.
+CHANGING: Final = re.compile(
+    r"\b(UN)?(KEYWORD|SEEN|ANSWERED|FLAGGED|DELETED|DRAFT)\b|\b(RECENT|NEW|OLD|X-GM-LABELS|X-GM-RAW|MODSEQ)\b", re.I
+)
+#: What is searched for is no search key (RFC 9051 §4.3: quoted strings).
+QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+NOT_COMPARED: Final = (
+    "The criteria {search} match other mail now than when it was planned, so they were not asked again: mail that "
+    "planning missed could not be looked for."
+)
+NOT_FINISHED: Final = "Stopped early ({reason}): what follows has not been compared."
+
+
+class Finding(StrEnum):
+    """How ledger and server can differ."""
+
+    NOT_PLANNED = "not_planned"  # the server has it, the selection names it, the ledger does not know it
+    GONE = "gone"  # the ledger means to work on it, the server does not have it
+    BACK = "back"  # it counts as vanished, and the server has it
+    EPOCH = "epoch"  # the folder has another UIDVALIDITY
+    FOLDER_GONE = "folder_gone"  # the folder is planned, and the server does not have it
+    UNPLANNED = "unplanned"  # the folder is selected and not, or not wholly, planned
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDifference:
+    """One difference, said for people. `uid` is None when it concerns the folder as a whole."""
+
+    kind: Finding
+    mailbox_id: int | None  # None: the ledger knows no open epoch of the folder
+    folder: str
+    uid: int | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was found. `notes` say what could not be compared; `is_complete` is False after a stop request."""
+
+    differences: tuple[ServerDifference, ...]
+    notes: tuple[str, ...] = ()
+    is_complete: bool = True
+
+
+SENTENCES: Final = {
+    Finding.NOT_PLANNED: "{folder}, UID {uid} is on the server and selected, but not in the ledger.",
+    Finding.GONE: "{folder}, UID {uid} is waiting in the ledger, but no longer on the server.",
+    Finding.BACK: "{folder}, UID {uid} counts as vanished, but is on the server.",
+    Finding.EPOCH: "{folder} has another UIDVALIDITY than when it was planned; the next run plans it anew.",
+    Finding.FOLDER_GONE: "{folder} is no longer on the server; {mails} of its mails are in the ledger.",
+    Finding.UNPLANNED: "{folder} is selected, but not planned to its end; the next run plans it.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Compares a job with the server. Reads only, but for `repair`."""
+
+    ledger: Ledger
+    source: MailSource
+    stop: StopRequest
+
+    def compare(self, job: Job) -> Comparison:
+        """What differs, folder by folder; heeds a stop request between two windows. Raises what the source raises."""
+        keys = self.ledger.jobs.mailbox_keys(job.id)
+        still_open = self.ledger.queries.open_mailboxes(job.id)
+        windows = self.ledger.jobs.ranges(job.id)
+        found = list(
+            self._unplanned(job, {keys[w.mailbox_id].folder: w for w in windows if w.mailbox_id in still_open})
+        )
+        for window in windows:
+            is_open = window.mailbox_id in still_open
+            found += self._of_mailbox(job, keys[window.mailbox_id], window, is_open=is_open)
+        notes = [NOT_COMPARED.format(search=job.selection.search)] if is_changing(job.selection) else []
+        if self.stop.is_set():
+            notes.append(NOT_FINISHED.format(reason=self.stop.reason))
+        return Comparison(tuple(found), tuple(notes), is_complete=not self.stop.is_set())
+
+    def _unplanned(self, job: Job, windows: dict[str, PlanRange]) -> Iterator[ServerDifference]:
+        for folder in job.selection.folders:
+            window = windows.get(folder)
+            if window is None or not window.is_planned:
+                mailbox_id = None if window is None else window.mailbox_id
+                yield _difference(Finding.UNPLANNED, mailbox_id, folder, None)
+
+    def _of_mailbox(self, job: Job, key: MailboxKey, window: PlanRange, *, is_open: bool) -> Iterator[ServerDifference]:
+        if self.stop.is_set():
+            return
+        try:
+            changed = None if self.source.examine(key.folder).key == key else Finding.EPOCH
+        except FolderUnknown:
+            changed = Finding.FOLDER_GONE
+        if changed is not None:
+            if is_open:  # else it is known, and its mails have got their fate
+                yield _difference(changed, window.mailbox_id, key.folder, None, window.planned)
+            return
+        for low in range(1, window.next_uid, WINDOW):
+            if self.stop.is_set():
+                return
+            high = min(low + WINDOW, window.next_uid) - 1
+            there = self._survey(key, low, high, Selection(folders=(key.folder,)))
+            held = self.ledger.holdings.statuses(job.id, window.mailbox_id, low, high)
+            unknown = there - held.keys()
+            if unknown:
+                unknown &= self._selected(job.selection, key, low, high)
+            kinds = {
+                Finding.NOT_PLANNED: unknown,
+                Finding.GONE: {uid for uid, status in held.items() if status in OPEN} - there,
+                Finding.BACK: {uid for uid, status in held.items() if status is ItemStatus.VANISHED} & there,
+            }
+            for kind, uids in kinds.items():
+                for uid in sorted(uids):
+                    yield _difference(kind, window.mailbox_id, key.folder, uid)
+
+    def _selected(self, selection: Selection, key: MailboxKey, low: int, high: int) -> set[int]:
+        if is_changing(selection):
+            return set()
+        return self._survey(key, low, high, replace(selection, force_reprocess=True))  # who bears a keyword is held
+
+    def _survey(self, key: MailboxKey, low: int, high: int, selection: Selection) -> set[int]:
+        return {mail.uid for mail in self.source.survey(key, low, high, selection)}
+
+    def repair(self, job: Job, differences: Sequence[ServerDifference]) -> None:
+        """Have the next run plan what was missed and take up what is back; what is gone vanishes by itself. Writes."""
+        back: dict[int, list[int]] = {}
+        for difference in differences:
+            if difference.kind is Finding.BACK and difference.mailbox_id is not None and difference.uid is not None:
+                back.setdefault(difference.mailbox_id, []).append(difference.uid)
+        for mailbox_id, uids in back.items():
+            self.ledger.holdings.revive(job.id, mailbox_id, uids)
+        if any(difference.kind is Finding.NOT_PLANNED for difference in differences):
+            self.ledger.holdings.plan_again(job.id)
+
+
+def is_changing(selection: Selection) -> bool:
+    """Does the selection name flags, so that it means other mail now than when it was planned?"""
+    return selection.search is not None and CHANGING.search(QUOTED.sub('""', selection.search)) is not None
+
+
+def _difference(
+    kind: Finding, mailbox_id: int | None, folder: str, uid: int | None, mails: int = 0
+) -> ServerDifference:
+    sentence = SENTENCES[kind].format(folder=folder, uid=uid, mails=f"{mails:,}")
+    return ServerDifference(kind, mailbox_id, folder, uid, sentence)

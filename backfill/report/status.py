@@ -1,0 +1,217 @@
+"""How a job stands at this moment, for whoever watches it: who is at work, how fast, what binds it, when it ends.
+
+Pure renderings of what `ledger.live` has read. A job is called in progress only while a living run holds its lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from backfill.estimates.bottleneck import Binding, binding
+from backfill.estimates.outlook import ends_early, is_waiting, outlook
+from backfill.ledger.reads.rates import Recent
+from backfill.ledger.reads.status import Watched
+from backfill.ledger.rows import Job, RunInfo, describe
+from backfill.lifecycle import UNFINISHED, JobState, RunOutcome
+from backfill.wording import Row, counted, folded, moment, number, percent, printable
+
+
+def limit_of(watched: Watched) -> Binding | None:
+    """As `binding`, for a job that may be paused."""
+    if watched.tally.state is JobState.PAUSED:
+        return Binding("paused", "paused")
+    return binding(watched.speed)
+
+
+def mails_per_minute(watched: Watched) -> float | None:
+    """Over the last minutes; None while nobody is at work, or all wait."""
+    recent = _at_work_on(watched)
+    return None if recent is None else recent.mails * 60 / recent.seconds
+
+
+def calls_per_minute(watched: Watched) -> float | None:
+    """Over the last minutes; None while nobody is at work, or all wait."""
+    recent = _at_work_on(watched)
+    return None if recent is None else recent.calls * 60 / recent.seconds
+
+
+def _at_work_on(watched: Watched) -> Recent | None:
+    recent = watched.speed.recent
+    return None if recent is None or recent.seconds < 1 or is_waiting(watched) else recent
+
+
+def ends_at(watched: Watched) -> datetime | None:
+    """When everything is done; None where that cannot be told."""
+    expected = outlook(watched)
+    return None if expected is None else expected.ends_at
+
+
+def headline(watched: Watched, job_id: int) -> str:
+    """Is somebody at work on the job, and if not: how to go on. More than one line where one would be too long."""
+    return folded(_headline(watched, job_id))
+
+
+def _headline(watched: Watched, job_id: int) -> list[str]:
+    """In parts, between which a line may be broken."""
+    tally, runs, last = watched.tally, watched.speed.runs, watched.last_run
+    reason = printable(tally.reason or tally.state)
+    go_on = f"backfill run --job {job_id}"
+    if runs:
+        first, *others = [
+            f"`backfill {run.info.command}`, process {run.info.pid} on {printable(run.info.host)}, since "
+            f"{moment(run.info.started_at)}"
+            for run in runs
+        ]
+        if tally.state is JobState.PAUSED:
+            return [f"PAUSED ({reason})", f"`backfill resume {job_id}` goes on", f"at work: {first}", *others]
+        if tally.state in UNFINISHED:
+            return [f"IN PROGRESS: {first}", *others]
+    if tally.state is JobState.PAUSED:
+        return [f"PAUSED ({reason})", "no run is working on it", f"go on with: {go_on}"]
+    if tally.state is JobState.CANCELLED:
+        return [f"CANCELLED ({reason})", f"take it up again with: {go_on}"]
+    if tally.state not in UNFINISHED:
+        return [tally.state.upper()]
+    if last is None:
+        return ["PLANNED", f"begin with: {go_on}"]
+    return [f"NOT DONE: no run is working on it (the last one {_end(last)})", f"go on with: {go_on}"]
+
+
+def _end(run: RunInfo) -> str:
+    if run.outcome in (None, RunOutcome.LOST):
+        return "died"
+    how = "reached --max-emails" if run.outcome == RunOutcome.CAPPED else run.outcome
+    why = f", {printable(run.outcome_reason)}" if run.outcome_reason else ""
+    return f"ended {moment(run.ended_at)}: {how}{why}"
+
+
+def figures(watched: Watched) -> tuple[Row, ...]:
+    """Label and value; what is not known is left out."""
+    tally, bound = watched.tally, limit_of(watched)
+    mails, calls = mails_per_minute(watched), calls_per_minute(watched)
+    in_flight = sum(run.in_flight for run in watched.speed.runs)
+    rates = [f"{mails:.1f} mails/min" if mails is not None else "", f"{calls:.1f} calls/min" if calls else ""]
+    rows: list[Row | None] = [
+        ("Mails", _mails(watched)),
+        ("Rate", ", ".join(filter(None, rates))) if watched.speed.runs and mails is not None else None,
+        ("In flight", counted(in_flight, "call")) if in_flight else None,
+        ("Pace", f"{tally.pace:g} calls a minute, set by `backfill pace`") if tally.pace is not None else None,
+        ("Limit", bound.sentence) if bound is not None and bound.kind != "paused" else None,
+        _ends(watched),
+        ("Spent", f"${watched.spent_usd:.4f}") if watched.spent_usd is not None else None,
+        ("Failed", f"{number(tally.failed)}, see: backfill report") if tally.failed else None,
+    ]
+    return tuple(row for row in rows if row)
+
+
+def troubles(watched: Watched) -> tuple[str, ...]:
+    """What went wrong last, newest first: when, why, which mail."""
+    return tuple(
+        f"{trouble.at:%H:%M:%S} {printable(trouble.reason)}"
+        f"{f' ({trouble.http_status})' if trouble.http_status else ''} · "
+        f"{printable(trouble.ref.mailbox.folder)} {trouble.ref.uid}"
+        for trouble in watched.troubles
+    )
+
+
+def render(watched: Watched, job: Job) -> str:
+    """Plain lines for a terminal or a file, ending in a newline. Nothing in it can steer a terminal."""
+    rows = figures(watched)
+    column = max(len(label) for label, _ in rows) + 2
+    errors = [f"  {line}" for line in troubles(watched)]
+    lines = [
+        printable(describe(replace(job, state=watched.tally.state))),
+        headline(watched, job.id),
+        *(f"{label + ':':<{column}}{value}" for label, value in rows),
+        *(["Last errors (UTC):", *errors] if errors else []),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def line(watched: Watched) -> str:
+    """Everything that changes on one line, for where nothing can be drawn."""
+    tally = watched.tally
+    words = [f"{moment(watched.at)} · {tally.state}", *(f"{label}: {value}" for label, value in figures(watched))]
+    if not watched.speed.runs and tally.state in UNFINISHED:
+        words.append("no run is working on it")
+    return " · ".join(words)
+
+
+def as_json(watched: Watched) -> dict[str, Any]:
+    """The key `live` of `status --json`; keys are only ever added. Times in ISO 8601, UTC."""
+    bound, end = limit_of(watched), ends_at(watched)  # None also while it is not known
+    last = watched.last_run
+    return {
+        "at": watched.at.isoformat(),
+        "at_work": bool(watched.speed.runs),
+        "last_run_died": not watched.speed.runs and last is not None and last.outcome in (None, "lost"),
+        "runs": [
+            {
+                "command": run.info.command,
+                "host": run.info.host,
+                "pid": run.info.pid,
+                "started_at": run.info.started_at.isoformat(),
+                "heartbeat_at": run.heartbeat_at.isoformat(),
+                "waiting_for": run.waiting_for,
+                "concurrency": run.concurrency,
+                "in_flight": run.in_flight,
+            }
+            for run in watched.speed.runs
+        ],
+        "mails_per_minute": _rounded(mails_per_minute(watched)),
+        "calls_per_minute": _rounded(calls_per_minute(watched)),
+        "in_flight": sum(run.in_flight for run in watched.speed.runs),
+        "pace": watched.tally.pace,
+        "limit": None if bound is None else asdict(bound),
+        "ends_at": None if end is None else end.isoformat(),
+        "ends_early": ends_early(watched),
+        "spent_usd": None if watched.spent_usd is None else float(watched.spent_usd),
+        "last_errors": [
+            {
+                "at": trouble.at.isoformat(),
+                "reason": trouble.reason,
+                "http_status": trouble.http_status,
+                "folder": trouble.ref.mailbox.folder,
+                "uid": trouble.ref.uid,
+            }
+            for trouble in watched.troubles
+        ],
+    }
+
+
+def counts(watched: Watched) -> dict[str, int]:
+    """The key `counts`, as in a report."""
+    names = ("found", "done", "failed", "skipped", "vanished", "pending")
+    return {name: getattr(watched.tally, name) for name in names}
+
+
+def clock_time(when: datetime, now: datetime | None = None) -> str:
+    """The time of day in UTC, with the date where it is not today's."""
+    when = when.astimezone(UTC)
+    is_today = now is not None and when.date() == now.astimezone(UTC).date()
+    return f"{when:%H:%M} UTC" if is_today else f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def _ends(watched: Watched) -> Row | None:
+    expected = outlook(watched)
+    if expected is None:
+        return None
+    if expected.ends_at is None:
+        return "Ends", "not known while it waits"
+    early = ends_early(watched)
+    return "Ends", f"{clock_time(expected.ends_at, watched.at)} {expected.basis}{f'; {early}' if early else ''}"
+
+
+def _mails(watched: Watched) -> str:
+    tally = watched.tally
+    final = tally.found - tally.pending
+    parts = [f"{number(final)} of {number(tally.found)} ({percent(final, tally.found)})"]
+    named = (("failed", tally.failed), ("skipped", tally.skipped), ("vanished", tally.vanished))
+    parts += [f"{number(count)} {word}" for word, count in named if count]
+    return ", ".join([*parts, f"{number(tally.pending)} pending"])
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 2)

@@ -1,0 +1,65 @@
+"""How counts, times, shares and hostile text are shown to people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+Row = tuple[str, str]
+
+
+LINE_WIDTH = 100
+
+
+def duration(seconds: float) -> str:
+    """45.2s · 12m 05s · 3h 12m · 3d 4h 12m"""
+    if seconds < 120:
+        return f"{max(0.0, seconds):.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}h {minutes:02d}m"
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s"
+
+
+def moment(when: datetime | None) -> str:
+    """UTC to the second; a dash when there is none."""
+    return "–" if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def percent(part: int, whole: int) -> str:
+    """To a tenth, but `100.0%` only when it is all of it. `whole` 0 counts as all."""
+    if part >= whole:
+        return "100.0%"
+    return f"{min(99.9, 100 * part / whole):.1f}%"
+
+
+def number(count: int) -> str:
+    return f"{count:,}"
+
+
+def counted(count: int, word: str) -> str:
+    """1 call · 2,000 calls"""
+    return f"{number(count)} {word}{'' if count == 1 else 's'}"
+
+
+def folded(parts: Sequence[str], between: str = "; ") -> str:
+    """The parts on as few lines of a terminal as they fit on; none is broken, since it may hold a command."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(between) + len(part) <= LINE_WIDTH:
+            lines[-1] += f"{between}{part}"
+        else:
+            lines.append(f"  {part}")
+    return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    r"""One line that steers neither terminal nor log: control, format and line-breaking characters as \x1b, \u202e."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else _shown(char) for char in text)
+
+
+def _shown(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
