@@ -19,6 +19,7 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 from loguru import logger
 
+from backfill import files
 from backfill.errors import EffectUnavailable
 from backfill.ledger import Ledger
 from backfill.ledger.budgets import usd
@@ -63,10 +64,10 @@ class AnalyticsFile:
     @contextmanager
     def _open(self) -> Iterator[tuple[BinaryIO, Sink]]:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.make_folder(self.path.parent)
             with (
-                FileLock(f"{self.path}.lock", timeout=LOCK_TIMEOUT_S, mode=0o600),
-                open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file,
+                FileLock(f"{self.path}.lock", timeout=LOCK_TIMEOUT_S, mode=files.FILE_MODE),
+                open(files.private(self.path, os.O_RDWR | os.O_CREAT), "r+b") as file,
             ):
                 host, length = socket.gethostname(), file.seek(0, os.SEEK_END)
                 if length and not self.ledger.outcomes.has_sink(host, str(self.path)):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from urllib.parse import quote
 
 from loguru import logger
 
+from backfill import files
 from backfill.errors import ConfigError
 from backfill.wording import printable
 
@@ -47,7 +47,7 @@ def configure(log_file: Path, *, verbose: bool, quiet: bool, console_write: Call
     logger.enable("backfill")
     logger.configure(patcher=_clean)
     try:
-        log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_folder(log_file.parent)
         logger.add(
             log_file,
             level="DEBUG" if verbose else "INFO",
@@ -55,7 +55,7 @@ def configure(log_file: Path, *, verbose: bool, quiet: bool, console_write: Call
             rotation=ROTATION,
             retention=KEPT_FILES,
             encoding="utf-8",
-            opener=_private,
+            opener=files.private,
             enqueue=False,  # a line is on its way to the disk when the call returns, also before a crash
             backtrace=False,
             diagnose=False,  # it would print variables, and credentials are among them
@@ -115,7 +115,3 @@ def _redacted(text: str) -> str:
     for secret in sorted(_secrets, key=len, reverse=True):  # the longest first: one may begin with another
         text = text.replace(secret, MASK)
     return text
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

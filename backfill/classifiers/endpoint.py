@@ -7,7 +7,6 @@ their connections alive in common, so that one that is new need not wait for a h
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import threading
 from typing import Any, Final
@@ -22,6 +21,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from backfill.classifiers.untrusted import Reply
 from backfill.clock import Clock
 from backfill.errors import AnswerUnusable, ConfigError, ServiceUnavailable
+from backfill.hosts import is_loopback
 
 MAX_CONNECT_S: Final = 10.0
 MAX_REPLY_BYTES: Final = 1_000_000  # a verdict has 50, a reasoning model's thoughts perhaps 100,000
@@ -161,7 +161,7 @@ def _checked(api_url: str, api_key: str | None) -> tuple[str, bool]:
         raise ConfigError("llm.api_url is not a URL.") from error
     if parts.scheme not in ("http", "https") or not host or parts.username or parts.query or parts.fragment:
         raise ConfigError("llm.api_url must look like https://host/v1, without user name, query or fragment.")
-    is_local = _is_loopback(host)
+    is_local = is_loopback(host)
     if api_key is not None:
         if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             raise ConfigError("The API key is empty, or has blanks or odd characters in it; copy it again.")
@@ -179,13 +179,6 @@ def _prepared(api_url: str, api_key: str | None) -> requests.PreparedRequest:
         return requests.Request("POST", api_url, headers=headers).prepare()
     except requests.RequestException as error:
         raise ConfigError("llm.api_url is not a URL.") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _too_large(status: int) -> AnswerUnusable:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backfill import resources
+from backfill import files, resources
 from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.demo.mailbox import OWNER, sample_mailbox
 from backfill.errors import BackfillError, ConfigError
@@ -145,7 +145,7 @@ def tell(folder: Path, *, write: Callable[[str], None], clock: Clock | None = No
         write("The second run. It is the same command; nobody tells it where to go on.")
         finished = project.call("run", *options, "--yes")
         report = json.loads(project.ask("report", "--format", "json"))
-        project.html.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(project.html.parent)
         project.ask("report", "--format", "html", "--output", str(project.html))
 
         checks = [
@@ -190,7 +190,7 @@ def _make_way(folder: Path) -> None:
 def _found(folder: Path, server: DemoServer) -> _Project:
     """A fresh project, as `backfill init` would leave it, for the server in memory."""
     config = folder / "config"
-    config.mkdir(parents=True)
+    files.make_folder(config)
     (folder / MARKER).touch()
     user, password = (word.decode() for word in server.credentials)
     (config / "config.yaml").write_text(_CONFIG.format(host=server.host, port=server.port, user=user), encoding="utf-8")

@@ -20,6 +20,7 @@ from typing import Any
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from backfill import files
 from backfill.errors import ConfigError, EffectUnavailable
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.ports import Judged, Receipt, ReceiptState
@@ -56,13 +57,13 @@ class NotesEffect:
         """
         paths = [note_path(_message_of(mail)) for mail in mails]
         notes = [self._render(mail) for mail in mails]
-        files = [self._notes_dir / path for path in paths]
+        targets = [self._notes_dir / path for path in paths]
         try:
             before = [(mail.previous or {}).get("sha256") for mail in mails]
             # One after the other: threads only wait for each other at the folder (twice the time with four of them).
-            are_ours = list(map(write_once, files, notes, before))
-            for folder in {file.parent for file in files}:
-                _sync_folder(folder)
+            are_ours = list(map(write_once, targets, notes, before))
+            for folder in {target.parent for target in targets}:
+                files.sync_folder(folder)
         except OSError as error:
             raise EffectUnavailable(
                 f"Notes cannot be written below {self._notes_dir}: {error.strerror or error}. "
@@ -105,19 +106,16 @@ def write_once(path: Path, content: bytes, before: str | None = None) -> bool:
     leaves an empty file, which is filled when the same mail comes again. The content is durable when this returns,
     the name when its folder has been synced. Raises OSError.
     """
-    _make_folder(path.parent)
+    files.make_folder(path.parent)
     is_taken = os.path.lexists(path)
     if is_taken and not (path.is_file() and (path.stat().st_size == 0 or _has_digest(path, before))):
         return _holds(path, content)
     temporary = path.with_name(f".{path.stem[-12:]}.tmp")  # one name per mail: a crash's leftover is swept up here
     temporary.unlink(missing_ok=True)
     try:
-        with open(temporary, "xb", opener=_private) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        files.create(temporary, content)
         if not is_taken:
-            path.touch(mode=0o600, exist_ok=False)
+            path.touch(mode=files.FILE_MODE, exist_ok=False)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -133,28 +131,6 @@ def _has_digest(path: Path, digest: str | None) -> bool:
 
 def _holds(path: Path, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _make_folder(folder: Path) -> None:
-    """`mkdir(parents=True)` would give the parents the umask's mode."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A name is durable only when its folder has been synced; Windows cannot open folders and does it itself."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _slug(subject: str) -> str:

@@ -19,6 +19,7 @@ from loguru import logger
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from backfill import files
 from backfill.errors import LedgerHeld, LedgerUnusable
 from backfill.ledger.databases.database import Database
 
@@ -70,7 +71,7 @@ class _FileRunLock:
         self.uuid = str(uuid4())
         self._path = lock_path(ledger)
         # The run's, not one thread's: its heartbeat asks from a thread of its own.
-        self._lock = FileLock(self._path, timeout=0, mode=0o600, thread_local=False)
+        self._lock = FileLock(self._path, timeout=0, mode=files.FILE_MODE, thread_local=False)
 
     def take(self) -> None:
         try:

@@ -6,7 +6,6 @@ Refused credentials get one second try with a newly fetched secret, never a thir
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import socket
@@ -22,6 +21,7 @@ from imapclient.exceptions import CapabilityError, IMAPClientAbortError, IMAPCli
 from loguru import logger
 
 from backfill.errors import ConfigError, CredentialsRefused, ServerUnavailable
+from backfill.hosts import is_loopback
 from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost, is_transient, one_line, throttling, translated
 
 PASSWORD_COMMAND_LIMIT_S = 60
@@ -58,7 +58,7 @@ class ImapAccount:
     secret: Callable[[str], str] = field(default=_from_environment, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.security == "none" and not _is_loopback(self.server):
+        if self.security == "none" and not is_loopback(self.server):
             raise ConfigError(
                 f"imap.security: none would send the password to {self.server} in clear; use tls or starttls."
             )
@@ -209,12 +209,3 @@ def _printed_by(argv: tuple[str, ...]) -> str:
     if not lines or not lines[0].strip():
         raise ConfigError(f"imap.password_command ({argv[0]}) printed no secret on its first line.")
     return lines[0].strip("\r\n")
-
-
-def _is_loopback(server: str) -> bool:
-    if server == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(server).is_loopback
-    except ValueError:
-        return False

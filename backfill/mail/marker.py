@@ -6,7 +6,6 @@ UIDVALIDITY is compared in the session that stores. What a STORE answers proves 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,21 +13,20 @@ from functools import partial
 from imapclient import IMAPClient
 
 from backfill.errors import ConfigError, ServerUnavailable
+from backfill.keywords import RULE, is_keyword
 from backfill.mail.errors import CommandFailed, FolderReadOnly
 from backfill.mail.login import ImapAccount
 from backfill.mail.session import Session, Watch
 from backfill.mail.uidset import uid_sets
 from backfill.message import MailboxKey
 
-_KEYWORD = re.compile(r"[A-Za-z0-9_.$-]{1,50}")
-
 Store = Callable[[str, IMAPClient], object]
 
 
 def checked_keyword(keyword: str) -> str:
     """`keyword`, when it is one that every server takes and no command can be smuggled in with."""
-    if not _KEYWORD.fullmatch(keyword):
-        raise ConfigError(f"{keyword!r:.80} cannot be a keyword; use 1 to 50 of the characters A-Z a-z 0-9 _ . $ -")
+    if not is_keyword(keyword):
+        raise ConfigError(f"{keyword!r:.80} cannot be a keyword; use {RULE}")
     return keyword
 
 

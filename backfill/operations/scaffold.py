@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from backfill import resources
+from backfill import files, resources
 from backfill.errors import EffectUnavailable
 
 #: Template → where it goes in a project, and its permissions. `.env` is for secrets.
@@ -14,8 +14,11 @@ FILES: Final = (
     ("config/config.yaml", "config/config.yaml", 0o644),
     ("config/prompt.md", "config/prompt.md", 0o644),
     ("config/note.md.j2", "config/note.md.j2", 0o644),
-    ("config/env.example", ".env", 0o600),
+    ("config/env.example", ".env", files.FILE_MODE),
 )
+
+#: The project's own folders may be looked into, as its configuration may; nobody else may write there.
+PROJECT_FOLDER_MODE: Final = 0o755
 
 
 def scaffold(folder: Path) -> list[tuple[Path, bool]]:
@@ -24,7 +27,7 @@ def scaffold(folder: Path) -> list[tuple[Path, bool]]:
     for template, name, mode in FILES:
         path = folder.absolute() / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folder(path.parent, PROJECT_FOLDER_MODE)
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
                 file.write(resources.text(template))
         except FileExistsError:

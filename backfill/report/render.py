@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from backfill import files
 from backfill.errors import EffectUnavailable
 from backfill.report.html import render_html
 from backfill.report.markdown import render_markdown
@@ -30,14 +29,6 @@ def render(summary: Summary, form: str) -> str:
 def write_report(path: Path, text: str) -> None:
     """Write a report, whole or not at all, readable by its owner only. Raises `EffectUnavailable`."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:  # 0600
-            try:
-                file.write(text)
-                file.flush()
-                os.replace(file.name, path)
-            except OSError:
-                os.unlink(file.name)
-                raise
+        files.write_whole(path, text.encode("utf-8", "backslashreplace"))  # a name on the disk may be no UTF-8
     except OSError as error:
         raise EffectUnavailable(f"The report {path} cannot be written: {error.strerror}.") from error

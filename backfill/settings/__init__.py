@@ -29,7 +29,6 @@ from backfill.settings.model import (
     Paths,
     Processing,
     Settings,
-    is_loopback,
     project_dir,
 )
 
@@ -42,7 +41,6 @@ __all__ = [
     "Settings",
     "get",
     "initialize",
-    "is_loopback",
     "load",
 ]
 

@@ -6,7 +6,6 @@ that no adapter has to ask. Messages say what is allowed and never repeat what w
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import shlex
@@ -32,7 +31,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from backfill.errors import ConfigError
+from backfill.hosts import LOOPBACK_FORMS, bare, is_loopback
 from backfill.hours import Hours
+from backfill.keywords import RULE as KEYWORD_RULE
+from backfill.keywords import is_keyword
 
 PREFIX: Final = "BACKFILL_"
 
@@ -55,11 +57,27 @@ def _split_by(split: Callable[[str], list[str]]) -> BeforeValidator:
     return BeforeValidator(lambda value: split(value) if isinstance(value, str) else value)
 
 
+def _keyword(word: str) -> str:
+    if not is_keyword(word):
+        raise ValueError(f"should be {KEYWORD_RULE}")
+    return word
+
+
+def _host_name(host: str) -> str:
+    """A host as a socket takes it. A colon stands in an IPv6 address or before a port, which has its own key."""
+    host = bare(host)
+    if host.count(":") == 1:
+        raise ValueError("should be a bare host name; the port belongs into imap.port")
+    return host
+
+
 Text = Annotated[str, _must(r"(?s).*\S.*", "should not be empty")]
-HostName = Annotated[str, _must(r"[^\s/@]+", "should be a bare host name, without imaps:// and without user")]
-Keyword = Annotated[  # a part of RFC 9051's atom that needs no quoting anywhere
-    str, _must(r"[A-Za-z0-9_.$-]{1,50}", "should be 1 to 50 of the characters A-Z a-z 0-9 _ . $ -")
+HostName = Annotated[
+    str,
+    _must(r"[^\s/@]+", "should be a bare host name, without imaps:// and without user"),
+    AfterValidator(_host_name),
 ]
+Keyword = Annotated[str, AfterValidator(_keyword)]
 VariableName = Annotated[
     str, _must(r"[A-Za-z_][A-Za-z0-9_]*", "should be the name of an environment variable, never the secret itself")
 ]
@@ -84,14 +102,6 @@ Concurrency = Annotated[  # not a plain union, whose message would speak of both
 DailyHours = Annotated[
     Hours, PlainValidator(lambda value: value if isinstance(value, Hours) else Hours.parse(str(value)))
 ]
-
-
-def is_loopback(host: str) -> bool:
-    """Does a connection to `host` stay on this machine? True for localhost, 127.0.0.0/8 and ::1; asks no DNS."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 # ── the keys ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -123,7 +133,10 @@ class Imap(Section):
     @classmethod
     def _plain_stays_here(cls, value: str, info: ValidationInfo) -> str:
         if value == "none" and not is_loopback(info.data.get("server", "localhost")):
-            raise ValueError("should be tls or starttls: none sends the password in clear, so it is for loopback only")
+            raise ValueError(
+                "should be tls or starttls: none sends the password in clear, so it is for loopback only "
+                f"({LOOPBACK_FORMS})"
+            )
         return value
 
     @field_validator("spam_tag")
@@ -160,7 +173,10 @@ class Llm(Section):
         if url.scheme not in ("http", "https") or not url.hostname or url.username is not None:
             raise ValueError("should be a URL like https://HOST/v1, without user and password")
         if url.scheme == "http" and not is_loopback(url.hostname):
-            raise ValueError("should begin with https: http sends mail and key in clear, so it is for loopback only")
+            raise ValueError(
+                "should begin with https: http sends mail and key in clear, so it is for loopback only "
+                f"({LOOPBACK_FORMS})"
+            )
         return value
 
 

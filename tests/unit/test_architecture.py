@@ -21,13 +21,14 @@ ROOT = Path(__file__).parents[2]
 # ── the house ────────────────────────────────────────────────────────────────────────────────────────────
 
 VALUES = {"message", "selection", "verdict", "lifecycle", "errors", "clock", "hours", "ports", "limits", "wording"}
+VALUES |= {"hosts", "keywords"}
 ADAPTERS = {"mail", "classifiers", "effects"}
 STORY = {"folders", "planner", "throttle", "estimates", "executor", "analytics", "report", "evaluation"}
 FACES = {"operations", "processor", "engines", "settings", "wiring", "progress", "logs", "demo", "cli"}
 FACES |= {"__init__", "__main__"}
 
 #: From the ground up: a module imports from its own floor and from those below.
-FLOORS = (VALUES, {"resources"}, {"ledger"} | ADAPTERS, STORY, FACES)
+FLOORS = (VALUES, {"resources", "files"}, {"ledger"} | ADAPTERS, STORY, FACES)
 #: The only ones who know the adapters: the composition root, and the faces that put up and tear down what they show.
 KNOW_THE_ADAPTERS = {"wiring", "demo", "cli"}
 
@@ -218,6 +219,41 @@ def no_module_outgrows_a_reader(module: Module) -> Iterator[str]:
         yield f"has {lines} lines; look for the seam"
 
 
+def loopback_is_decided_in_hosts_only(module: Module) -> Iterator[str]:
+    if module.house == "hosts":
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and node.attr == "is_loopback" and dotted(node) != "hosts.is_loopback":
+            yield f"line {node.lineno}: {dotted(node)}; ask hosts.is_loopback"
+        if isinstance(node, ast.FunctionDef) and node.name.strip("_") == "is_loopback":
+            yield f"line {node.lineno}: a second {node.name}"
+
+
+def private_folders_and_files_are_made_in_files_only(module: Module) -> Iterator[str]:
+    if module.house == "files":
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            is_mode = any(keyword.arg in {"mode", "parents"} for keyword in node.keywords)
+            if node.func.attr in {"makedirs", "mkstemp", "NamedTemporaryFile"} or (
+                node.func.attr == "mkdir" and (is_mode or dotted(node.func) == "os.mkdir")
+            ):
+                yield f"line {node.lineno}: {dotted(node.func)}"
+        if isinstance(node, ast.Constant) and node.value in (0o700, 0o600) and "0o" in source_of(node, module):
+            yield f"line {node.lineno}: a mode of its own"
+
+
+def dotted(node: ast.expr) -> str:
+    """`os.replace` as it is written; "" before the dots of what is no name."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def source_of(node: ast.expr, module: Module) -> str:
+    return ast.get_source_segment(module.source, node) or ""
+
+
 def floor(house: str) -> int | None:
     return next((level for level, houses in enumerate(FLOORS) if house in houses), None)
 
@@ -280,6 +316,16 @@ BREACHES: dict[Rule, list[tuple[str, str]]] = {
         ("backfill/executor.py", "try:\n    x\nexcept Exception:\n    pass"),
         ("backfill/executor.py", "try:\n    x\nexcept (KeyError, BaseException) as error:\n    raise Y from error"),
         ("backfill/cli.py", "try:\n    x\nexcept Exception:\n    pass\ntry:\n    y\nexcept:\n    pass"),
+    ],
+    loopback_is_decided_in_hosts_only: [
+        ("backfill/mail/login.py", "ipaddress.ip_address(server).is_loopback"),
+        ("backfill/settings/model.py", "def _is_loopback(host): return host == 'localhost'"),
+    ],
+    private_folders_and_files_are_made_in_files_only: [
+        ("backfill/logs.py", "log_file.parent.mkdir(mode=0o777, parents=True)"),
+        ("backfill/analytics.py", "os.makedirs(folder)"),
+        ("backfill/report/render.py", "tempfile.NamedTemporaryFile(dir=folder)"),
+        ("backfill/effects/notes.py", "os.open(path, flags, 0o600)"),
     ],
     every_module_says_what_it_is_for: [("backfill/cli.py", "import sys")],
     no_module_outgrows_a_reader: [("backfill/cli.py", "\n" * (MAX_LINES + 1))],

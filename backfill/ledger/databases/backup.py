@@ -13,6 +13,7 @@ from typing import cast
 
 from sqlalchemy import Connection
 
+from backfill import files
 from backfill.errors import ConfigError, LedgerUnusable
 from backfill.ledger.databases.database import Database
 
@@ -29,10 +30,10 @@ def backup(database: Database, target: Path) -> None:
     unfinished = target.with_name(target.name + ".unfinished")
     try:
         unfinished.unlink(missing_ok=True)
-        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        files.create(unfinished, b"")
         database.read(lambda connection: _copy(connection, unfinished))
         os.replace(unfinished, target)
-        _sync_folder(target.parent)
+        files.sync_folder(target.parent)
     except (sqlite3.Error, OSError) as error:
         unfinished.unlink(missing_ok=True)
         raise LedgerUnusable(f"The backup {target} cannot be written: {error}. The ledger is unharmed.") from error
@@ -44,11 +45,3 @@ def _copy(connection: Connection, target: Path) -> None:
         source.backup(copy)
         # The copy has taken over WAL mode from the ledger; one file is easier to keep than three.
         copy.execute("PRAGMA journal_mode = DELETE")
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

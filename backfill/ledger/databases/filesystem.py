@@ -6,10 +6,10 @@ machines write to is damaged sooner or later, so network file systems are refuse
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path, PurePath
 
+from backfill import files
 from backfill.errors import ConfigError, LedgerUnusable
 
 MOUNTS = Path("/proc/self/mountinfo")  # Linux; elsewhere nothing is known and nothing refused
@@ -30,8 +30,7 @@ def prepare_file(path: Path) -> None:
     if path.exists():
         return
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        files.make_empty(path)
     except PermissionError as error:
         raise LedgerUnusable(f"The ledger {path} cannot be created: no permission for its folder.") from error
     except (FileExistsError, NotADirectoryError) as error:

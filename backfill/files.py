@@ -1,0 +1,86 @@
+"""Private folders and files: readable by their owner only, whatever the umask, and on the disk when that is said.
+
+Everything that backfill writes may tell something of somebody's mail, so every file of its own is made here.
+Functions raise `OSError`; the caller knows what that means and what to tell.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from backfill.errors import ConfigError
+
+FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+
+
+def make_folder(folder: Path, mode: int = FOLDER_MODE) -> None:
+    """Make a folder and what is missing above it, each with `mode`; what is there stays as it is.
+
+    `mkdir(parents=True)` would give the folders above the umask's permissions.
+    """
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent, mode)
+    folder.mkdir(mode=mode, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def private(path: str | os.PathLike[str], flags: int) -> int:
+    """An `opener` for `open`: a file that it makes is its owner's alone."""
+    return os.open(path, flags, FILE_MODE)
+
+
+def make_empty(path: Path) -> None:
+    """Make an empty file, or leave the one that is there alone."""
+    make_folder(path.parent)
+    os.close(private(path, os.O_CREAT | os.O_RDWR))
+
+
+def create(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, synced. Raises `FileExistsError`; the folder has to be synced after it."""
+    with open(path, "xb", opener=private) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write or replace a file: after a crash it holds the old content or the new one, never a part."""
+    make_folder(path.parent)
+    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".unfinished")  # 0600
+    try:
+        with open(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; Windows cannot open folders and does it itself."""
+    if os.name != "posix":
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def expanded(path: Path) -> Path:
+    """`path` with a leading `~` or `~user` replaced. Raises `ConfigError` for a user without a home, or a NUL."""
+    if "\0" in str(path):
+        raise ConfigError("A path with a NUL character in it names no file.")
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path.parts[0]} in {path} names no home folder; write the path out.") from error
