@@ -20,10 +20,11 @@ from backfill.classifiers.heuristic_rules import BASE_IMPORTANCE, BASE_SPAM, RUL
 from backfill.errors import Concession
 from backfill.message import Content, Message
 from backfill.ports import Fingerprint
+from backfill.sites import are_one_site
 from backfill.verdict import HIGHEST, LOWEST, Answer, Scores
 
 #: Part of the fingerprint: raise it when a fact below, or the sum in `judge`, is worked out in another way.
-READING: Final = 1
+READING: Final = 2
 
 
 class HeuristicClassifier:
@@ -136,12 +137,8 @@ def _mailbox(sender: str) -> tuple[str, str]:
 
 
 def _domain(address: str) -> str:
-    return address.rpartition("@")[2]
-
-
-def _site(domain: str) -> str:
-    """The last two labels: near enough to tell one sender's hosts from another's."""
-    return ".".join(domain.rsplit(".", 2)[-2:])
+    """ "" where there is no address: a name alone says nothing of a host."""
+    return address.rpartition("@")[2] if "@" in address else ""
 
 
 _PHRASES_BY_FIRST_WORD: Final[dict[str, list[tuple[str, str]]]] = {}
@@ -202,7 +199,7 @@ def _recipients(reading: _Reading) -> int:
 
 def _is_reply_to_elsewhere(reading: _Reading) -> bool:
     answers_to = _domain(_mailbox(reading.content.reply_to)[1])
-    return bool(answers_to) and _site(answers_to) != _site(reading.domain)
+    return bool(answers_to and reading.domain) and not are_one_site(answers_to, reading.domain)
 
 
 def _has_borrowed_brand(reading: _Reading) -> bool:
@@ -212,7 +209,7 @@ def _has_borrowed_brand(reading: _Reading) -> bool:
 
 
 def _has_other_address_in_name(reading: _Reading) -> bool:
-    return any(_site(domain.lower()) != _site(reading.domain) for domain in _ADDRESS.findall(reading.name))
+    return any(not are_one_site(domain, reading.domain) for domain in _ADDRESS.findall(reading.name))
 
 
 def _is_shouting(reading: _Reading) -> bool:

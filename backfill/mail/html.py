@@ -89,13 +89,6 @@ def host_of(url: str) -> str:
         return ""
 
 
-def site(host: str) -> str:
-    """The part of a host name that one owner has, roughly: `www.bank.co.uk` → `bank.co.uk`."""
-    labels = host.lower().rstrip(".").split(".")
-    wide = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3  # co.uk, com.br
-    return ".".join(labels[-3 if wide else -2 :])
-
-
 def _text(html: Any, *, alt_texts: bool = False) -> str:
     text = extract_plain_text(html, preserve_formatting=True, main_content=False, links=False, alt_texts=alt_texts)
     text = clean(text)

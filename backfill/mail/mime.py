@@ -21,11 +21,12 @@ from functools import cached_property
 from typing import Any
 
 from backfill.mail import structure
-from backfill.mail.html import Link, declared_charset, links_in_text, site, text_and_links
+from backfill.mail.html import Link, declared_charset, links_in_text, text_and_links
 from backfill.mail.quotes import trimmed
 from backfill.mail.structure import Part
 from backfill.mail.text import clean, decoded, one_line, transfer_decoded
 from backfill.message import Attachment, Content, MisleadingLink
+from backfill.sites import are_one_site
 
 #: The header fields that `Headers` reads; nothing else is fetched.
 FIELDS = (
@@ -274,6 +275,6 @@ def _attachment(part: Part) -> Attachment:
 def _links(links: Iterable[Link]) -> tuple[tuple[str, ...], tuple[MisleadingLink, ...]]:
     hosts = dict.fromkeys(real for _, real in links)
     misleading = dict.fromkeys(
-        MisleadingLink(shown, real) for shown, real in links if shown and site(shown) != site(real)
+        MisleadingLink(shown, real) for shown, real in links if shown and not are_one_site(shown, real)
     )
     return tuple(hosts)[:MAX_HOSTS], tuple(misleading)[:MAX_MISLEADING]

@@ -28,7 +28,7 @@ FACES = {"operations", "processor", "engines", "settings", "wiring", "progress",
 FACES |= {"__init__", "__main__"}
 
 #: From the ground up: a module imports from its own floor and from those below.
-FLOORS = (VALUES, {"resources", "files"}, {"ledger"} | ADAPTERS, STORY, FACES)
+FLOORS = (VALUES, {"resources", "files", "sites"}, {"ledger"} | ADAPTERS, STORY, FACES)
 #: The only ones who know the adapters: the composition root, and the faces that put up and tear down what they show.
 KNOW_THE_ADAPTERS = {"wiring", "demo", "cli"}
 
@@ -50,6 +50,7 @@ HOMES = {
     "pydantic_settings": {"settings"},
     "yaml": {"settings"},
     "dotenv": {"settings"},
+    "publicsuffixlist": {"sites"},
 }
 #: What opens, sends or starts something: not for values and rules.
 IO_MODULES = {"os", "io", "pathlib", "shutil", "tempfile", "socket", "ssl", "subprocess", "urllib", "http", "logging"}

@@ -119,6 +119,23 @@ def test_each_sign_of_deceit_raises_spam_and_never_importance(sign):
     assert marked[0] <= plain[0]
 
 
+@pytest.mark.parametrize(
+    ("sender", "reply_to"),
+    [
+        ("Bank <post@bank.co.uk>", "desk@evil.co.uk"),
+        ("Banco <post@banco.com.br>", "desk@evil.com.br"),
+        ("Bank <post@bank.example>", "desk@evil.example"),
+    ],
+)
+def test_answers_that_go_to_another_owner_of_a_shared_suffix_go_elsewhere(sender, reply_to):
+    assert "reply-elsewhere" in rules(replace(STRANGER, sender=sender, reply_to=reply_to))
+
+
+@pytest.mark.parametrize("reply_to", ["help@bank.co.uk", "help@mail.bank.co.uk", "", "no address"])
+def test_answers_that_go_to_the_senders_own_site_do_not_go_elsewhere(reply_to):
+    assert "reply-elsewhere" not in rules(replace(STRANGER, sender="Bank <post@www.bank.co.uk>", reply_to=reply_to))
+
+
 def test_a_newsletter_matters_little_and_is_no_spam():
     importance, spam = scores(replace(LETTER, body="This week: special offer, 20 percent off. Questions?"))
 

@@ -252,6 +252,8 @@ def test_a_link_that_shows_another_host_is_misleading_and_a_file_name_is_not():
     ("text", "url", "misleads"),
     [
         ("www.bank.co.uk", "https://login.bank.co.uk/", False),
+        ("www.bank.co.uk", "https://evil.co.uk/", True),
+        ("bank.github.io", "https://evil.github.io/", True),
         ("https://bank.example/login", "http://bank.example.evil.test/", True),
         ("bank.example", "https://bank.example@evil.test/", True),
         ("click here", "https://evil.test/", False),
