@@ -188,6 +188,13 @@ class KeyRefused(ClassifierError):
     reason = "key_refused"
 
 
+class ConnectionMisconfigured(ClassifierError):
+    """llm.api_url, or the environment's proxy or CA bundle, does not lead to a chat-completions API; correct it."""
+
+    exit_code = ExitCode.USAGE
+    reason = "address_wrong"
+
+
 class ModelUnknown(ClassifierError):
     """The API does not know the model, or offers no endpoint for it under these privacy settings."""
 

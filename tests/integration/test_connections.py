@@ -12,7 +12,7 @@ import pytest
 
 from backfill.classifiers.endpoint import Endpoint
 from backfill.clock import SystemClock
-from backfill.errors import ServiceUnavailable
+from backfill.errors import ConnectionMisconfigured, ServiceUnavailable
 from tests.support.api_server import ApiServer
 
 Certify = Callable[[str], Path]
@@ -94,7 +94,7 @@ def test_a_bundle_that_cannot_be_read_lets_nothing_out(certify, serve, monkeypat
     server = serve(certify("IP:127.0.0.1"))
     api = endpoint(server)
 
-    with pytest.raises(ServiceUnavailable):
+    with pytest.raises(ConnectionMisconfigured, match="REQUESTS_CA_BUNDLE"):
         api.post("/chat/completions", b"{}")
     api.close()
 
