@@ -67,7 +67,7 @@ class Content:
     precedence: str = ""  # bulk, list, junk, … in lower case
     auto_submitted: str = ""  # RFC 3834; "" and "no" mean a person wrote it
     authentication: tuple[tuple[str, str], ...] = ()  # (("dkim", "pass"), ("spf", "fail"), …), sorted
-    marked_spam: bool | None = None  # the receiving server's own X-Spam-Flag; None when it gave none
+    marked_spam: bool | None = None  # the receiving server's own word (`mail.spam_marks`); None when it gave none
     attachments: tuple[Attachment, ...] = ()
     link_hosts: tuple[str, ...] = ()  # distinct, in order of appearance, bounded
     misleading_links: tuple[MisleadingLink, ...] = ()

@@ -23,6 +23,8 @@ from typing import Any
 from backfill.mail import structure
 from backfill.mail.html import Link, declared_charset, links_in_text, text_and_links
 from backfill.mail.quotes import trimmed
+from backfill.mail.spam_marks import WORDS as SPAM_MARKS
+from backfill.mail.spam_marks import marked_spam
 from backfill.mail.structure import Part
 from backfill.mail.text import clean, decoded, one_line, transfer_decoded
 from backfill.message import Attachment, Content, MisleadingLink
@@ -31,7 +33,8 @@ from backfill.sites import are_one_site
 #: The header fields that `Headers` reads; nothing else is fetched.
 FIELDS = (
     *("FROM", "TO", "CC", "REPLY-TO", "SUBJECT", "DATE", "MESSAGE-ID", "IN-REPLY-TO", "REFERENCES", "LIST-ID"),
-    *("LIST-UNSUBSCRIBE", "PRECEDENCE", "AUTO-SUBMITTED", "AUTHENTICATION-RESULTS", "X-SPAM-FLAG"),
+    *("LIST-UNSUBSCRIBE", "PRECEDENCE", "AUTO-SUBMITTED", "AUTHENTICATION-RESULTS"),
+    *map(str.upper, SPAM_MARKS),
 )
 MAX_ADDRESSES, MAX_HOSTS, MAX_MISLEADING = 50, 30, 10
 
@@ -165,7 +168,7 @@ def content(headers: Headers, text: Text, attached: Iterable[Part], reading: Rea
         precedence=headers.text("precedence").lower(),
         auto_submitted=headers.text("auto-submitted").partition(";")[0].strip().lower(),
         authentication=_authentication(headers.raw("authentication-results")),
-        marked_spam={"yes": True, "no": False}.get(headers.text("x-spam-flag").lower()),
+        marked_spam=marked_spam(headers.text),
         attachments=tuple(_attachment(part) for part in attached),
         link_hosts=hosts,
         misleading_links=misleading,
