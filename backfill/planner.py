@@ -51,8 +51,8 @@ class Planner:
         new = 0
         for folder in job.selection.folders:
             state = self.source.examine(folder)
-            mailbox_id = self.ledger.jobs.open_mailbox(state.key)
-            window = self.ledger.jobs.freeze(job.id, mailbox_id, state.uid_next - 1)
+            mailbox_id = self.ledger.plans.open_mailbox(state.key)
+            window = self.ledger.plans.freeze(job.id, mailbox_id, state.uid_next - 1)
             found, planned = self._plan_mailbox(state.key, job.selection, window)
             self._compare(job.selection, state, window, planned)
             new += found
@@ -81,10 +81,10 @@ class Planner:
         while not window.is_planned and not self.stop.is_set():
             up_to = min(window.next_uid + WINDOW - 1, window.high_uid)
             mails = self.source.survey(mailbox, window.next_uid, up_to, selection)
-            inserted = self.ledger.jobs.plan_window(window, up_to, mails)
+            inserted = self.ledger.plans.plan_window(window, up_to, mails)
             new += inserted
             self.tell(mailbox.folder, inserted)
-            before, window = window, self.ledger.jobs.freeze(window.job_id, window.mailbox_id, window.high_uid)
+            before, window = window, self.ledger.plans.freeze(window.job_id, window.mailbox_id, window.high_uid)
             if window.next_uid == before.next_uid:
                 break  # the epoch was closed meanwhile: whoever closed it plans the new one
         return new, window
@@ -98,8 +98,8 @@ class Planner:
             return True
         known = {
             key: window.high_uid
-            for window in self.ledger.jobs.ranges(job.id)
-            for number, key in self.ledger.jobs.mailbox_keys(job.id).items()
+            for window in self.ledger.plans.ranges(job.id)
+            for number, key in self.ledger.plans.mailbox_keys(job.id).items()
             if number == window.mailbox_id
         }
         states = [self.source.examine(folder) for folder in job.selection.folders]

@@ -29,7 +29,7 @@ def status(
     has all the figures.
     """
     from backfill.operations.request import known_job  # start-up: brings the ledger
-    from backfill.report.status import as_json as live_json  # start-up: as above
+    from backfill.report.status import as_json as status_json  # start-up: as above
     from backfill.report.status import render  # start-up: as above
 
     command = Command.begin(general)
@@ -40,10 +40,10 @@ def status(
 
             keep_watching(ledger, found, as_json=as_json)
         elif as_json:
-            live = {"live": live_json(ledger.live.watch(found.id))}
+            live = {"live": status_json(ledger.status.of(found.id))}
             print(json.dumps(json.loads(summary_of(ledger, found.id).to_json()) | live, indent=2))
         else:
-            print(render(ledger.live.watch(found.id), found), end="")
+            print(render(ledger.status.of(found.id), found), end="")
     return ExitCode.OK
 
 
@@ -53,7 +53,7 @@ def jobs(*, general: GeneralOptions = EVERYWHERE, as_json: Json = False) -> int:
 
     command = Command.begin(general)
     with command.ledger() as ledger:
-        found = [(job, ledger.live.tally(job.id)) for job in ledger.jobs.all()]
+        found = [(job, ledger.status.tally(job.id)) for job in ledger.jobs.all()]
     if as_json:
         print(json.dumps([_as_dict(job, tally) for job, tally in found], indent=2, ensure_ascii=False))
     elif not found:

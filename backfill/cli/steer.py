@@ -28,7 +28,7 @@ def pause(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> int
     with _steered(general, job) as steered:
         if steered.job.state is JobState.PAUSED:
             return steered.say(f"is paused already ({steered.job.state_reason}).")
-        steered.insist(steered.ledger.wishes.pause(steered.job.id, f"paused by {_who()}"), "pause")
+        steered.insist(steered.ledger.steering.pause(steered.job.id, f"paused by {_who()}"), "pause")
         if steered.is_at_work():
             return steered.say("is paused; its run waits. Go on with: backfill resume")
         return steered.say(f"is paused; no run is working on it. Go on with: {steered.go_on}")
@@ -40,7 +40,7 @@ def resume(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> in
         if steered.job.state is JobState.CANCELLED:
             raise ConfigError(f"Job {steered.job.id} is cancelled; take it up again with: {steered.go_on}")
         if steered.job.state is JobState.PAUSED:
-            steered.insist(steered.ledger.wishes.resume(steered.job.id), "resume")
+            steered.insist(steered.ledger.steering.resume(steered.job.id), "resume")
             steered.ledger.jobs.settle(steered.job.id)
             said = "is no longer paused"
         else:
@@ -59,7 +59,7 @@ def cancel(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> in
     with _steered(general, job) as steered:
         if steered.job.state is JobState.CANCELLED:
             return steered.say(f"is cancelled already ({steered.job.state_reason}).")
-        steered.insist(steered.ledger.wishes.cancel(steered.job.id, f"cancelled by {_who()}"), "cancel")
+        steered.insist(steered.ledger.steering.cancel(steered.job.id, f"cancelled by {_who()}"), "cancel")
         ends = "; its run ends" if steered.is_at_work() else ""
         return steered.say(f"is cancelled{ends}. What was achieved stays; take it up again with: {steered.go_on}")
 
@@ -82,7 +82,7 @@ def pace(
             f"{calls_per_minute:g}; `backfill pause` stops the calls."
         )
     with _steered(general, job) as steered:
-        steered.ledger.wishes.set_pace(steered.job.id, calls_per_minute)
+        steered.ledger.steering.set_pace(steered.job.id, calls_per_minute)
         who = "its run keeps" if steered.is_at_work() else "its next run will keep"
         return steered.say(f"has a pace of {calls_per_minute:g} calls a minute; {who} to it.")
 
@@ -100,12 +100,12 @@ class _Steered:
         return f"backfill run --job {self.job.id}"
 
     def is_at_work(self) -> bool:
-        return self.ledger.live.is_at_work(self.job.id)
+        return self.ledger.status.is_at_work(self.job.id)
 
     def insist(self, is_so: bool, wish: str) -> None:
         """Raises `ConfigError` for a wish that the job's state does not allow."""
         if not is_so:
-            state = self.ledger.wishes.read(self.job.id).state
+            state = self.ledger.steering.read(self.job.id).state
             raise ConfigError(f"Job {self.job.id} is {state}; there is nothing to {wish}.")
 
     def say(self, what: str) -> int:

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.ledger import Ledger
-from backfill.ledger.reads.status import Watched
+from backfill.ledger.reads.status import JobStatus
 from backfill.ledger.rows import Job
 from backfill.lifecycle import UNFINISHED
-from backfill.report.status import as_json as live_json
+from backfill.report.status import as_json as status_json
 from backfill.report.status import counts, line, render
 
 FRAME_S, LINE_S = 1.0, 10.0
@@ -27,18 +27,18 @@ def watch(ledger: Ledger, job: Job, *, as_json: bool, clock: Clock | None = None
     try:
         with drawing or nullcontext():
             while True:
-                watched = ledger.live.watch(job.id)
+                status = ledger.status.of(job.id)
                 if drawing is not None:
-                    drawing.update(Text(render(watched, job)), refresh=True)
+                    drawing.update(Text(render(status, job)), refresh=True)
                 else:
-                    print(_machine_line(watched, job) if as_json else line(watched), flush=True)
-                if watched.tally.state not in UNFINISHED:
+                    print(_machine_line(status, job) if as_json else line(status), flush=True)
+                if status.tally.state not in UNFINISHED:
                     return
                 clock.sleep(FRAME_S if is_drawn else LINE_S, never)
     except KeyboardInterrupt:
         return
 
 
-def _machine_line(watched: Watched, job: Job) -> str:
-    state = {"id": job.id, "state": watched.tally.state}
-    return json.dumps({"job": state, "counts": counts(watched), "live": live_json(watched)})
+def _machine_line(status: JobStatus, job: Job) -> str:
+    state = {"id": job.id, "state": status.tally.state}
+    return json.dumps({"job": state, "counts": counts(status), "live": status_json(status)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC
 
-from backfill.ledger.reads.rates import Recent
+from backfill.ledger.reads.rates import RecentRates
 from backfill.ledger.reads.status import Speed, ThrottleReading
 from backfill.wording import counted, printable
 
@@ -27,7 +27,7 @@ class Binding:
 
 def binding(speed: Speed) -> Binding | None:
     """What binds runs that are not paused; None while nobody is at work, or too little has happened to tell."""
-    runs, recent, calls = speed.runs, speed.recent, speed.limits.calls
+    runs, recent, calls = speed.runs, speed.recent, speed.throttle.calls
     if not runs or recent is None:
         return None
     if calls is not None and calls.blocked_until is not None:
@@ -37,7 +37,7 @@ def binding(speed: Speed) -> Binding | None:
     if len(waiting) == len(runs):
         return Binding("waiting", printable(waiting[0]))
     if calls is not None and (calls.is_waited_for or is_used_up(calls, recent)):
-        tokens = speed.limits.tokens
+        tokens = speed.throttle.tokens
         if tokens is not None and tokens.lead_s > calls.lead_s:
             return Binding("tokens_per_minute", f"tokens per minute ({_pace(tokens.per_minute * 1000)})")
         return Binding("calls_per_minute", f"calls per minute ({_pace(calls.per_minute)})")
@@ -50,7 +50,7 @@ def binding(speed: Speed) -> Binding | None:
     return Binding("machine", "this machine or the mail server")
 
 
-def is_used_up(limit: ThrottleReading, recent: Recent) -> bool:
+def is_used_up(limit: ThrottleReading, recent: RecentRates) -> bool:
     """Have the last minutes seen nearly as many calls as the limit allows?"""
     return recent.calls >= MIN_CALLS and recent.calls * 60 >= NEARLY * limit.per_minute * recent.seconds
 

@@ -69,7 +69,7 @@ class Forecaster:
 
     def forecast(self, job: Job, max_emails: int | None = None) -> Forecast:
         """Reckon, for all that is left or for so many mails of it. Raises what the mail source raises."""
-        left = self.ledger.queries.count_open(job.id)
+        left = self.ledger.open_items.count(job.id)
         mails = left if max_emails is None else min(left, max_emails)
         sample = list(self._sample(job))
         known = self.ledger.verdicts.known(job.fingerprint, job.generation, [message.key for message in sample])
@@ -113,7 +113,7 @@ class Forecaster:
         return self.price.prompt * tokens_in + self.price.completion * tokens_out + self.price.request * calls
 
     def _sample(self, job: Job) -> Iterable[Message]:
-        refs = self.ledger.queries.sample_open(job.id, SAMPLE)
+        refs = self.ledger.open_items.sample(job.id, SAMPLE)
         for mailbox, of_mailbox in groupby(refs, key=lambda ref: ref.mailbox):
             for fetched in self.source.fetch(mailbox, [ref.uid for ref in of_mailbox]):
                 if not isinstance(fetched, Unfetched):

@@ -13,7 +13,7 @@ from math import inf
 
 from backfill.estimates.forecast import elapsed_hours
 from backfill.hours import Hours
-from backfill.ledger.reads.status import Speed, Watched
+from backfill.ledger.reads.status import JobStatus, Speed
 from backfill.lifecycle import JobState
 from backfill.wording import counted
 
@@ -34,11 +34,11 @@ class Outlook:
 UNKNOWN = Outlook(None)
 
 
-def outlook(watched: Watched, zone: tzinfo | None = None) -> Outlook | None:
+def outlook(status: JobStatus, zone: tzinfo | None = None) -> Outlook | None:
     """As `expected_end`, of all that is left of a job, which may be paused."""
-    if watched.speed.runs and watched.tally.pending and watched.tally.state is JobState.PAUSED:
+    if status.speed.runs and status.tally.pending and status.tally.state is JobState.PAUSED:
         return UNKNOWN
-    return expected_end(watched.speed, watched.tally.pending, zone)
+    return expected_end(status.speed, status.tally.pending, zone)
 
 
 def expected_end(speed: Speed, mails: int, zone: tzinfo | None = None) -> Outlook | None:
@@ -60,9 +60,9 @@ def expected_end(speed: Speed, mails: int, zone: tzinfo | None = None) -> Outloo
     return days.outlook(at, mails, calls_left / _calls_per_mail(speed))
 
 
-def ends_early(watched: Watched) -> str | None:
+def ends_early(status: JobStatus) -> str | None:
     """What ends the runs at work before all of the job is done, for people; None: nothing that is known of."""
-    speed, tally = watched.speed, watched.tally
+    speed, tally = status.speed, status.tally
     if not speed.runs or not tally.pending:
         return None
     reasons = []
@@ -93,13 +93,13 @@ def is_reusing(speed: Speed) -> bool:
     return speed.recent is not None and speed.recent.mails > 0 and speed.recent.worked == 0
 
 
-def is_waiting(watched: Watched) -> bool:
+def is_waiting(status: JobStatus) -> bool:
     """Do all runs wait: paused, at a gate, for an API that has asked for it, for a server?"""
-    return watched.tally.state is JobState.PAUSED or _all_wait(watched.speed)
+    return status.tally.state is JobState.PAUSED or _all_wait(status.speed)
 
 
 def _all_wait(speed: Speed) -> bool:
-    calls = speed.limits.calls
+    calls = speed.throttle.calls
     return (calls is not None and calls.blocked_until is not None) or all(run.waiting_for for run in speed.runs)
 
 
@@ -146,7 +146,7 @@ def _outlook(since: datetime, hours: float, *words: str) -> Outlook | None:
 
 def _mails_per_minute(speed: Speed, *, is_closed: bool) -> float | None:
     """Of mail that is neither known nor left out; while a gate is closed, as quick as the pace allows."""
-    calls, recent = speed.limits.calls, speed.recent
+    calls, recent = speed.throttle.calls, speed.recent
     rates = [calls.per_minute / _calls_per_mail(speed)] if calls is not None else []
     if not is_closed:
         if recent is None or recent.seconds < 1 or not recent.mails:
@@ -166,7 +166,7 @@ def _most_per_day(speed: Speed) -> float:
 
 
 def _calls_left(speed: Speed) -> float:
-    return _most_per_day(speed) - speed.limits.made_today
+    return _most_per_day(speed) - speed.throttle.made_today
 
 
 def _hours(speed: Speed) -> Hours | None:

@@ -16,7 +16,7 @@ from backfill.executor.asker import Asker
 from backfill.executor.bounds import Cap
 from backfill.executor.effecter import Effecter
 from backfill.executor.flow import Ended, Flow
-from backfill.executor.heartbeat import Pulse
+from backfill.executor.heartbeat import Heartbeat
 from backfill.executor.observer import Observer
 from backfill.executor.one_cpu import OneCpu
 from backfill.executor.reader import Reader
@@ -74,12 +74,12 @@ class Executor:
         if self.analytics is not None:
             self.analytics.catch_up()  # a file that cannot be written is found before the first call
         bulletin = Bulletin(self.observer, self.mails)
-        pulse = Pulse(self.ledger.runs, run, self.clock, self.running_us, lambda: self._look(run, bulletin))
+        heartbeat = Heartbeat(self.ledger.runs, run, self.clock, self.running_us, lambda: self._look(run, bulletin))
         steering = () if self.steering is None else (self.steering,)
-        gates = Gates((*steering, *self.gates, pulse), self.clock, self.stop, bulletin.waiting)
+        gates = Gates((*steering, *self.gates, heartbeat), self.clock, self.stop, bulletin.waiting)
         flow = Flow.of(job, run, limits, self.cap or Cap(limits.max_emails), gates, self.stop, bulletin)
         self._look(run, bulletin)  # a job that is paused already is not begun with
-        with pulse.beating(flow.start):
+        with heartbeat.beating(flow.start):
             return self._work_off(flow, bulletin)
 
     def _work_off(self, flow: Flow, bulletin: Bulletin) -> Ended:
@@ -92,7 +92,7 @@ class Executor:
         try:
             with cpu.member():
                 while not self.stop.is_set() and (flow.ended is None or flow.window.inside):
-                    writer.work(0.25)
+                    writer.save(0.25)
                     self._tick(run=flow.run, bulletin=bulletin)
                     cpu.look()
             is_drained = self._drain(flow, writer, effecter)
@@ -118,9 +118,9 @@ class Executor:
         reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
         asking = Asker(flow, self.ledger, self.classifier, self.throttler, self.clock, self.budget)
         effecting = Effecter(flow, self.ledger, self.effects, self.thresholds, self.clock)
-        flow.slots.open(lambda number: flow.start(f"asker-{number}", cpu.member()(asking.work)), flow.fit)
-        flow.start("reader", cpu.member()(reading.work))
-        return flow.start("effecter", effecting.work)
+        flow.threads.open(lambda number: flow.start(f"asker-{number}", cpu.member()(asking.ask_all)), flow.fit)
+        flow.start("reader", cpu.member()(reading.read_all))
+        return flow.start("effecter", effecting.apply_all)
 
     def _drain(self, flow: Flow, writer: Writer, effecter: threading.Thread) -> bool:
         """Record what is in flight and bring its effects about, after a stop for some seconds; is all of it done?
@@ -130,12 +130,12 @@ class Executor:
         deadline: float | None = None
         is_last = False
         while True:
-            writer.work(0.05)
+            writer.save(0.05)
             is_answered = not flow.calling and flow.results.empty()
             if is_answered and not is_last:
                 is_last = flow.hand(flow.judgments, None)
             if is_answered and not effecter.is_alive():
-                return self.ledger.queries.count_held(flow.run.id) == 0
+                return self.ledger.open_items.count_held(flow.run.id) == 0
             if self.stop.is_set() and (self.stop.is_inherited() or not isinstance(flow.error, MailboxChanged)):
                 deadline = deadline or self.clock.monotonic() + DRAIN_S
                 if self.clock.monotonic() > deadline:
@@ -143,9 +143,9 @@ class Executor:
 
     def _dismiss(self, flow: Flow) -> None:
         """Let the asking threads go."""
-        flow.slots.close()
+        flow.threads.close()
         flow.close()
-        for _ in range(flow.slots.size):
+        for _ in range(flow.threads.size):
             if not flow.hand(flow.tasks, None):
                 break  # full after a stop: nobody waits at it, and whoever comes sees the stop
 

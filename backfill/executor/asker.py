@@ -82,13 +82,13 @@ class Asker:
         )
         self._patiently = patience(self._ask_once)
 
-    def work(self) -> None:
+    def ask_all(self) -> None:
         """Ask until the tasks end, or until there are threads enough.
 
         A thread may look for its next task while its answer is not saved yet, but its next call is opened only
         together with that or later: so no more answers that cost something are ever lost than there are threads.
         """
-        while self.flow.slots.goes_on():
+        while self.flow.threads.goes_on():
             task = self.flow.tasks.get()
             if task is None:
                 return
@@ -139,8 +139,8 @@ class Asker:
         self, task: Task, throttler: Throttler, tokens: int, concession: Concession | None
     ) -> tuple[Answer, int]:
         slot = self._wait_for_turn(throttler, tokens)
-        with self.flow.slots.call_under_way():
-            with self.flow.slots.opening():
+        with self.flow.threads.call_under_way():
+            with self.flow.threads.opening():
                 attempt_id, slot = self._open(task, throttler, slot, tokens, concession)
             try:
                 answer = self.classifier.classify(task.message, concession)

@@ -36,7 +36,7 @@ def most() -> int:
     return MOST if files == resource.RLIM_INFINITY else max(FIRST, min(MOST, files - SPARE_FILES))
 
 
-class Slots:
+class AskingThreads:
     """The slots of one run. Thread-safe."""
 
     def __init__(self, concurrency: Concurrency) -> None:

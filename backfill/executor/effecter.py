@@ -45,7 +45,7 @@ class Effecter:
     thresholds: Thresholds
     clock: Clock
 
-    def work(self) -> None:
+    def apply_all(self) -> None:
         """Apply effects until the judgments end. What a stop leaves undone is done by the next run."""
         is_last = False
         while not is_last:
@@ -102,7 +102,7 @@ class Effecter:
             labels=self.thresholds.labels(judgment.verdict.scores),
             flags_before=judgment.flags_before,
             message=judgment.message,
-            previous=self.ledger.verdicts.standing(judgment.item, effect.name) if has_earlier else None,
+            previous=self.ledger.receipts.detail_of(judgment.item, effect.name) if has_earlier else None,
         )
 
     def _patiently(self, effect: Effect, mails: list[Judged]) -> list[Receipt | Unapplied]:

@@ -14,7 +14,7 @@ from queue import Empty, Full, Queue
 from typing import TypeVar
 
 from backfill.clock import StopRequest
-from backfill.executor.askers import Slots
+from backfill.executor.askers import AskingThreads
 from backfill.executor.bounds import Cap, Window
 from backfill.executor.observer import Observer
 from backfill.executor.results import Judgment, Opening, Result, Stopped, Task
@@ -50,7 +50,7 @@ class Flow:
     tasks: Queue[Task | None]
     results: Queue[Result]
     judgments: Queue[Judgment | None]
-    slots: Slots
+    threads: AskingThreads
     #: message_key → tasks that wait for the answer to the same question. Only the reader adds keys.
     asking: dict[str, list[Task]] = field(default_factory=dict)
     asking_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -64,8 +64,8 @@ class Flow:
         cls, job: Job, run: Run, limits: Limits, cap: Cap, gates: Gates, stop: StopRequest, observer: Observer
     ) -> Flow:
         """The bounds are those of `fit`."""
-        slots = Slots(limits.concurrency)
-        ahead = _ahead(slots.size)
+        threads = AskingThreads(limits.concurrency)
+        ahead = _ahead(threads.size)
         return cls(
             job=job,
             run=run,
@@ -78,7 +78,7 @@ class Flow:
             tasks=Queue(ahead),
             results=Queue(),  # bounded by the window and the threads: nothing else is put there
             judgments=Queue(4 * ahead),
-            slots=slots,
+            threads=threads,
         )
 
     def fit(self, concurrency: int) -> None:

@@ -25,7 +25,7 @@ LOOK_S = 1.0
 FAREWELL_S = 5.0
 
 
-class Pulse:
+class Heartbeat:
     """One run's heartbeat. Thread-safe."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Pulse:
     @contextmanager
     def beating(self, start: Callable[[str, Callable[[], None]], threading.Thread]) -> Iterator[None]:
         """Beat until the block ends, in a thread that `start` starts under a name; it gets what a beat raises."""
-        thread = start("pulse", self._beat_on)
+        thread = start("heartbeat", self._beat_on)
         try:
             yield
         finally:

@@ -43,7 +43,7 @@ class Reader:
     clock: Clock
     allowance: MailAllowance | None = None
 
-    def work(self) -> None:
+    def read_all(self) -> None:
         """Read until nothing is left to read, the cap is reached or a stop is asked for; `Flow.ended` says which."""
         flow = self.flow
         while flow.ended is None and not flow.stop.is_set():
@@ -89,7 +89,7 @@ class Reader:
 
     def _hand_on(self, items: list[Item]) -> None:
         judged = [item for item in items if item.status is ItemStatus.CLASSIFIED]
-        receipts = self.ledger.verdicts.receipts(judged) if judged else {}
+        receipts = self.ledger.receipts.current(judged) if judged else {}
         to_fetch = []
         for item in items:
             if item.verdict is None or self._needs_message(item, receipts.get(item.id, {})):
@@ -188,16 +188,16 @@ class Reader:
 
     def _wait_for_work(self) -> None:
         """Nothing could be claimed: wait until something can, or find that this run has nothing more to do."""
-        flow, queries, scope = self.flow, self.ledger.queries, self._scope()
+        flow, open_items, scope = self.flow, self.ledger.open_items, self._scope()
         if flow.window.inside:
             flow.window.wait_for_change(0.2)
-        elif queries.count_open(flow.job.id, retried_by=scope) == 0:
+        elif open_items.count(flow.job.id, retried_by=scope) == 0:
             flow.ended = Ended(RunOutcome.FINISHED)
         elif alone := self._claim(1, alone=True):
             self._take(alone)
             while flow.window.inside and not flow.stop.is_set():
                 flow.window.wait_for_change(0.2)
-        elif due := queries.next_due(flow.job.id, retried_by=scope):
+        elif due := open_items.next_due(flow.job.id, retried_by=scope):
             seconds = (due - self.clock.now()).total_seconds()
             self._wait(seconds, f"the next mail is due at {due:%Y-%m-%d %H:%M:%S} UTC")
         else:  # the rest is on its way to the effects, or in the hands of other runs
@@ -208,10 +208,10 @@ class Reader:
         flow = self.flow
         if flow.gates.are_open():
             return True
-        if flow.window.inside or self.ledger.queries.count_held(flow.run.id):
+        if flow.window.inside or self.ledger.open_items.count_held(flow.run.id):
             self.clock.sleep(1.0, flow.stop)
             return False
-        if self.ledger.queries.count_open(flow.job.id, retried_by=self._scope()) == 0:
+        if self.ledger.open_items.count(flow.job.id, retried_by=self._scope()) == 0:
             flow.ended = Ended(RunOutcome.FINISHED)
         elif self._wanted() == 0 and flow.cap.next_due() is None:
             flow.ended = Ended(RunOutcome.CAPPED)

@@ -80,7 +80,7 @@ class Steering:
     def _look(self, run: Run, bulletin: Bulletin) -> None:
         now = self.clock.monotonic()
         self._next_look = now + LOOK_S
-        wish = self.ledger.wishes.read(self.job_id)
+        wish = self.ledger.steering.read(self.job_id)
         self.is_paused = wish.state is JobState.PAUSED
         if wish.state in GIVEN_UP:
             self.stop.set(f"the job was {wish.reason or wish.state}")
@@ -93,7 +93,7 @@ class Steering:
             self._estimate(run, bulletin)
         waiting_for = bulletin.waiting_for
         if waiting_for != self._told:
-            self.ledger.wishes.answer(run, waiting_for)
+            self.ledger.steering.note_waiting(run, waiting_for)
             self._told = waiting_for
 
     def _estimate(self, run: Run, bulletin: Bulletin) -> None:
@@ -101,7 +101,7 @@ class Steering:
 
         Where others are at work on the job as well, their mails and limits are not this one's: nothing tells its end.
         """
-        speed, left = self.ledger.live.speed(self.job_id), bulletin.mails_left
+        speed, left = self.ledger.status.speed(self.job_id), bulletin.mails_left
         bound, ends_at = binding(speed), None
         limits = [None if bound is None else bound.sentence]
         if [each.info.uuid for each in speed.runs] == [run.uuid] and speed.takes.calls and not is_reusing(speed):

@@ -57,7 +57,7 @@ class Writer:
     clock: Clock
     breaker: Breaker = field(default_factory=Breaker)
 
-    def work(self, seconds: float) -> None:
+    def save(self, seconds: float) -> None:
         """Save what is ready, waiting so long for the first of it and for no more."""
         ready: list[Result] = []
         try:
@@ -106,7 +106,7 @@ class Writer:
                     self.flow.calling.discard(result.item.id)
         # Not when the ledger is what failed, nor when somebody wants an end at once.
         if asked and isinstance(error, Exception) and not isinstance(error, LedgerUnusable):
-            self.ledger.forward.commit(self.flow.run, judged=[_judgement(result) for result in asked])
+            self.ledger.results.commit(self.flow.run, judged=[_judgement(result) for result in asked])
 
     def _commit(
         self, judged: Sequence[Asked | Known], applied: Sequence[Applied], openings: Sequence[Opening]
@@ -117,7 +117,7 @@ class Writer:
                 opening.refuse()
             openings = []
         done = [result for result in applied if not result.refusals]
-        committed = self.ledger.forward.commit(
+        committed = self.ledger.results.commit(
             self.flow.run,
             finished=[Finished(each.judgment.item, each.judgment.verdict, each.labels, each.receipts) for each in done],
             judged=[_judgement(result) for result in judged],
@@ -135,7 +135,7 @@ class Writer:
         for result in applied:
             if result.refusals:
                 item = result.judgment.item
-                self.ledger.verdicts.keep_receipts(item, result.judgment.verdict, result.receipts)
+                self.ledger.receipts.keep(item, result.judgment.verdict, result.receipts)
                 self._dispose(item, result.refusals[0].error, is_inside=False)
         return waiting
 

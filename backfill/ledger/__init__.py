@@ -1,10 +1,10 @@
 """The state store: the only memory there is, and the only house that SQL lives in.
 
-`Ledger` groups its verbs by what they write: `jobs` (plan), `runs` (who works), `items` (claim, postpone, release,
-skip, vanish, fail, retry), `forward` (from a call to the outcome), `verdicts`, `receipts` (reapply, take back),
-`attempts`, `throttle`, `outcomes`, `wishes` (pause, resume, cancel, pace); `queries` and `live` only read, and
-`audit` asks whether the tables agree.
-One public method is one short transaction.
+`Ledger` groups its verbs by what they write: `jobs`, `plans`, `runs` (who works), `items` (claim, postpone, release,
+skip, vanish, fail, retry), `results` (from a call to the outcome), `verdicts`, `receipts` (reapply, take back),
+`attempts`, `throttles`, `budgets`, `outcomes`, `steering` (pause, resume, cancel, pace), `secrets`. Four only read:
+`open_items` (what is left), `report` (what has become of a job), `status` (how it stands at this moment) and `audit`
+(do the tables agree). One public method is one short transaction.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from backfill.ledger.attempts import Attempts
 from backfill.ledger.budgets import Budgets
 from backfill.ledger.databases import migrate
 from backfill.ledger.databases.database import Database
-from backfill.ledger.holdings import Holdings
 from backfill.ledger.items import Items
 from backfill.ledger.jobs import Jobs
+from backfill.ledger.open_items import OpenItems
 from backfill.ledger.outcomes import Outcomes
+from backfill.ledger.plans import Plans
 from backfill.ledger.reads.audit import Audit
-from backfill.ledger.reads.report import Queries
-from backfill.ledger.reads.status import Live
+from backfill.ledger.reads.report import ReportReads
+from backfill.ledger.reads.status import StatusReads
 from backfill.ledger.receipts import Receipts
-from backfill.ledger.results import Forward
+from backfill.ledger.results import Results
 from backfill.ledger.runs import Runs
 from backfill.ledger.secrets import Secrets
-from backfill.ledger.steering import Wishes
+from backfill.ledger.steering import JobSteering
 from backfill.ledger.throttles import Throttles
 from backfill.ledger.verdicts import Verdicts
 
@@ -38,21 +39,22 @@ class Ledger:
 
     database: Database
     jobs: Jobs
+    plans: Plans
     runs: Runs
     items: Items
-    forward: Forward
+    results: Results
     verdicts: Verdicts
     receipts: Receipts
     attempts: Attempts
-    throttle: Throttles
+    throttles: Throttles
     outcomes: Outcomes
-    queries: Queries
+    open_items: OpenItems
+    report: ReportReads
+    status: StatusReads
     audit: Audit
     secrets: Secrets
-    holdings: Holdings
     budgets: Budgets
-    wishes: Wishes
-    live: Live
+    steering: JobSteering
 
     @classmethod
     def open(cls, url: str, clock: Clock | None = None, stop: StopRequest | None = None) -> Ledger:
@@ -71,21 +73,22 @@ class Ledger:
         return cls(
             database=database,
             jobs=Jobs(database, clock),
+            plans=Plans(database, clock),
             runs=Runs(database, clock),
             items=Items(database, clock),
-            forward=Forward(database, clock),
+            results=Results(database, clock),
             verdicts=Verdicts(database, clock),
             receipts=Receipts(database, clock),
             attempts=Attempts(database, clock),
-            throttle=Throttles(database, clock),
+            throttles=Throttles(database, clock),
             outcomes=Outcomes(database),
-            queries=Queries(database),
+            open_items=OpenItems(database),
+            report=ReportReads(database),
+            status=StatusReads(database, clock),
             audit=Audit(database),
             secrets=Secrets(database),
-            holdings=Holdings(database),
             budgets=Budgets(database),
-            wishes=Wishes(database, clock),
-            live=Live(database, clock),
+            steering=JobSteering(database, clock),
         )
 
     def close(self) -> None:

@@ -78,6 +78,11 @@ CLOSE = RowStatement(
     request_id="TEXT",
 )
 
+LATEST = text(
+    """SELECT a.id FROM attempt a JOIN run r ON r.id = a.run_id
+        WHERE r.job_id = :job ORDER BY a.id DESC LIMIT 1"""
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -131,8 +136,12 @@ class Attempts:
     database: Database
     clock: Clock
 
+    def latest(self, job_id: int) -> int | None:
+        """The newest call of a job; None when none was made."""
+        return self.database.read(lambda connection: connection.execute(LATEST, {"job": job_id}).scalar())
+
     def close(self, attempt_id: int, outcome: AttemptOutcome, usage: Usage) -> None:
-        """Note what became of a call that brought no verdict; `Forward.commit` closes the others. Writes."""
+        """Note what became of a call that brought no verdict; `Results.commit` closes the others. Writes."""
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> None:

@@ -1,7 +1,7 @@
 """Writes about items: claim, begin, postpone, release, skip, vanish, fail, retry.
 
 Each is one short transaction whose WHERE names the status and the claim that it relies on; the row count is the
-answer. What goes forward, from a call to the outcome, is in `forward`.
+answer. What goes forward, from a call to the outcome, is in `results`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sqlalchemy import Connection, Row, bindparam, select, text
 from backfill.clock import Clock, micros
 from backfill.errors import ClaimLost
 from backfill.ledger.databases.database import Database
-from backfill.ledger.jobs import REOPEN_DONE
+from backfill.ledger.jobs import REOPEN, REOPEN_DONE
 from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.rows import Item, Run
 from backfill.ledger.runs import LOSSES_BEFORE_ALONE, go_on
-from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, ITEM_RETRIED, mailbox, one_of
+from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, ITEM_RETRIED, item, mailbox, one_of
 from backfill.ledger.throttles import SKEW_US
 from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
 from backfill.lifecycle import TRANSITIONS, ItemStatus
@@ -72,6 +72,7 @@ RETRY = f"""UPDATE item SET status = CASE WHEN verdict_id IS NULL THEN 'pending'
 REVIVE = f"""UPDATE item SET status = 'pending', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0,
               verdict_id = NULL, retried_by = :run
         WHERE job_id = :job AND status = 'vanished' AND {OPEN_EPOCH}"""
+REVIVE_UIDS = text(f"{REVIVE} AND mailbox_id = :mailbox AND uid IN :uids").bindparams(bindparam("uids", expanding=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,26 @@ class Items:
 
         return self.database.write(work)
 
-    # ── shared by the verbs ──────────────────────────────────────────────────────────────────────────────
+    def statuses(self, job_id: int, mailbox_id: int, low: int, high: int) -> dict[int, ItemStatus]:
+        """UID → status of the items with low <= UID <= high."""
+        statement = select(item.c.uid, item.c.status).where(
+            item.c.job_id == job_id, item.c.mailbox_id == mailbox_id, item.c.uid.between(low, high)
+        )
+        return self.database.read(
+            lambda connection: {row.uid: ItemStatus(row.status) for row in connection.execute(statement)}
+        )
+
+    def revive(self, job_id: int, mailbox_id: int, uids: Sequence[int]) -> int:
+        """VANISHED → PENDING for mails that were found again; how many. Writes."""
+        parameters = {"job": job_id, "mailbox": mailbox_id, "uids": list(uids), "run": None}
+
+        def work(connection: Connection) -> int:
+            revived: int = connection.execute(REVIVE_UIDS, parameters).rowcount
+            if revived:
+                connection.execute(REOPEN, {"job": job_id})
+            return revived
+
+        return self.database.write(work)
 
     def _guarded(self, statement: Any, run: Run, held: Item, **values: Any) -> None:
         parameters = {"item": held.id, "run": run.id, "claim_no": held.claim_no, **values}

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, bindparam, select, text
 
 from backfill.clock import Clock, micros
 from backfill.ledger.databases.bulk import RowStatement, in_order
 from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import Item
-from backfill.ledger.schema import ITEM_OPEN, RECEIPT_CURRENT
+from backfill.ledger.schema import ITEM_OPEN, RECEIPT_CURRENT, receipt
 from backfill.message import MailboxKey, MessageRef
 from backfill.ports import Receipt, ReceiptState
 from backfill.verdict import Verdict
@@ -42,6 +43,10 @@ REOPEN = text(
            AND EXISTS (SELECT 1 FROM item WHERE job_id = :job AND {ITEM_OPEN})"""
 )
 
+ANY = text(
+    """SELECT 1 FROM receipt JOIN mailbox ON mailbox.id = receipt.mailbox_id
+        WHERE mailbox.account = :account LIMIT 1"""
+)
 STANDING = text(
     """SELECT t.id, t.uid, t.effect, t.state, t.detail, m.account, m.folder, m.uidvalidity
          FROM receipt t JOIN mailbox m ON m.id = t.mailbox_id
@@ -92,7 +97,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Receipts:
-    """The receipt table, after the effects have been brought about."""
+    """The receipt table."""
 
     database: Database
     clock: Clock
@@ -116,6 +121,31 @@ class Receipts:
             return taken
 
         return self.database.write(work)
+
+    def current(self, items: Sequence[Item]) -> dict[int, dict[str, int]]:
+        """Item number → effect → number of the verdict that the receipt was made from."""
+        return self.database.read(lambda connection: current_receipts(connection, items))
+
+    def detail_of(self, held: Item, effect: str) -> dict[str, Any] | None:
+        """The detail of the receipt that an earlier verdict left for this mail; None when nothing was applied."""
+        statement = select(receipt.c.detail).where(
+            receipt.c.mailbox_id == held.mailbox_id,
+            receipt.c.uid == held.ref.uid,
+            receipt.c.effect == effect,
+            receipt.c.state == ReceiptState.APPLIED,
+            receipt.c.undone_at.is_(None),
+        )
+        detail = self.database.read(lambda connection: connection.execute(statement).scalar_one_or_none())
+        return None if detail is None else dict(json.loads(detail))
+
+    def keep(self, held: Item, found: Verdict, receipts: Sequence[Receipt]) -> None:
+        """Record receipts of an item that is not finished yet. Writes."""
+        now = micros(self.clock.now())
+        self.database.write(lambda connection: keep_receipts(connection, [(held, found, receipts)], now))
+
+    def has_any(self, account: str) -> bool:
+        """Has this ledger ever brought anything about in the account?"""
+        return self.database.read(lambda connection: connection.execute(ANY, {"account": account}).first() is not None)
 
     def standing(self, job_id: int, after: int = 0, limit: int = 1000) -> list[Standing]:
         """What the mails of a job have receipts of and can be taken back, in the order of its numbers after `after`."""

@@ -97,7 +97,7 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Forward:
+class Results:
     """The steps forward of items, from a call to the outcome."""
 
     database: Database

@@ -182,6 +182,12 @@ class Runs:
         self.database.write(work)
         self._locks.pop(ending.id, None)
 
+    def latest(self, job_id: int) -> RunInfo | None:
+        """The newest run of a job; None when there is none."""
+        newest = select(run).where(run.c.job_id == job_id).order_by(run.c.id.desc()).limit(1)
+        row = self.database.read(lambda connection: connection.execute(newest).one_or_none())
+        return None if row is None else run_info(row)
+
     def unended(self) -> list[RunInfo]:
         """The runs that have not written down their end: living or dead, newest first."""
         statement = select(run).where(run.c.ended_at.is_(None)).order_by(run.c.id.desc())

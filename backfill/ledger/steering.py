@@ -22,7 +22,7 @@ AT_WORK: Final = frozenset({JobState.PLANNING, JobState.OPEN})
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Instructions:
     """What is asked of a job's runs now. `calls_per_minute` None: nothing but what they were started with."""
 
     state: JobState
@@ -31,7 +31,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class JobSteering:
     """The steering part of the job and run tables."""
 
     database: Database
@@ -53,13 +53,13 @@ class Wishes:
         """The pace of the job's runs from now on; None: that which they are started with. Writes."""
         self._move(job_id, frozenset(JobState), pace=calls_per_minute)
 
-    def read(self, job_id: int) -> Wish:
+    def read(self, job_id: int) -> Instructions:
         """What is wished of the job's runs."""
         statement = select(job.c.state, job.c.state_reason, job.c.pace).where(job.c.id == job_id)
         row = self.database.read(lambda connection: connection.execute(statement).one())
-        return Wish(JobState(row.state), row.state_reason, row.pace)
+        return Instructions(JobState(row.state), row.state_reason, row.pace)
 
-    def answer(self, living: Run, waiting_for: str | None) -> None:
+    def note_waiting(self, living: Run, waiting_for: str | None) -> None:
         """Let other terminals know what a run waits for, in words; None: it works. Writes."""
         statement = update(run).where(run.c.id == living.id, run.c.ended_at.is_(None)).values(waiting_for=waiting_for)
         self.database.write(lambda connection: connection.execute(statement).rowcount)

@@ -6,7 +6,6 @@ accepted from whoever brings it, late or not.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,10 @@ from sqlalchemy import Connection, Row, select, text
 from backfill.clock import Clock, micros
 from backfill.ledger.databases.bulk import RowStatement, in_order
 from backfill.ledger.databases.database import Database
-from backfill.ledger.receipts import current_receipts, keep_receipts
 from backfill.ledger.rows import Item
-from backfill.ledger.schema import job, receipt, verdict
+from backfill.ledger.schema import job, verdict
 from backfill.lifecycle import ItemStatus, check_transition
 from backfill.message import Message
-from backfill.ports import Receipt, ReceiptState
 from backfill.verdict import Answer, Scores, Verdict
 
 HELD = text("SELECT status FROM item WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no")
@@ -65,7 +62,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What is known of mails: the verdict and receipt tables."""
+    """What is known of mails: the verdict table."""
 
     database: Database
     clock: Clock
@@ -84,27 +81,6 @@ class Verdicts:
         return self.database.read(
             lambda connection: {row.message_key: _verdict(row) for row in connection.execute(statement)}
         )
-
-    def receipts(self, items: Sequence[Item]) -> dict[int, dict[str, int]]:
-        """Item number → effect → number of the verdict that the receipt was made from."""
-        return self.database.read(lambda connection: current_receipts(connection, items))
-
-    def standing(self, held: Item, effect: str) -> dict[str, Any] | None:
-        """The detail of the receipt that an earlier verdict left for this mail; None when nothing was applied."""
-        statement = select(receipt.c.detail).where(
-            receipt.c.mailbox_id == held.mailbox_id,
-            receipt.c.uid == held.ref.uid,
-            receipt.c.effect == effect,
-            receipt.c.state == ReceiptState.APPLIED,
-            receipt.c.undone_at.is_(None),
-        )
-        detail = self.database.read(lambda connection: connection.execute(statement).scalar_one_or_none())
-        return None if detail is None else dict(json.loads(detail))
-
-    def keep_receipts(self, held: Item, found: Verdict, receipts: Sequence[Receipt]) -> None:
-        """Record receipts of an item that is not finished yet. Writes."""
-        now = micros(self.clock.now())
-        self.database.write(lambda connection: keep_receipts(connection, [(held, found, receipts)], now))
 
 
 def keep_firsts(

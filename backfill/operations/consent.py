@@ -22,7 +22,7 @@ def processed_elsewhere(ledger: Ledger, source: MailSource, job: Job, stop: Stop
 
     None once it has brought anything about in the account, and where such mail is not to be processed anyway.
     """
-    if not job.selection.force_reprocess or ledger.holdings.has_receipts(job.account):
+    if not job.selection.force_reprocess or ledger.receipts.has_any(job.account):
         return None
     marked = 0
     for folder in job.selection.folders:

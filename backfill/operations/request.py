@@ -131,7 +131,7 @@ def _shown(value: Any) -> str:
 
 def known_job(ledger: Ledger, number: int | None) -> Job:
     """The job of this number, by default of the latest run. Raises `ConfigError` when there is none."""
-    wanted = number if number is not None else ledger.queries.latest_job()
+    wanted = number if number is not None else ledger.jobs.latest()
     if wanted is None:
         raise ConfigError("There is no job yet; `backfill plan` makes one.")
     job = ledger.jobs.get(wanted)
@@ -161,7 +161,7 @@ def _same_question(ledger: Ledger, job: Job, request: Request, fingerprint: Fing
 
 def _price_of_anew(ledger: Ledger, job: Job) -> str:
     """What it costs to give up what a job has achieved, as far as its attempts say."""
-    facts = ledger.queries.facts(job.id)
+    facts = ledger.report.facts(job.id)
     calls = sum(count for outcome, count in facts.attempts.items() if outcome is not AttemptOutcome.UNSENT)
     tokens = facts.tokens_in + facts.tokens_out
     if not calls:

@@ -193,7 +193,7 @@ class Workshop:
         `retry`: take up what failed for these reasons (none: all), and nothing else.
         """
         if pace.calls_per_minute is not None:
-            self.ledger.wishes.set_pace(job.id, None)  # what is said now takes the place of an earlier wish
+            self.ledger.steering.set_pace(job.id, None)  # what is said now takes the place of an earlier wish
         allowed = self._wished(job, pace).over(self._settings.processing)
         limits = self._limits(allowed, only_retried=retry is not None)
         is_metered = self._classifier is not None and self._classifier.is_metered
@@ -217,7 +217,7 @@ class Workshop:
             if not isinstance(error, Declined):
                 self._context.tell(f"Nothing is lost; when it is put right, go on with: {pace.going_on(job.id)}")
             if isinstance(error, FolderUnknown):  # renamed or deleted meanwhile: somebody has to look
-                self.ledger.wishes.pause(job.id, str(error))
+                self.ledger.steering.pause(job.id, str(error))
             raise
         except BaseException as error:
             reason = type(error).__name__
@@ -245,7 +245,7 @@ class Workshop:
             self.ledger.jobs.settle(job.id)
             if self._context.stop.is_set():
                 return Ended(RunOutcome.INTERRUPTED, self._context.stop.reason)
-            mails = self.ledger.queries.count_open(job.id, retried_by=run.id if limits.only_retried else None)
+            mails = self.ledger.open_items.count(job.id, retried_by=run.id if limits.only_retried else None)
             mails = mails if limits.max_emails is None else min(mails, limits.max_emails)
             self._ask_consent(job, pace, mails)
             self._context.observer.begins(mails)
@@ -292,7 +292,7 @@ class Workshop:
 
     def _wished(self, job: Job, pace: Pace) -> Pace:
         """What was said, with the pace that another terminal has asked for where nothing was said of it."""
-        wished = self.ledger.wishes.read(job.id).calls_per_minute
+        wished = self.ledger.steering.read(job.id).calls_per_minute
         return pace if pace.calls_per_minute is not None else replace(pace, calls_per_minute=wished)
 
     def forecast(self, job: Job, pace: Pace) -> Forecast | None:
@@ -330,7 +330,7 @@ class Workshop:
     def _ask_consent(self, job: Job, pace: Pace, mails: int) -> None:
         """Ask once per job, before its first call that costs. `mails`: what the run is about. Raises `Declined`."""
         classifier, confirm = self._classifier, self._context.confirm
-        begins = mails and not job.has_consent and self.ledger.queries.latest_attempt(job.id) is None
+        begins = mails and not job.has_consent and self.ledger.attempts.latest(job.id) is None
         if begins and (warning := processed_elsewhere(self.ledger, self.source, job, self._context.stop)):
             self._context.tell(warning)
         if confirm is None or classifier is None or not classifier.is_metered or job.has_consent or not mails:

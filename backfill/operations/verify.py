@@ -87,9 +87,9 @@ class Verification:
 
     def compare(self, job: Job) -> Comparison:
         """What differs, folder by folder; heeds a stop request between two windows. Raises what the source raises."""
-        keys = self.ledger.jobs.mailbox_keys(job.id)
-        still_open = self.ledger.queries.open_mailboxes(job.id)
-        windows = self.ledger.jobs.ranges(job.id)
+        keys = self.ledger.plans.mailbox_keys(job.id)
+        still_open = self.ledger.plans.open_mailboxes(job.id)
+        windows = self.ledger.plans.ranges(job.id)
         found = list(
             self._unplanned(job, {keys[w.mailbox_id].folder: w for w in windows if w.mailbox_id in still_open})
         )
@@ -124,7 +124,7 @@ class Verification:
                 return
             high = min(low + WINDOW, window.next_uid) - 1
             there = self._survey(key, low, high, Selection(folders=(key.folder,)))
-            held = self.ledger.holdings.statuses(job.id, window.mailbox_id, low, high)
+            held = self.ledger.items.statuses(job.id, window.mailbox_id, low, high)
             unknown = there - held.keys()
             if unknown:
                 unknown &= self._selected(job.selection, key, low, high)
@@ -152,9 +152,9 @@ class Verification:
             if difference.kind is Finding.BACK and difference.mailbox_id is not None and difference.uid is not None:
                 back.setdefault(difference.mailbox_id, []).append(difference.uid)
         for mailbox_id, uids in back.items():
-            self.ledger.holdings.revive(job.id, mailbox_id, uids)
+            self.ledger.items.revive(job.id, mailbox_id, uids)
         if any(difference.kind is Finding.NOT_PLANNED for difference in differences):
-            self.ledger.holdings.plan_again(job.id)
+            self.ledger.plans.plan_again(job.id)
 
 
 def is_changing(selection: Selection) -> bool:

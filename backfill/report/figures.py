@@ -34,7 +34,7 @@ UNKNOWN_CALLS = (AttemptOutcome.OPEN, AttemptOutcome.UNKNOWN)
 
 def summarize(ledger: Ledger, job: Job) -> Summary:
     """The job's figures over all its runs. Reads only."""
-    facts = ledger.queries.facts(job.id)
+    facts = ledger.report.facts(job.id)
     current = ledger.jobs.get(job.id) or job
     return Summary(
         job=JobFacts(
@@ -68,7 +68,7 @@ def summarize(ledger: Ledger, job: Job) -> Summary:
         ),
         scores=ScoreCounts(facts.importance, facts.spam),
         labels=tuple((label, facts.labels.get(label, 0)) for label in Label),
-        last_run=_last_run(ledger.queries.latest_run(job.id), is_at_work=ledger.live.is_at_work(job.id)),
+        last_run=_last_run(ledger.runs.latest(job.id), is_at_work=ledger.status.is_at_work(job.id)),
     )
 
 

@@ -1,6 +1,6 @@
 """How a job stands at this moment, for whoever watches it: who is at work, how fast, what binds it, when it ends.
 
-Pure renderings of what `ledger.live` has read. A job is called in progress only while a living run holds its lock.
+Pure renderings of what `ledger.status` has read. A job is called in progress only while a living run holds its lock.
 """
 
 from __future__ import annotations
@@ -11,51 +11,51 @@ from typing import Any
 
 from backfill.estimates.bottleneck import Binding, binding
 from backfill.estimates.outlook import ends_early, is_waiting, outlook
-from backfill.ledger.reads.rates import Recent
-from backfill.ledger.reads.status import Watched
+from backfill.ledger.reads.rates import RecentRates
+from backfill.ledger.reads.status import JobStatus
 from backfill.ledger.rows import Job, RunInfo, describe
 from backfill.lifecycle import UNFINISHED, JobState, RunOutcome
 from backfill.wording import Row, counted, folded, moment, number, percent, printable
 
 
-def limit_of(watched: Watched) -> Binding | None:
+def limit_of(status: JobStatus) -> Binding | None:
     """As `binding`, for a job that may be paused."""
-    if watched.tally.state is JobState.PAUSED:
+    if status.tally.state is JobState.PAUSED:
         return Binding("paused", "paused")
-    return binding(watched.speed)
+    return binding(status.speed)
 
 
-def mails_per_minute(watched: Watched) -> float | None:
+def mails_per_minute(status: JobStatus) -> float | None:
     """Over the last minutes; None while nobody is at work, or all wait."""
-    recent = _at_work_on(watched)
+    recent = _at_work_on(status)
     return None if recent is None else recent.mails * 60 / recent.seconds
 
 
-def calls_per_minute(watched: Watched) -> float | None:
+def calls_per_minute(status: JobStatus) -> float | None:
     """Over the last minutes; None while nobody is at work, or all wait."""
-    recent = _at_work_on(watched)
+    recent = _at_work_on(status)
     return None if recent is None else recent.calls * 60 / recent.seconds
 
 
-def _at_work_on(watched: Watched) -> Recent | None:
-    recent = watched.speed.recent
-    return None if recent is None or recent.seconds < 1 or is_waiting(watched) else recent
+def _at_work_on(status: JobStatus) -> RecentRates | None:
+    recent = status.speed.recent
+    return None if recent is None or recent.seconds < 1 or is_waiting(status) else recent
 
 
-def ends_at(watched: Watched) -> datetime | None:
+def ends_at(status: JobStatus) -> datetime | None:
     """When everything is done; None where that cannot be told."""
-    expected = outlook(watched)
+    expected = outlook(status)
     return None if expected is None else expected.ends_at
 
 
-def headline(watched: Watched, job_id: int) -> str:
+def headline(status: JobStatus, job_id: int) -> str:
     """Is somebody at work on the job, and if not: how to go on. More than one line where one would be too long."""
-    return folded(_headline(watched, job_id))
+    return folded(_headline(status, job_id))
 
 
-def _headline(watched: Watched, job_id: int) -> list[str]:
+def _headline(status: JobStatus, job_id: int) -> list[str]:
     """In parts, between which a line may be broken."""
-    tally, runs, last = watched.tally, watched.speed.runs, watched.last_run
+    tally, runs, last = status.tally, status.speed.runs, status.last_run
     reason = printable(tally.reason or tally.state)
     go_on = f"backfill run --job {job_id}"
     if runs:
@@ -87,66 +87,66 @@ def _end(run: RunInfo) -> str:
     return f"ended {moment(run.ended_at)}: {how}{why}"
 
 
-def figures(watched: Watched) -> tuple[Row, ...]:
+def figures(status: JobStatus) -> tuple[Row, ...]:
     """Label and value; what is not known is left out."""
-    tally, bound = watched.tally, limit_of(watched)
-    mails, calls = mails_per_minute(watched), calls_per_minute(watched)
-    in_flight = sum(run.in_flight for run in watched.speed.runs)
+    tally, bound = status.tally, limit_of(status)
+    mails, calls = mails_per_minute(status), calls_per_minute(status)
+    in_flight = sum(run.in_flight for run in status.speed.runs)
     rates = [f"{mails:.1f} mails/min" if mails is not None else "", f"{calls:.1f} calls/min" if calls else ""]
     rows: list[Row | None] = [
-        ("Mails", _mails(watched)),
-        ("Rate", ", ".join(filter(None, rates))) if watched.speed.runs and mails is not None else None,
+        ("Mails", _mails(status)),
+        ("Rate", ", ".join(filter(None, rates))) if status.speed.runs and mails is not None else None,
         ("In flight", counted(in_flight, "call")) if in_flight else None,
         ("Pace", f"{tally.pace:g} calls a minute, set by `backfill pace`") if tally.pace is not None else None,
         ("Limit", bound.sentence) if bound is not None and bound.kind != "paused" else None,
-        _ends(watched),
-        ("Spent", f"${watched.spent_usd:.4f}") if watched.spent_usd is not None else None,
+        _ends(status),
+        ("Spent", f"${status.spent_usd:.4f}") if status.spent_usd is not None else None,
         ("Failed", f"{number(tally.failed)}, see: backfill report") if tally.failed else None,
     ]
     return tuple(row for row in rows if row)
 
 
-def troubles(watched: Watched) -> tuple[str, ...]:
+def last_errors(status: JobStatus) -> tuple[str, ...]:
     """What went wrong last, newest first: when, why, which mail."""
     return tuple(
         f"{trouble.at:%H:%M:%S} {printable(trouble.reason)}"
         f"{f' ({trouble.http_status})' if trouble.http_status else ''} · "
         f"{printable(trouble.ref.mailbox.folder)} {trouble.ref.uid}"
-        for trouble in watched.troubles
+        for trouble in status.last_errors
     )
 
 
-def render(watched: Watched, job: Job) -> str:
+def render(status: JobStatus, job: Job) -> str:
     """Plain lines for a terminal or a file, ending in a newline. Nothing in it can steer a terminal."""
-    rows = figures(watched)
+    rows = figures(status)
     column = max(len(label) for label, _ in rows) + 2
-    errors = [f"  {line}" for line in troubles(watched)]
+    errors = [f"  {line}" for line in last_errors(status)]
     lines = [
-        printable(describe(replace(job, state=watched.tally.state))),
-        headline(watched, job.id),
+        printable(describe(replace(job, state=status.tally.state))),
+        headline(status, job.id),
         *(f"{label + ':':<{column}}{value}" for label, value in rows),
         *(["Last errors (UTC):", *errors] if errors else []),
     ]
     return "\n".join([*lines, ""])
 
 
-def line(watched: Watched) -> str:
+def line(status: JobStatus) -> str:
     """Everything that changes on one line, for where nothing can be drawn."""
-    tally = watched.tally
-    words = [f"{moment(watched.at)} · {tally.state}", *(f"{label}: {value}" for label, value in figures(watched))]
-    if not watched.speed.runs and tally.state in UNFINISHED:
+    tally = status.tally
+    words = [f"{moment(status.at)} · {tally.state}", *(f"{label}: {value}" for label, value in figures(status))]
+    if not status.speed.runs and tally.state in UNFINISHED:
         words.append("no run is working on it")
     return " · ".join(words)
 
 
-def as_json(watched: Watched) -> dict[str, Any]:
+def as_json(status: JobStatus) -> dict[str, Any]:
     """The key `live` of `status --json`; keys are only ever added. Times in ISO 8601, UTC."""
-    bound, end = limit_of(watched), ends_at(watched)  # None also while it is not known
-    last = watched.last_run
+    bound, end = limit_of(status), ends_at(status)  # None also while it is not known
+    last = status.last_run
     return {
-        "at": watched.at.isoformat(),
-        "at_work": bool(watched.speed.runs),
-        "last_run_died": not watched.speed.runs and last is not None and last.outcome in (None, "lost"),
+        "at": status.at.isoformat(),
+        "at_work": bool(status.speed.runs),
+        "last_run_died": not status.speed.runs and last is not None and last.outcome in (None, "lost"),
         "runs": [
             {
                 "command": run.info.command,
@@ -158,16 +158,16 @@ def as_json(watched: Watched) -> dict[str, Any]:
                 "concurrency": run.concurrency,
                 "in_flight": run.in_flight,
             }
-            for run in watched.speed.runs
+            for run in status.speed.runs
         ],
-        "mails_per_minute": _rounded(mails_per_minute(watched)),
-        "calls_per_minute": _rounded(calls_per_minute(watched)),
-        "in_flight": sum(run.in_flight for run in watched.speed.runs),
-        "pace": watched.tally.pace,
+        "mails_per_minute": _rounded(mails_per_minute(status)),
+        "calls_per_minute": _rounded(calls_per_minute(status)),
+        "in_flight": sum(run.in_flight for run in status.speed.runs),
+        "pace": status.tally.pace,
         "limit": None if bound is None else asdict(bound),
         "ends_at": None if end is None else end.isoformat(),
-        "ends_early": ends_early(watched),
-        "spent_usd": None if watched.spent_usd is None else float(watched.spent_usd),
+        "ends_early": ends_early(status),
+        "spent_usd": None if status.spent_usd is None else float(status.spent_usd),
         "last_errors": [
             {
                 "at": trouble.at.isoformat(),
@@ -176,15 +176,15 @@ def as_json(watched: Watched) -> dict[str, Any]:
                 "folder": trouble.ref.mailbox.folder,
                 "uid": trouble.ref.uid,
             }
-            for trouble in watched.troubles
+            for trouble in status.last_errors
         ],
     }
 
 
-def counts(watched: Watched) -> dict[str, int]:
+def counts(status: JobStatus) -> dict[str, int]:
     """The key `counts`, as in a report."""
     names = ("found", "done", "failed", "skipped", "vanished", "pending")
-    return {name: getattr(watched.tally, name) for name in names}
+    return {name: getattr(status.tally, name) for name in names}
 
 
 def clock_time(when: datetime, now: datetime | None = None) -> str:
@@ -194,18 +194,18 @@ def clock_time(when: datetime, now: datetime | None = None) -> str:
     return f"{when:%H:%M} UTC" if is_today else f"{when:%Y-%m-%d %H:%M} UTC"
 
 
-def _ends(watched: Watched) -> Row | None:
-    expected = outlook(watched)
+def _ends(status: JobStatus) -> Row | None:
+    expected = outlook(status)
     if expected is None:
         return None
     if expected.ends_at is None:
         return "Ends", "not known while it waits"
-    early = ends_early(watched)
-    return "Ends", f"{clock_time(expected.ends_at, watched.at)} {expected.basis}{f'; {early}' if early else ''}"
+    early = ends_early(status)
+    return "Ends", f"{clock_time(expected.ends_at, status.at)} {expected.basis}{f'; {early}' if early else ''}"
 
 
-def _mails(watched: Watched) -> str:
-    tally = watched.tally
+def _mails(status: JobStatus) -> str:
+    tally = status.tally
     final = tally.found - tally.pending
     parts = [f"{number(final)} of {number(tally.found)} ({percent(final, tally.found)})"]
     named = (("failed", tally.failed), ("skipped", tally.skipped), ("vanished", tally.vanished))

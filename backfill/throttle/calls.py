@@ -70,7 +70,7 @@ class Throttler:
 
     def pace_in_force(self) -> float:
         """Calls a minute that are allowed now: fewer than set while the service refuses calls, or announces fewer."""
-        return self.ledger.throttle.rate(self.resource) * _ROOM
+        return self.ledger.throttles.rate(self.resource) * _ROOM
 
     def wait(
         self,
@@ -123,8 +123,8 @@ class Throttler:
         now_us = self._now_us()
         latest_us = now_us + round(longest_block_s * MICROS) if isfinite(longest_block_s) else FOREVER_US
         if self.tokens_per_minute is None:
-            return self.ledger.throttle.reserve(self.resource, now_us, latest_us)
-        return self.ledger.throttle.reserve_both(self.resource, self._of_tokens, tokens, now_us, latest_us)
+            return self.ledger.throttles.reserve(self.resource, now_us, latest_us)
+        return self.ledger.throttles.reserve_both(self.resource, self._of_tokens, tokens, now_us, latest_us)
 
     def is_current(self, slot: Slot) -> bool:
         """May the call still be made, now? Not when its time has passed, or calls were blocked since."""
@@ -142,10 +142,10 @@ class Throttler:
     def give_back(self, slot: Slot) -> None:
         """The call was not made; the next one of this process may be made in its place, unless that is too late."""
         self.settle(slot, 0)
-        self.ledger.throttle.give_back(self.resource, replace(slot, tokens=0))
+        self.ledger.throttles.give_back(self.resource, replace(slot, tokens=0))
 
     def _left_over(self, tokens: int) -> Slot | None:
-        slot = self.ledger.throttle.take_due(self.resource, self._now_us())
+        slot = self.ledger.throttles.take_due(self.resource, self._now_us())
         if slot is None or not self.is_current(slot):
             return None
         self.settle(slot, tokens)
@@ -155,7 +155,7 @@ class Throttler:
         """The call took so many tokens, or 0: it was not made; None: it is not known, so what was charged stands."""
         if self.tokens_per_minute is not None and tokens is not None and tokens != slot.tokens:
             difference = (min(tokens, MOST_TIMES * max(slot.tokens, SLOT_TOKENS)) - slot.tokens) / SLOT_TOKENS
-            self.ledger.throttle.charge(self._of_tokens, difference, self._now_us())
+            self.ledger.throttles.charge(self._of_tokens, difference, self._now_us())
 
     def refused(self, slot: Slot, wait_s: float | None) -> None:
         """The service refused the call for its pace (429); `wait_s`: the time that it named, if it did.
@@ -164,7 +164,7 @@ class Throttler:
         it happens again. The time itself is for `block`.
         """
         before = self.pace_in_force()
-        self.ledger.throttle.slow(self._resources, slot.at_us, is_named=wait_s is not None)
+        self.ledger.throttles.slow(self._resources, slot.at_us, is_named=wait_s is not None)
         if (after := self.pace_in_force()) < before:
             logger.info("refused for the pace: {:.4g} calls a minute instead of {:.4g}, for some time", after, before)
 
@@ -182,7 +182,7 @@ class Throttler:
         now_s = self.clock.monotonic()
         if per_minute != last or now_s - at_s > ANNOUNCED_EVERY_S:
             self._announced[resource] = per_minute, now_s
-            self.ledger.throttle.announce(resource, per_minute / _ROOM)
+            self.ledger.throttles.announce(resource, per_minute / _ROOM)
 
     # ── blocks ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -192,21 +192,21 @@ class Throttler:
         self._clear_us = 0
         self._blocking.add(threading.get_ident())
         try:
-            self.ledger.throttle.block(self.resource, micros(until), reason, is_guess=is_guess)
+            self.ledger.throttles.block(self.resource, micros(until), reason, is_guess=is_guess)
         finally:
             self._blocking.discard(threading.get_ident())
 
     def probe(self) -> None:
         """Find out by the next call whether the service takes calls again, unless it named a time itself. Writes."""
-        self.ledger.throttle.lift_guess(self.resource)
+        self.ledger.throttles.lift_guess(self.resource)
 
     def blocked_for(self) -> float:
         """Seconds until calls are allowed again; 0.0 when they are."""
-        return max(0.0, (self.ledger.throttle.blocked(self.resource).until_us - self._now_us()) / MICROS)
+        return max(0.0, (self.ledger.throttles.blocked(self.resource).until_us - self._now_us()) / MICROS)
 
     def reason(self) -> str:
         """Why calls are blocked, in words, with the time."""
-        return str(self.ledger.throttle.blocked(self.resource))
+        return str(self.ledger.throttles.blocked(self.resource))
 
     def blocked_until(self) -> datetime:
         """When calls are allowed again; may lie in the past."""
@@ -225,7 +225,7 @@ class Throttler:
             raise ConfigError(f"{what} must be more than 0, not {per_minute:g}.")
         per_minute /= _ROOM
         burst = BURST_S * per_minute / MINUTE_S
-        self.ledger.throttle.set_rate(resource, per_minute, burst, only_if_new=only_if_new)
+        self.ledger.throttles.set_rate(resource, per_minute, burst, only_if_new=only_if_new)
 
     def _now_us(self) -> int:
         return micros(self.clock.now())

@@ -46,7 +46,7 @@ class MailAllowance:
     def __post_init__(self) -> None:
         """Writes the rate, which holds from now on for everybody who reads the account."""
         day = (self.max_bytes_per_day or 1) / SLOT_BYTES
-        self.ledger.throttle.set_rate(self.resource, (1 - AT_ONCE) * day / DAY_MINUTES, int(AT_ONCE * day))
+        self.ledger.throttles.set_rate(self.resource, (1 - AT_ONCE) * day / DAY_MINUTES, int(AT_ONCE * day))
 
     @property
     def resource(self) -> str:
@@ -62,7 +62,7 @@ class MailAllowance:
     def throttled(self, wait_s: float, reason: str) -> None:
         """The server asks to be left alone for so long."""
         until = self.clock.now() + timedelta(seconds=wait_s)
-        self.ledger.throttle.block(self.resource, micros(until), reason)
+        self.ledger.throttles.block(self.resource, micros(until), reason)
 
     def blocked_for(self) -> float:
         """Seconds until the account may be read again; 0.0 when it may."""
@@ -70,7 +70,7 @@ class MailAllowance:
 
     def reason(self) -> str:
         """Why it may not be read, in words, with the time."""
-        block = self.ledger.throttle.blocked(self.resource)
+        block = self.ledger.throttles.blocked(self.resource)
         if block.until_us >= self._until_us():
             return str(block)
         until = self.clock.now() + timedelta(seconds=self.blocked_for())
@@ -93,11 +93,11 @@ class MailAllowance:
     def _until_us(self) -> int:
         with self._lock:
             self._book()
-            return max(self._ready_us, self.ledger.throttle.blocked(self.resource).until_us)
+            return max(self._ready_us, self.ledger.throttles.blocked(self.resource).until_us)
 
     def _book(self) -> None:
         if self.max_bytes_per_day is not None:
             slots, self._unbooked = divmod(self._unbooked, SLOT_BYTES)
-            self._ready_us = self.ledger.throttle.charge(self.resource, slots, micros(self.clock.now()))
+            self._ready_us = self.ledger.throttles.charge(self.resource, slots, micros(self.clock.now()))
         else:
             self._unbooked = 0

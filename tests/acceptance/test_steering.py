@@ -111,13 +111,13 @@ def test_runs_that_share_a_job_rest_and_go_on_together(
     project.succeed("plan")
 
     def at_work() -> list[str | None]:
-        return [run.waiting_for for run in shared_ledger.live.speed(1).runs]
+        return [run.waiting_for for run in shared_ledger.status.speed(1).runs]
 
     with project.start("run", "--yes") as first, project.start("run", "--yes") as second:
         wait_until(lambda: len(at_work()) == 2 and api.call_count >= 5, first)
         steer(project, "pause")
         wait_until(lambda: [str(reason)[:6] for reason in at_work()] == ["paused", "paused"], first)
-        wait_until(lambda: not any(run.in_flight for run in shared_ledger.live.speed(1).runs), second)
+        wait_until(lambda: not any(run.in_flight for run in shared_ledger.status.speed(1).runs), second)
         calls = api.call_count
         text = steer(project, "status")
         calls_later = api.call_count
@@ -128,7 +128,7 @@ def test_runs_that_share_a_job_rest_and_go_on_together(
     assert calls == calls_later < MAILS
     assert text.count("`backfill run`, process ") == 2
     assert codes == [0, 0]
-    assert shared_ledger.live.tally(1).done == MAILS
+    assert shared_ledger.status.tally(1).done == MAILS
     assert api.call_count == MAILS
 
 

@@ -46,7 +46,7 @@ def measure(mails: int = MAILS) -> list[Row]:
         run = bench.run()
         rows += [
             _row(f"claim of {CLAIM} among {mails:,}", _median_ms(lambda: bench.claim(run, CLAIM)), "ms"),
-            _row("count of what is open", _median_ms(lambda: bench.ledger.queries.count_open(bench.job.id)), "ms"),
+            _row("count of what is open", _median_ms(lambda: bench.ledger.open_items.count(bench.job.id)), "ms"),
         ]
         bench.end(run)
         bench.write(
@@ -67,13 +67,13 @@ def measure(mails: int = MAILS) -> list[Row]:
 
 def plan(bench: Bench, mails: int) -> None:
     """As the planner does, window by window; the UIDs come from nowhere."""
-    jobs = bench.ledger.jobs
-    window = jobs.freeze(bench.job.id, jobs.open_mailbox(inbox()), mails)
+    plans = bench.ledger.plans
+    window = plans.freeze(bench.job.id, plans.open_mailbox(inbox()), mails)
     while not window.is_planned:
         up_to = min(window.next_uid + WINDOW - 1, mails)
-        jobs.plan_window(window, up_to, [Surveyed(uid) for uid in range(window.next_uid, up_to + 1)])
-        window = jobs.freeze(bench.job.id, window.mailbox_id, mails)
-    jobs.settle(bench.job.id)
+        plans.plan_window(window, up_to, [Surveyed(uid) for uid in range(window.next_uid, up_to + 1)])
+        window = plans.freeze(bench.job.id, window.mailbox_id, mails)
+    bench.ledger.jobs.settle(bench.job.id)
 
 
 def _opened(path: Path) -> Bench:
@@ -83,7 +83,7 @@ def _opened(path: Path) -> Bench:
 def _bare_executemany(path: Path, mails: int) -> float:
     """The same rows into the same table, with nothing around it: one `executemany`, one commit."""
     bench = _opened(path)
-    number = bench.ledger.jobs.open_mailbox(inbox())
+    number = bench.ledger.plans.open_mailbox(inbox())
     job = bench.job.id
     bench.close()
     with closing(sqlite3.connect(path)) as connection:
@@ -106,7 +106,7 @@ lock = ledger.runs.lock()
 ledger.runs.take(lock)
 run = ledger.runs.begin(lock, job.id, "run", "0", {})
 ledger.jobs.settle(job.id)
-ledger.queries.count_open(job.id)
+ledger.open_items.count(job.id)
 assert ledger.items.claim(run, 50)
 ledger.runs.end(run, "interrupted", None, 0)
 """

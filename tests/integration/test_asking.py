@@ -66,7 +66,7 @@ def test_a_stop_finds_every_mail_that_is_about_to_be_asked_about(bench):
     flow.tasks.put(task)
     stop.flow = flow
 
-    Asker(flow, bench.ledger, bench.classifier, None, bench.clock).work()
+    Asker(flow, bench.ledger, bench.classifier, None, bench.clock).ask_all()
 
     assert stop.calling == {task.item.id}
     assert flow.calling == set()
@@ -80,7 +80,7 @@ def writing(bench: Bench, flow: Flow) -> Iterator[None]:
 
     def work() -> None:
         while not flow.is_over:
-            writer.work(0.01)
+            writer.save(0.01)
 
     thread = flow.start("writer", work)
     try:
@@ -147,7 +147,7 @@ def test_no_call_is_noted_after_a_stop(bench):
 
 def test_an_answer_is_saved_when_what_was_ready_with_it_ends_the_run(bench):
     flow, task = one_mail(bench, bench.stop)
-    [attempt] = bench.ledger.forward.commit(flow.run, calls=[Call(task.item)]).opened
+    [attempt] = bench.ledger.results.commit(flow.run, calls=[Call(task.item)]).opened
     flow.calling.add(task.item.id)
     writer = Writer(flow, bench.ledger, None, Needs((), Thresholds()), bench.clock)
     flow.results.put(Asked(task, bench.classifier.classify(task.message), attempt))
@@ -158,7 +158,7 @@ def test_an_answer_is_saved_when_what_was_ready_with_it_ends_the_run(bench):
     flow.results.put(Applied(judgment, (), (), ()))  # of a mail that has no verdict yet, which is a bug
 
     with pytest.raises(IllegalTransition):
-        writer.work(0.01)
+        writer.save(0.01)
 
     assert bench.rows("SELECT outcome FROM attempt") == [("ok",)]
     assert bench.rows("SELECT importance FROM verdict") == [(5,)]

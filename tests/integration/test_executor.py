@@ -180,7 +180,7 @@ def test_an_hour_of_rate_limits_fails_no_mail_and_is_waited_out(bench: Bench) ->
 def test_a_new_run_tries_at_once_what_was_blocked_by_a_guess_only(bench: Bench) -> None:
     bench.mailbox.holds(*range(1, 4))
     bench.run()
-    bench.ledger.throttle.block("calls:bench", micros(bench.clock.now()) + 900_000_000, "rate_limited", is_guess=True)
+    bench.ledger.throttles.block("calls:bench", micros(bench.clock.now()) + 900_000_000, "rate_limited", is_guess=True)
     bench.mailbox.holds(4)
     began = bench.clock.now()
 

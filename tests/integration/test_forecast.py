@@ -63,7 +63,7 @@ def test_the_sample_is_spread_over_all_of_the_job(bench: Bench, mails: int) -> N
     bench.mailbox.holds(*range(1, mails + 1))
     job = bench.plan()
 
-    uids = [ref.uid for ref in bench.ledger.queries.sample_open(job.id, 50)]
+    uids = [ref.uid for ref in bench.ledger.open_items.sample(job.id, 50)]
 
     assert len(uids) == min(mails, 50)
     assert uids[-1] == mails

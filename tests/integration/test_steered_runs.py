@@ -69,8 +69,8 @@ def at_mail(bench: Bench, number: int, wish: Callable[[int], object]) -> None:
 
 
 def test_a_paused_run_makes_no_call_until_it_is_resumed_and_then_finishes(bench):
-    at_mail(bench, 10, lambda job: bench.ledger.wishes.pause(job, "paused by Ada"))
-    bench.observer.on_wait = lambda reason: bench.ledger.wishes.resume(1)
+    at_mail(bench, 10, lambda job: bench.ledger.steering.pause(job, "paused by Ada"))
+    bench.observer.on_wait = lambda reason: bench.ledger.steering.resume(1)
 
     ended = bench.run(concurrency=1)
 
@@ -85,7 +85,7 @@ def test_a_paused_run_makes_no_call_until_it_is_resumed_and_then_finishes(bench)
 
 def test_what_is_in_flight_is_recorded_while_a_run_is_paused(bench):
     done: list[int] = []
-    at_mail(bench, 10, lambda job: bench.ledger.wishes.pause(job, "paused by Ada"))
+    at_mail(bench, 10, lambda job: bench.ledger.steering.pause(job, "paused by Ada"))
 
     def look(reason: str) -> None:
         if reason != PAUSED:
@@ -106,7 +106,7 @@ def test_what_is_in_flight_is_recorded_while_a_run_is_paused(bench):
 
 
 def test_a_cancelled_run_ends_and_its_mails_stay_pending(bench):
-    at_mail(bench, 10, lambda job: bench.ledger.wishes.cancel(job, "cancelled by Ada"))
+    at_mail(bench, 10, lambda job: bench.ledger.steering.cancel(job, "cancelled by Ada"))
 
     ended = bench.run()
 
@@ -120,7 +120,7 @@ def test_a_cancelled_run_ends_and_its_mails_stay_pending(bench):
 
 def test_a_job_that_is_cancelled_before_its_run_begins_to_work_makes_no_call(bench):
     bench.plan()
-    bench.ledger.wishes.cancel(1, "cancelled by Ada")
+    bench.ledger.steering.cancel(1, "cancelled by Ada")
     bench.plan = lambda **_: bench.ledger.jobs.get(1)
 
     ended = bench.run()
@@ -130,14 +130,14 @@ def test_a_job_that_is_cancelled_before_its_run_begins_to_work_makes_no_call(ben
 
 
 def test_a_new_pace_is_kept_to_while_the_run_works(bench):
-    at_mail(bench, 10, lambda job: bench.ledger.wishes.set_pace(job, 1))
+    at_mail(bench, 10, lambda job: bench.ledger.steering.set_pace(job, 1))
     began = bench.clock.monotonic()
 
     bench.run(concurrency=1)
 
     left = MAILS - 10 - 10  # a second passes before the wish is read, in which ten more are asked about
     assert bench.clock.monotonic() - began > left * 59
-    assert bench.ledger.throttle.rate("calls:bench") == pytest.approx(1, rel=0.01)
+    assert bench.ledger.throttles.rate("calls:bench") == pytest.approx(1, rel=0.01)
 
 
 def test_a_run_says_what_binds_it(bench):
@@ -185,7 +185,7 @@ def test_verdicts_that_are_known_already_tell_no_end(bench):
 
 
 def test_a_quicker_pace_does_not_wait_for_the_slot_of_the_slower_one(bench):
-    at_mail(bench, 1, lambda job: bench.ledger.wishes.set_pace(job, 600))
+    at_mail(bench, 1, lambda job: bench.ledger.steering.set_pace(job, 600))
 
     bench.run(concurrency=1, calls_per_minute=0.01)
 
@@ -210,7 +210,7 @@ def test_a_cancel_is_heard_while_the_keywords_wait_for_the_mail_server(bench):
     bench.mailbox.holds(*range(1, 501))
     bench.effect = Waiting()
     # 300 verdicts fill the effects' batch and queue; then the writer waits for room in it, and no more calls are made.
-    at_mail(bench, 300, lambda job: bench.ledger.wishes.cancel(job, "cancelled by Ada"))
+    at_mail(bench, 300, lambda job: bench.ledger.steering.cancel(job, "cancelled by Ada"))
 
     ended = bench.run(concurrency=8, calls_per_minute=60_000)
 

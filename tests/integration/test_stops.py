@@ -108,7 +108,7 @@ def one_is_unusable(bench: Bench) -> None:
 def blocked(bench: Bench) -> None:
     until = bench.clock.now() + timedelta(minutes=30)
     bench.run(max_emails=1)  # the row of the throttle is there
-    bench.ledger.throttle.block("calls:bench", round(until.timestamp() * 1e6), "rate_limited")
+    bench.ledger.throttles.block("calls:bench", round(until.timestamp() * 1e6), "rate_limited")
 
 
 def nothing(_: Bench) -> None:
@@ -161,12 +161,12 @@ def test_a_stop_while_the_ledgers_server_is_away_is_heeded(postgres: Postgres) -
     stop = StopRequest()
     with severing_proxy(postgres.database()) as (proxy, url):
         ledger = Ledger.open(url, clock, stop)
-        ledger.throttle.set_rate("calls:x", 60)
+        ledger.throttles.set_rate("calls:x", 60)
         proxy.go_away()
         clock.arm(stop)
 
         with pytest.raises(LedgerUnusable, match="Nothing was lost"):
-            ledger.throttle.set_rate("calls:x", 60)
+            ledger.throttles.set_rate("calls:x", 60)
 
         assert stop.is_set()
         assert sum(clock.slept_on) <= 5  # for what was paid for, and below what a run gives the answers in flight
@@ -196,7 +196,7 @@ def test_a_stop_while_another_program_holds_the_ledger_is_heeded_after_five_seco
         began = clock.monotonic()
 
         with pytest.raises(LedgerUnusable, match=r"Another program .* after a stop 5 s"):
-            ledger.throttle.set_rate("calls:x", 60)
+            ledger.throttles.set_rate("calls:x", 60)
 
         assert 4 <= clock.monotonic() - began <= 8
     ledger.close()
@@ -213,7 +213,7 @@ def test_what_is_to_be_kept_after_a_stop_is_kept_when_another_program_lets_go_of
         other.execute("BEGIN IMMEDIATE")
         stop.set("SIGTERM")
 
-        ledger.throttle.set_rate("calls:x", 60)
+        ledger.throttles.set_rate("calls:x", 60)
 
         assert clock.tries == 2
         assert other.execute("SELECT name FROM throttle").fetchall() == [("calls:x",)]

@@ -99,7 +99,7 @@ class Watch:
 
 
 @dataclass
-class Watched:
+class JobStatus:
     """A gate; what passes it last is a call, which takes no time here."""
 
     gate: HoursGate
@@ -188,7 +188,7 @@ def test_ten_days_of_faults_end_with_every_mail_final_exactly_once(bench: Bench)
         try:
             ended = bench.run(
                 analytics=True,
-                gates=(Watched(HoursGate(DAYTIME, clock, UTC), watch),),
+                gates=(JobStatus(HoursGate(DAYTIME, clock, UTC), watch),),
                 max_per_day=MAX_PER_DAY,
                 calls_per_minute=2,
                 concurrency=CONCURRENCY,

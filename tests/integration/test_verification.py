@@ -56,9 +56,9 @@ def found(bench: Bench, job: Job) -> list[tuple[Finding, int | None]]:
 def planned(bench: Bench, selection: Selection, uids: set[int], high: int) -> Job:
     """A job whose first folder is planned, with these mails selected of those up to `high`."""
     job = bench.ledger.jobs.open(INBOX.account, selection, bench.classifier.fingerprint, dry_run=False)
-    mailbox_id = bench.ledger.jobs.open_mailbox(replace(INBOX, folder=selection.folders[0]))
-    window = bench.ledger.jobs.freeze(job.id, mailbox_id, high)
-    bench.ledger.jobs.plan_window(window, high, [Surveyed(uid) for uid in sorted(uids)])
+    mailbox_id = bench.ledger.plans.open_mailbox(replace(INBOX, folder=selection.folders[0]))
+    window = bench.ledger.plans.freeze(job.id, mailbox_id, high)
+    bench.ledger.plans.plan_window(window, high, [Surveyed(uid) for uid in sorted(uids)])
     return job
 
 
@@ -179,7 +179,7 @@ def test_a_selected_folder_without_a_plan_is_named(bench: Bench) -> None:
 def test_a_folder_that_is_not_planned_to_its_end_is_named(bench: Bench) -> None:
     bench.mailbox.holds(1)
     job = bench.ledger.jobs.open(INBOX.account, Selection(), bench.classifier.fingerprint, dry_run=False)
-    bench.ledger.jobs.freeze(job.id, bench.ledger.jobs.open_mailbox(INBOX), 5)
+    bench.ledger.plans.freeze(job.id, bench.ledger.plans.open_mailbox(INBOX), 5)
 
     assert found(bench, job) == [(Finding.UNPLANNED, None)]
 

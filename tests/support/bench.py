@@ -256,7 +256,7 @@ class Bench:
             budget=self._budget(job, max_cost, max_cost_per_day, calls),
             gates=gates if calls is None else (*gates, calls),
             steering=Steering(self.ledger, job.id, self.clock, stop, throttler),
-            mails=self.ledger.queries.count_open(job.id),
+            mails=self.ledger.open_items.count(job.id),
         )
         outcome = RunOutcome.HALTED
         try:

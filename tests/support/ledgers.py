@@ -42,7 +42,7 @@ def answer(importance: int = 8, spam: int = 1, **usage: Any) -> Answer:
 
 def open_attempt(ledger: Ledger, run: Run, item: Item, *reserved: Any, **asked: Any) -> int:
     """The number of the attempt of a call that is about to be made; raises why it is not to be made."""
-    [answer] = ledger.forward.commit(run, calls=[Call(item, *reserved, **asked)]).opened
+    [answer] = ledger.results.commit(run, calls=[Call(item, *reserved, **asked)]).opened
     if isinstance(answer, BackfillError):
         raise answer
     return answer
@@ -74,14 +74,14 @@ class Bench:
         skipped: dict[int, str] | None = None,
     ) -> int:
         """Plan these UIDs in one window, after what is planned already; the mailbox's number."""
-        jobs, job = self.ledger.jobs, job or self.job
-        number = jobs.open_mailbox(mailbox or inbox())
+        plans, job = self.ledger.plans, job or self.job
+        number = plans.open_mailbox(mailbox or inbox())
         rules = skipped or {}
         high = max([*uids, *rules], default=0)
-        window = jobs.freeze(job.id, number, high)
+        window = plans.freeze(job.id, number, high)
         mails = [Surveyed(uid, rules.get(uid)) for uid in sorted({*uids, *rules})]
-        jobs.plan_window(window, high, mails)
-        jobs.settle(job.id)
+        plans.plan_window(window, high, mails)
+        self.ledger.jobs.settle(job.id)
         return number
 
     def run(self, job: Job | None = None, command: str = "run") -> Run:
@@ -104,14 +104,14 @@ class Bench:
         """The answer for a mail, or a verdict that is `known`."""
         if "known" not in judgement:
             judgement.setdefault("answer", answer())
-        return self.ledger.forward.commit(run, judged=[Judgement(item, mail(item, subject), **judgement)]).recorded[0]
+        return self.ledger.results.commit(run, judged=[Judgement(item, mail(item, subject), **judgement)]).recorded[0]
 
     def open_attempt(self, run: Run, item: Item, *reserved: Any, **asked: Any) -> int:
         return open_attempt(self.ledger, run, item, *reserved, **asked)
 
     def finish(self, run: Run, item: Item, verdict: Verdict, *effects: str, labels: Sequence[Label] = ()) -> bool:
         receipts = tuple(receipt(item.ref, effect) for effect in effects)
-        return self.ledger.forward.commit(run, finished=[Finished(item, verdict, tuple(labels), receipts)]).done[0]
+        return self.ledger.results.commit(run, finished=[Finished(item, verdict, tuple(labels), receipts)]).done[0]
 
     def work_off(self, run: Run, *effects: str) -> None:
         """Everything that is due becomes done."""

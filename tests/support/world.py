@@ -129,20 +129,19 @@ class Stepped:
 
 #: Every verb of the ledger that writes.
 WRITES = {
-    "jobs": ("open", "consent", "reopen", "settle", "open_mailbox", "freeze", "plan_window"),
+    "jobs": ("open", "consent", "reopen", "settle"),
+    "plans": ("open_mailbox", "freeze", "plan_window", "plan_again"),
     "runs": ("begin", "free_dead", "beat", "release_claims", "end"),
-    "items": ("claim", "begin", "rest", "postpone", "release", "skip", "vanish", "fail", "retry"),
-    "forward": ("commit",),
-    "verdicts": ("keep_receipts",),
-    "receipts": ("reapply", "take_back"),
+    "items": ("claim", "begin", "rest", "postpone", "release", "skip", "vanish", "fail", "retry", "revive"),
+    "results": ("commit",),
+    "receipts": ("keep", "reapply", "take_back"),
     "attempts": ("close",),
-    "throttle": ("set_rate", "reserve", "reserve_both", "charge", "block", "lift_guess", "slow", "announce"),
+    "throttles": ("set_rate", "reserve", "reserve_both", "charge", "block", "lift_guess", "slow", "announce"),
     "outcomes": ("open_sink", "advance"),
     "audit": ("repair",),
     "secrets": ("get",),
-    "holdings": ("plan_again", "revive"),
     "budgets": ("open", "open_day", "open_calls"),
-    "wishes": ("pause", "resume", "cancel", "set_pace", "answer"),
+    "steering": ("pause", "resume", "cancel", "set_pace", "note_waiting"),
 }
 
 
@@ -342,7 +341,7 @@ class Command:
     clock: SystemClock
     steps: Steps
 
-    def work(self) -> None:
+    def execute(self) -> None:
         """Everything from taking the lock to the end, as the processor does it."""
         lock = self.ledger.runs.lock()
         self.ledger.runs.take(lock)
@@ -366,17 +365,17 @@ class Command:
         ledger = self.ledger
         ledger.items.retry(run, ["refused"])
         ledger.audit.repair(job.id)
-        for mailbox_id in ledger.jobs.mailbox_keys(job.id):
-            ledger.holdings.revive(job.id, mailbox_id, self.world.gone)
-        ledger.holdings.plan_again(job.id)
+        for mailbox_id in ledger.plans.mailbox_keys(job.id):
+            ledger.items.revive(job.id, mailbox_id, self.world.gone)
+        ledger.plans.plan_again(job.id)
         ledger.receipts.take_back(job.id, ledger.receipts.standing(job.id))
         ledger.receipts.reapply(job.id, ["flags", "notes"])
-        ledger.wishes.pause(job.id, "lunch")
-        ledger.wishes.answer(run, "lunch")
-        ledger.wishes.resume(job.id)
-        ledger.wishes.answer(run, None)
-        ledger.wishes.set_pace(job.id, 60_000)
-        ledger.wishes.cancel(job.id, "enough")
+        ledger.steering.pause(job.id, "lunch")
+        ledger.steering.note_waiting(run, "lunch")
+        ledger.steering.resume(job.id)
+        ledger.steering.note_waiting(run, None)
+        ledger.steering.set_pace(job.id, 60_000)
+        ledger.steering.cancel(job.id, "enough")
         ledger.jobs.reopen(job.id)
         ledger.items.claim(run, 3)
         ledger.runs.release_claims(run)
@@ -422,7 +421,7 @@ def work(folder: Path, url: str, world: World, cut: tuple[str, int] | None = Non
     """One process's work on the world, from opening the ledger to the end."""
     steps, clock = Steps(cut), ShiftedClock(shift_s)
     ledger = stepped_ledger(Ledger.open(url, clock), steps)
-    Command(folder, world, ledger, clock, steps).work()
+    Command(folder, world, ledger, clock, steps).execute()
     ledger.close()
     return steps
 

@@ -6,19 +6,19 @@ from contextlib import ExitStack
 
 import pytest
 
-from backfill.executor.askers import FEWEST, FIRST, MOST, Slots, most
+from backfill.executor.askers import FEWEST, FIRST, MOST, AskingThreads, most
 
 
 class Crew:
-    """Slots with threads that are only counted. `calls` are under way."""
+    """Asking threads that are only counted. `calls` are under way."""
 
     def __init__(self, concurrency: object = "auto", most_threads: int = 10_000) -> None:
         self.started = 0
         self.sizes: list[int] = []
         self.most_threads = most_threads
-        self.slots = Slots(concurrency)  # type: ignore[arg-type]
+        self.threads = AskingThreads(concurrency)  # type: ignore[arg-type]
         self.calls: list[ExitStack] = []
-        self.slots.open(self._start, self.sizes.append)
+        self.threads.open(self._start, self.sizes.append)
 
     def _start(self, number: int) -> None:
         if self.started == self.most_threads:
@@ -27,10 +27,10 @@ class Crew:
 
     def begin(self) -> bool:
         """A thread calls; False when it was one too many."""
-        if not self.slots.goes_on():
+        if not self.threads.goes_on():
             return False
         call = ExitStack()
-        call.enter_context(self.slots.call_under_way())
+        call.enter_context(self.threads.call_under_way())
         self.calls.append(call)
         return True
 
@@ -51,7 +51,7 @@ def test_a_fixed_number_stays_what_it_is():
     crew.keep(4, calls=100)
     crew.keep(1, calls=100)
 
-    assert (crew.slots.size, crew.started, crew.sizes) == (4, 4, [])
+    assert (crew.threads.size, crew.started, crew.sizes) == (4, 4, [])
 
 
 @pytest.mark.parametrize("under_way", [3, 40, 260])
@@ -60,7 +60,7 @@ def test_there_is_always_a_thread_for_the_next_call_and_not_many_more(under_way)
 
     crew.keep(under_way, calls=2000)
 
-    assert under_way < crew.slots.size <= max(under_way * 1.1 + 4, FIRST)
+    assert under_way < crew.threads.size <= max(under_way * 1.1 + 4, FIRST)
 
 
 def test_the_number_is_bounded_however_slow_the_service_is():
@@ -68,7 +68,7 @@ def test_the_number_is_bounded_however_slow_the_service_is():
 
     crew.keep(most(), calls=most() + 20)
 
-    assert crew.slots.size == crew.started == most() <= MOST
+    assert crew.threads.size == crew.started == most() <= MOST
 
 
 def test_threads_go_when_the_service_is_quick_again():
@@ -77,8 +77,8 @@ def test_threads_go_when_the_service_is_quick_again():
 
     crew.keep(4, calls=3000)
 
-    assert 4 < crew.slots.size < 12
-    assert crew.sizes[-1] == crew.slots.size
+    assert 4 < crew.threads.size < 12
+    assert crew.sizes[-1] == crew.threads.size
 
 
 def test_a_few_stay_when_hardly_any_call_is_made():
@@ -86,7 +86,7 @@ def test_a_few_stay_when_hardly_any_call_is_made():
 
     crew.keep(1, calls=3000)
 
-    assert FEWEST <= crew.slots.size <= 4
+    assert FEWEST <= crew.threads.size <= 4
 
 
 def test_calls_that_wait_for_the_ledger_are_no_reason_for_more():
@@ -95,9 +95,9 @@ def test_calls_that_wait_for_the_ledger_are_no_reason_for_more():
     with ExitStack() as waiting:
         for _ in range(FIRST):
             crew.begin()
-            waiting.enter_context(crew.slots.opening())
+            waiting.enter_context(crew.threads.opening())
 
-        assert crew.slots.size <= FIRST + 2
+        assert crew.threads.size <= FIRST + 2
 
 
 def test_a_machine_that_gives_no_more_threads_goes_on_with_those_it_has():
@@ -105,12 +105,12 @@ def test_a_machine_that_gives_no_more_threads_goes_on_with_those_it_has():
 
     crew.keep(19, calls=500)
 
-    assert crew.slots.size == crew.started == 20
+    assert crew.threads.size == crew.started == 20
 
 
 def test_no_thread_goes_on_after_the_end():
     crew = Crew(2)
 
-    crew.slots.close()
+    crew.threads.close()
 
-    assert not crew.slots.goes_on()
+    assert not crew.threads.goes_on()

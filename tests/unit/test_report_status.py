@@ -9,12 +9,12 @@ from decimal import Decimal
 import pytest
 
 from backfill.estimates.outlook import outlook
-from backfill.ledger.reads.rates import PerMail, Recent
-from backfill.ledger.reads.status import AtWork, Speed, Tally, ThrottleReading, ThrottleReadings, Trouble, Watched
+from backfill.ledger.reads.rates import PerMail, RecentRates
+from backfill.ledger.reads.status import AtWork, JobStatus, LastError, Speed, Tally, ThrottleReading, ThrottleReadings
 from backfill.ledger.rows import Job, RunInfo
 from backfill.lifecycle import JobState
 from backfill.message import MailboxKey, MessageRef
-from backfill.report import status as live
+from backfill.report import status as report_status
 from backfill.selection import Selection
 
 NOW = datetime(2024, 5, 3, 12, 0, tzinfo=UTC)
@@ -22,14 +22,14 @@ JOB = Job(3, "key", "owner@example.org", Selection(), "print", "{}", "", False, 
 RUN = RunInfo("uuid", "run", "mill", 4711, NOW - timedelta(hours=1), None, None, None)
 AT_WORK = AtWork(RUN, NOW, None, concurrency=4, api="calls:api", in_flight=2)
 CALLS = ThrottleReading(per_minute=60.0, lead_s=0.0, is_waited_for=False, blocked_until=None, reason="")
-RECENT = Recent(seconds=300.0, mails=100, worked=100, calls=100, busy_seconds=60.0, tokens=50_000)
+RECENT = RecentRates(seconds=300.0, mails=100, worked=100, calls=100, busy_seconds=60.0, tokens=50_000)
 TALLY = Tally(JobState.OPEN, None, 1000, 380, 10, 5, 5, 600, NOW - timedelta(days=1), NOW - timedelta(hours=1))
 SPEED = Speed(NOW, (AT_WORK,), RECENT, ThrottleReadings(CALLS))
-WATCHED = Watched(TALLY, SPEED, RUN, Decimal("1.5"), ())
+STATUS = JobStatus(TALLY, SPEED, RUN, Decimal("1.5"), ())
 
 
 def paced(
-    recent: Recent = RECENT, run: AtWork = AT_WORK, tokens: ThrottleReading | None = None, **calls: object
+    recent: RecentRates = RECENT, run: AtWork = AT_WORK, tokens: ThrottleReading | None = None, **calls: object
 ) -> Speed:
     return Speed(NOW, (run,), recent, ThrottleReadings(replace(CALLS, **calls), tokens))  # type: ignore[arg-type]
 
@@ -69,7 +69,7 @@ def paced(
     ],
 )
 def test_what_binds_a_run_is_named(speed: Speed, kind: str, words: str) -> None:
-    bound = live.binding(speed)
+    bound = report_status.binding(speed)
 
     assert bound is not None
     assert bound.kind == kind
@@ -82,65 +82,65 @@ def test_what_binds_a_run_is_named(speed: Speed, kind: str, words: str) -> None:
     ids=["nobody is at work", "it has just begun"],
 )
 def test_nothing_is_said_to_bind_where_it_is_not_known(speed: Speed) -> None:
-    assert live.binding(speed) is None
+    assert report_status.binding(speed) is None
 
 
 def test_the_end_is_a_time_of_day_at_the_present_rate() -> None:
-    assert live.ends_at(WATCHED) == NOW + timedelta(minutes=30)
-    assert "Ends:      12:30 UTC at this rate" in live.render(WATCHED, JOB)
+    assert report_status.ends_at(STATUS) == NOW + timedelta(minutes=30)
+    assert "Ends:      12:30 UTC at this rate" in report_status.render(STATUS, JOB)
 
 
 def test_the_end_has_a_date_when_it_is_not_today() -> None:
-    watched = replace(WATCHED, tally=replace(TALLY, pending=60 * 24 * 20))
+    status = replace(STATUS, tally=replace(TALLY, pending=60 * 24 * 20))
 
-    assert "Ends:      2024-05-04 12:00 UTC at this rate" in live.render(watched, JOB)
+    assert "Ends:      2024-05-04 12:00 UTC at this rate" in report_status.render(status, JOB)
 
 
 @pytest.mark.parametrize(
-    "watched",
+    "status",
     [
-        replace(WATCHED, speed=paced(blocked_until=NOW + timedelta(hours=20), reason="rate limited")),
-        replace(WATCHED, speed=paced(run=replace(AT_WORK, waiting_for="the mail server cannot be reached"))),
-        replace(WATCHED, tally=replace(TALLY, state=JobState.PAUSED, reason="by Ada")),
+        replace(STATUS, speed=paced(blocked_until=NOW + timedelta(hours=20), reason="rate limited")),
+        replace(STATUS, speed=paced(run=replace(AT_WORK, waiting_for="the mail server cannot be reached"))),
+        replace(STATUS, tally=replace(TALLY, state=JobState.PAUSED, reason="by Ada")),
     ],
     ids=["blocked", "waiting", "paused"],
 )
-def test_a_run_that_waits_has_neither_a_rate_nor_an_end_by_it(watched: Watched) -> None:
-    said = live.render(watched, JOB)
+def test_a_run_that_waits_has_neither_a_rate_nor_an_end_by_it(status: JobStatus) -> None:
+    said = report_status.render(status, JOB)
 
-    assert live.ends_at(watched) is None
+    assert report_status.ends_at(status) is None
     assert "Ends:      not known while it waits" in said or "Ends:   not known while it waits" in said
     assert "Rate:" not in said
-    assert live.as_json(watched)["mails_per_minute"] is None
+    assert report_status.as_json(status)["mails_per_minute"] is None
 
 
 def test_verdicts_that_were_known_already_do_not_bring_the_end_nearer() -> None:
     reused = paced(replace(RECENT, seconds=60, mails=137, worked=30, calls=30), per_minute=30.0)
 
-    assert live.ends_at(replace(WATCHED, speed=reused)) == NOW + timedelta(minutes=20)
+    assert report_status.ends_at(replace(STATUS, speed=reused)) == NOW + timedelta(minutes=20)
 
 
 def test_where_all_verdicts_were_known_the_end_is_reckoned_by_the_pace() -> None:
     reused = paced(replace(RECENT, seconds=5, mails=10, worked=0, calls=0), per_minute=30.0)
 
-    assert live.ends_at(replace(WATCHED, speed=reused)) == NOW + timedelta(minutes=20)
+    assert report_status.ends_at(replace(STATUS, speed=reused)) == NOW + timedelta(minutes=20)
 
 
 def test_mail_that_a_gate_decides_takes_no_share_of_the_pace() -> None:
     gated = replace(paced(replace(RECENT, seconds=60, mails=120, worked=120, calls=30)), takes=PerMail(calls=0.25))
 
-    assert live.ends_at(replace(WATCHED, speed=gated)) == NOW + timedelta(minutes=5)
+    assert report_status.ends_at(replace(STATUS, speed=gated)) == NOW + timedelta(minutes=5)
 
 
-def limited(at: datetime = NOW, pending: int = 600, made_today: int = 0, **run: object) -> Watched:
+def limited(at: datetime = NOW, pending: int = 600, made_today: int = 0, **run: object) -> JobStatus:
     """A run at 60 calls a minute that keeps to hours or to a number of calls a day."""
-    speed = replace(paced(run=replace(AT_WORK, **run)), at=at, limits=ThrottleReadings(CALLS, made_today=made_today))  # type: ignore[arg-type]
+    speed = replace(paced(run=replace(AT_WORK, **run)), at=at, throttle=ThrottleReadings(CALLS, made_today=made_today))  # type: ignore[arg-type]
     recent = replace(RECENT, mails=300, worked=300, calls=300)
-    return replace(WATCHED, tally=replace(TALLY, pending=pending), speed=replace(speed, recent=recent))
+    return replace(STATUS, tally=replace(TALLY, pending=pending), speed=replace(speed, recent=recent))
 
 
 @pytest.mark.parametrize(
-    ("watched", "ends_at"),
+    ("status", "ends_at"),
     [
         pytest.param(limited(max_per_day=1000), "2024-05-03 12:10", id="all of it fits into today's calls"),
         pytest.param(limited(max_per_day=1000, made_today=900), "2024-05-04 00:08", id="a part of it"),
@@ -172,9 +172,9 @@ def limited(at: datetime = NOW, pending: int = 600, made_today: int = 0, **run: 
     ],
 )
 def test_the_end_of_a_run_that_keeps_to_hours_or_to_calls_a_day_is_reckoned_by_those(
-    watched: Watched, ends_at: str
+    status: JobStatus, ends_at: str
 ) -> None:
-    expected = outlook(watched, zone=UTC)
+    expected = outlook(status, zone=UTC)
 
     assert expected is not None
     assert f"{expected.ends_at:%Y-%m-%d %H:%M}" == ends_at
@@ -189,17 +189,17 @@ def test_what_the_end_was_reckoned_by_is_said() -> None:
     assert (by_calls.basis, by_hours.basis) == ("at 60 calls a day", "within 13:00-14:00")
 
 
-def paid(*limits: str | None, taken: str = "3.8", cost: str | None = "0.004", **speed: object) -> Watched:
+def paid(*limits: str | None, taken: str = "3.8", cost: str | None = "0.004", **speed: object) -> JobStatus:
     """Runs with such limits on a job's cost, of which so much is used up; 600 mails are left, at so much each."""
     runs = tuple(replace(AT_WORK, max_cost_usd=None if limit is None else Decimal(limit)) for limit in limits)
     takes = PerMail(1.0, None if cost is None else Decimal(cost))
     changed = replace(paced(), runs=runs, takes=takes, taken_usd=Decimal(taken), **speed)  # type: ignore[arg-type]
-    return replace(WATCHED, speed=changed)
+    return replace(STATUS, speed=changed)
 
 
-def capped(*caps: int | None, pending: int = 600) -> Watched:
+def capped(*caps: int | None, pending: int = 600) -> JobStatus:
     runs = tuple(replace(AT_WORK, max_emails=cap) for cap in caps)
-    return replace(WATCHED, tally=replace(TALLY, pending=pending), speed=replace(paced(), runs=runs))
+    return replace(STATUS, tally=replace(TALLY, pending=pending), speed=replace(paced(), runs=runs))
 
 
 BOTH = paid("5")
@@ -208,7 +208,7 @@ REUSED = replace(RECENT, worked=0)
 
 
 @pytest.mark.parametrize(
-    ("watched", "early"),
+    ("status", "early"),
     [
         pytest.param(paid("5"), "the budget lasts for about 300 mails", id="half of it"),
         pytest.param(paid("5", taken="6"), "the budget lasts for about 0 mails", id="it was lowered"),
@@ -225,34 +225,34 @@ REUSED = replace(RECENT, worked=0)
         pytest.param(BOTH, "this run takes at most 500 mails; the budget lasts for about 300 mails", id="both"),
     ],
 )
-def test_what_ends_runs_before_all_is_done_is_said_beside_the_end(watched: Watched, early: str | None) -> None:
-    (ends,) = (line for line in live.render(watched, JOB).splitlines() if line.startswith("Ends:"))
+def test_what_ends_runs_before_all_is_done_is_said_beside_the_end(status: JobStatus, early: str | None) -> None:
+    (ends,) = (line for line in report_status.render(status, JOB).splitlines() if line.startswith("Ends:"))
 
-    assert live.as_json(watched)["ends_early"] == early
+    assert report_status.as_json(status)["ends_early"] == early
     assert ends.endswith(f"at this rate; {early}" if early else "at this rate")
 
 
 def test_nothing_ends_early_what_is_done_already() -> None:
-    assert live.as_json(capped(500, pending=0))["ends_early"] is None
+    assert report_status.as_json(capped(500, pending=0))["ends_early"] is None
 
 
 def test_an_end_that_is_centuries_away_is_not_told() -> None:
-    watched = replace(WATCHED, tally=replace(TALLY, pending=10**15))
+    status = replace(STATUS, tally=replace(TALLY, pending=10**15))
 
-    assert live.ends_at(watched) is None
+    assert report_status.ends_at(status) is None
 
 
 def test_the_pace_that_was_set_is_shown_also_when_nobody_is_at_work() -> None:
-    idle = replace(WATCHED, tally=replace(TALLY, pace=30.0), speed=Speed(NOW, (), None, ThrottleReadings()))
+    idle = replace(STATUS, tally=replace(TALLY, pace=30.0), speed=Speed(NOW, (), None, ThrottleReadings()))
 
-    assert "30 calls a minute, set by `backfill pace`" in live.render(idle, JOB)
-    assert live.as_json(idle)["pace"] == 30.0
+    assert "30 calls a minute, set by `backfill pace`" in report_status.render(idle, JOB)
+    assert report_status.as_json(idle)["pace"] == 30.0
 
 
 def test_one_call_is_a_call() -> None:
-    watched = replace(WATCHED, speed=paced(run=replace(AT_WORK, in_flight=1)))
+    status = replace(STATUS, speed=paced(run=replace(AT_WORK, in_flight=1)))
 
-    assert "In flight: 1 call\n" in live.render(watched, JOB)
+    assert "In flight: 1 call\n" in report_status.render(status, JOB)
 
 
 @pytest.mark.parametrize("state", [JobState.PAUSED, JobState.OPEN, JobState.CANCELLED])
@@ -263,23 +263,23 @@ def test_one_call_is_a_call() -> None:
 def test_no_line_of_the_headline_is_too_long_for_a_terminal(state: JobState, speed: Speed) -> None:
     tally = replace(TALLY, state=state, reason="paused by somebody on some-machine")
 
-    lines = live.headline(replace(WATCHED, tally=tally, speed=speed, last_run=ENDED), 3).splitlines()
+    lines = report_status.headline(replace(STATUS, tally=tally, speed=speed, last_run=ENDED), 3).splitlines()
 
     assert max(map(len, lines)) <= 100
     assert all(line.count("`") % 2 == 0 for line in lines)
 
 
 @pytest.mark.parametrize(
-    "watched",
+    "status",
     [
-        replace(WATCHED, tally=replace(TALLY, state=JobState.PAUSED)),
-        replace(WATCHED, tally=replace(TALLY, pending=0)),
-        replace(WATCHED, speed=Speed(NOW, (), None, ThrottleReadings())),
+        replace(STATUS, tally=replace(TALLY, state=JobState.PAUSED)),
+        replace(STATUS, tally=replace(TALLY, pending=0)),
+        replace(STATUS, speed=Speed(NOW, (), None, ThrottleReadings())),
     ],
     ids=["paused", "nothing left", "nobody at work"],
 )
-def test_no_end_is_promised_where_none_is_known(watched: Watched) -> None:
-    assert live.ends_at(watched) is None
+def test_no_end_is_promised_where_none_is_known(status: JobStatus) -> None:
+    assert report_status.ends_at(status) is None
 
 
 DEAD = Speed(NOW, (), None, ThrottleReadings())
@@ -307,28 +307,28 @@ def test_the_headline_says_who_is_at_work_and_how_to_go_on(
 ) -> None:
     tally = replace(TALLY, state=state, reason="by Ada" if state in (JobState.PAUSED, JobState.CANCELLED) else None)
 
-    assert words in live.headline(replace(WATCHED, tally=tally, speed=speed, last_run=last), 3)
+    assert words in report_status.headline(replace(STATUS, tally=tally, speed=speed, last_run=last), 3)
 
 
 def test_a_job_without_a_living_run_is_never_called_in_progress() -> None:
-    said = live.render(replace(WATCHED, speed=DEAD), JOB) + live.line(replace(WATCHED, speed=DEAD))
+    said = report_status.render(replace(STATUS, speed=DEAD), JOB) + report_status.line(replace(STATUS, speed=DEAD))
 
     assert "IN PROGRESS" not in said
-    assert "no run is working on it" in live.line(replace(WATCHED, speed=DEAD))
+    assert "no run is working on it" in report_status.line(replace(STATUS, speed=DEAD))
 
 
 def test_nothing_that_a_server_or_a_reason_says_steers_the_terminal() -> None:
     evil = "\x1b[2J\n\u202e"
     ref = MessageRef(MailboxKey("owner@example.org", f"IN{evil}BOX", 7), 17)
-    watched = replace(
-        WATCHED,
+    status = replace(
+        STATUS,
         tally=replace(TALLY, reason=evil),
         speed=paced(run=replace(AT_WORK, waiting_for=evil)),
-        troubles=(Trouble(NOW, evil, 503, ref),),
+        last_errors=(LastError(NOW, evil, 503, ref),),
     )
     job = replace(JOB, selection=Selection(folders=(f"IN{evil}BOX",)))
 
-    said = live.render(watched, job) + live.line(watched) + "".join(live.troubles(watched))
+    said = report_status.render(status, job) + report_status.line(status) + "".join(report_status.last_errors(status))
 
     assert "\x1b" not in said
     assert "\u202e" not in said
@@ -336,7 +336,7 @@ def test_nothing_that_a_server_or_a_reason_says_steers_the_terminal() -> None:
 
 
 def test_the_answer_for_machines_has_the_keys_that_were_promised() -> None:
-    said = live.as_json(WATCHED)
+    said = report_status.as_json(STATUS)
 
     assert set(said) == {
         *("at", "at_work", "last_run_died", "runs", "mails_per_minute", "calls_per_minute", "in_flight", "limit"),
@@ -345,4 +345,4 @@ def test_the_answer_for_machines_has_the_keys_that_were_promised() -> None:
     }
     assert (said["at_work"], said["last_run_died"], said["in_flight"]) == (True, False, 2)
     assert (said["mails_per_minute"], said["ends_at"]) == (20.0, "2024-05-03T12:30:00+00:00")
-    assert live.as_json(replace(WATCHED, speed=DEAD))["last_run_died"] is True
+    assert report_status.as_json(replace(STATUS, speed=DEAD))["last_run_died"] is True

@@ -22,7 +22,7 @@ LAST_MAILS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class RecentRates:
     """What the job's living runs did in the last `seconds`. `busy_seconds`: the time of all their calls, added up.
 
     Of the `mails` that came to their end `worked` are done or failed, and their verdict was not known already. Of the
@@ -81,7 +81,7 @@ CALLS = text(
 )
 
 
-def recent(connection: Connection, job_id: int, began: int, now: int) -> Recent:
+def recent_rates(connection: Connection, job_id: int, began: int, now: int) -> RecentRates:
     """What runs that began at `began` have done lately. Times in microseconds."""
     tail = {"tail": TAIL}
     steered = connection.execute(STEERED, {"job": job_id}).scalar() or 0  # before, it was paused or had another pace
@@ -90,7 +90,7 @@ def recent(connection: Connection, job_id: int, began: int, now: int) -> Recent:
     scope = {"job": job_id, "since": since, **tail}
     calls = connection.execute(CALLS, {**scope, "now": now}).one()
     mails = connection.execute(MAILS, scope).one()
-    return Recent(
+    return RecentRates(
         seconds=max(0, now - since) / 1e6,
         mails=int(mails.mails),
         worked=int(mails.worked),

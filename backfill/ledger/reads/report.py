@@ -14,11 +14,8 @@ from sqlalchemy import Connection, text
 
 from backfill.ledger.budgets import usd
 from backfill.ledger.databases.database import Database
-from backfill.ledger.rows import RunInfo, moment_or_none
-from backfill.ledger.runs import run_info
-from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_OPEN, ITEM_RETRIED
+from backfill.ledger.rows import moment_or_none
 from backfill.lifecycle import AttemptOutcome, ItemStatus
-from backfill.message import MailboxKey, MessageRef
 
 # So many UIDs of a failure's reason are listed; the rest are counted.
 UIDS_LISTED = 100
@@ -68,7 +65,7 @@ class JobFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Queries:
+class ReportReads:
     """Questions about a job."""
 
     database: Database
@@ -107,67 +104,7 @@ class Queries:
 
         return self.database.read(work)
 
-    def count_open(self, job_id: int, *, retried_by: int | None = None) -> int:
-        """Items that are not final, claimed or not; of all, or of those that a run took up again."""
-        return int(self._of_open(COUNT_OPEN, job_id, retried_by) or 0)
 
-    def next_due(self, job_id: int, *, retried_by: int | None = None) -> datetime | None:
-        """When the next unclaimed item is due; None when there is none. May lie in the past."""
-        return moment_or_none(self._of_open(NEXT_DUE, job_id, retried_by))
-
-    def _of_open(self, question: str, job_id: int, retried_by: int | None) -> int | None:
-        parameters = {"job": job_id}
-        if retried_by is not None:
-            parameters["run"] = retried_by
-        of_job, scope = "job_id = :job", ""
-        if retried_by is not None:
-            of_job, scope = "+job_id = :job", f"AND retried_by = :run AND {ITEM_RETRIED}"
-        statement = text(question.format(job=of_job, scope=scope))
-        return self.database.read(lambda connection: connection.execute(statement, parameters).scalar())
-
-    def count_held(self, run_id: int) -> int:
-        """Items that a run holds."""
-        held = self.database.read(lambda connection: connection.execute(COUNT_HELD, {"run": run_id}).scalar_one())
-        return int(held)
-
-    def sample_open(self, job_id: int, size: int) -> list[MessageRef]:
-        """`size` mails that are not final, or all when there are fewer, evenly over the job, by mailbox and UID."""
-        rows = self.database.read(
-            lambda connection: connection.execute(SAMPLE_OPEN, {"job": job_id, "size": size}).all()
-        )
-        return [MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid) for row in rows]
-
-    def open_mailboxes(self, job_id: int) -> frozenset[int]:
-        """The mailboxes of a job's plan whose epoch, as far as is known, is the folder's present one."""
-        return self.database.read(
-            lambda connection: frozenset(connection.execute(text(OPEN_MAILBOXES), {"job": job_id}).scalars())
-        )
-
-    def latest_attempt(self, job_id: int) -> int | None:
-        """The newest call of a job; None when none was made."""
-        newest = text(LATEST_ATTEMPT)
-        return self.database.read(lambda connection: connection.execute(newest, {"job": job_id}).scalar())
-
-    def latest_job(self) -> int | None:
-        """The job of the latest run, or else the latest job; None in an empty ledger."""
-        of_run = text("SELECT job_id FROM run ORDER BY id DESC LIMIT 1")
-        of_all = text("SELECT id FROM job ORDER BY id DESC LIMIT 1")
-
-        def work(connection: Connection) -> int | None:
-            found: int | None = connection.execute(of_run).scalar()
-            return found if found is not None else connection.execute(of_all).scalar()
-
-        return self.database.read(work)
-
-    def latest_run(self, job_id: int) -> RunInfo | None:
-        """The newest run of a job."""
-        newest = text("SELECT * FROM run WHERE job_id = :job ORDER BY id DESC LIMIT 1")
-        row = self.database.read(lambda connection: connection.execute(newest, {"job": job_id}).one_or_none())
-        return None if row is None else run_info(row)
-
-
-OPEN_MAILBOXES = """SELECT m.id FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
-     WHERE p.job_id = :job AND m.closed_at IS NULL"""
 FOLDERS = """SELECT m.folder, SUM(p.planned) AS planned FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
      WHERE p.job_id = :job GROUP BY m.folder ORDER BY MIN(m.id)"""
 STATUSES = """SELECT m.folder, c.status, SUM(c.mails) FROM
@@ -209,21 +146,6 @@ LABELS = """SELECT o.labels, COUNT(*) FROM outcome o JOIN item i ON i.id = o.ite
      WHERE i.job_id = :job AND i.status = 'done' AND o.status = 'done' AND o.labels <> ''
        AND NOT EXISTS (SELECT 1 FROM outcome later WHERE later.item_id = o.item_id AND later.id > o.id)
      GROUP BY o.labels"""
-LATEST_ATTEMPT = """SELECT a.id FROM attempt a JOIN run r ON r.id = a.run_id
-     WHERE r.job_id = :job ORDER BY a.id DESC LIMIT 1"""
-COUNT_HELD = text("SELECT COUNT(*) FROM item WHERE claimed_by = :run AND claimed_by IS NOT NULL")
-# The open mails in a row, cut into `size` equal parts; of each part its last mail.
-SAMPLE_OPEN = text(
-    f"""SELECT m.account, m.folder, m.uidvalidity, i.uid FROM
-         (SELECT mailbox_id, uid, ROW_NUMBER() OVER (ORDER BY mailbox_id, uid) AS place, COUNT(*) OVER () AS mails
-            FROM item WHERE job_id = :job AND {ITEM_OPEN}) i JOIN mailbox m ON m.id = i.mailbox_id
-         WHERE i.place * :size / i.mails > (i.place - 1) * :size / i.mails ORDER BY m.id, i.uid"""
-)
-# Two counts, since no index serves both: what is final, which may be millions, is never looked at. `+` keeps SQLite
-# from looking through the whole job: it is the index of claimed items that is short.
-COUNT_OPEN = f"""SELECT (SELECT COUNT(*) FROM item WHERE {{job}} AND {ITEM_CLAIMABLE} {{scope}})
-     + (SELECT COUNT(*) FROM item WHERE +job_id = :job AND {ITEM_CLAIMED} {{scope}})"""
-NEXT_DUE = f"SELECT MIN(due_at) FROM item WHERE {{job}} AND {ITEM_CLAIMABLE} {{scope}}"
 
 
 def _folders(connection: Connection, job_id: int) -> tuple[FolderCounts, ...]:

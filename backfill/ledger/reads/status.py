@@ -19,7 +19,7 @@ from backfill.clock import Clock, micros
 from backfill.ledger.budgets import DAY_US, calls_purse, taken_for_job, usd
 from backfill.ledger.databases.database import Database
 from backfill.ledger.locks import held_locks
-from backfill.ledger.reads.rates import LOG_END, OF_RUNS, TAIL, UNTOLD, PerMail, Recent, per_mail, recent
+from backfill.ledger.reads.rates import LOG_END, OF_RUNS, TAIL, UNTOLD, PerMail, RecentRates, per_mail, recent_rates
 from backfill.ledger.rows import RunInfo, moment, moment_or_none
 from backfill.ledger.runs import is_on_this_host_and_gone, run_info
 from backfill.ledger.schema import ATTEMPT_COST, ATTEMPT_OPEN, ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_FAILED, ITEM_LEFT_OUT
@@ -27,7 +27,7 @@ from backfill.ledger.throttles import AHEAD_US, ARRIVAL, BLOCKED_UNTIL, INTERVAL
 from backfill.lifecycle import ItemStatus, JobState
 from backfill.message import MailboxKey, MessageRef
 
-TROUBLES: Final = 5
+LAST_ERRORS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +89,14 @@ class Speed:
 
     at: datetime
     runs: tuple[AtWork, ...]
-    recent: Recent | None  # None: nobody is at work
-    limits: ThrottleReadings
+    recent: RecentRates | None  # None: nobody is at work
+    throttle: ThrottleReadings
     takes: PerMail = UNTOLD
     taken_usd: Decimal | None = None  # spent on the job or set aside for it; None: nobody has limited it
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class LastError:
     """A call that brought no verdict, or a mail that failed."""
 
     at: datetime
@@ -106,14 +106,14 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class JobStatus:
     """A job at this moment."""
 
     tally: Tally
     speed: Speed
     last_run: RunInfo | None  # the latest, at work or not
     spent_usd: Decimal | None  # None where no call has a known cost
-    troubles: tuple[Trouble, ...]  # newest first
+    last_errors: tuple[LastError, ...]  # newest first
 
     @property
     def at(self) -> datetime:
@@ -122,31 +122,31 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class StatusReads:
     """Questions that are asked again and again while a job is worked on."""
 
     database: Database
     clock: Clock
 
-    def watch(self, job_id: int) -> Watched:
+    def of(self, job_id: int) -> JobStatus:
         """Everything at once, from one snapshot but for the file lock."""
         now = micros(self.clock.now())
 
-        def work(connection: Connection) -> Watched:
+        def work(connection: Connection) -> JobStatus:
             newest = connection.execute(LATEST_RUN, {"job": job_id}).one_or_none()
             spent = connection.execute(SPENT, {"job": job_id}).scalar()
-            return Watched(
+            return JobStatus(
                 tally=_tally(connection, job_id),
                 speed=self._speed(connection, job_id, now),
                 last_run=None if newest is None else run_info(newest),
                 spent_usd=usd(None if spent is None else int(spent)),
-                troubles=_troubles(connection, job_id),
+                last_errors=_last_errors(connection, job_id),
             )
 
         return self.database.read(work)
 
     def speed(self, job_id: int) -> Speed:
-        """A part of `watch` that is quick to answer however much is left to do."""
+        """A part of `of` that is quick to answer however much is left to do."""
         now = micros(self.clock.now())
         return self.database.read(lambda connection: self._speed(connection, job_id, now))
 
@@ -160,29 +160,29 @@ class Live:
 
     def _speed(self, connection: Connection, job_id: int, now: int) -> Speed:
         runs = self._at_work(connection, job_id)
-        limits = self._limits(connection, runs, now)
+        throttle = self._readings(connection, runs, now)
         if not runs:
-            return Speed(moment(now), runs, None, limits)
+            return Speed(moment(now), runs, None, throttle)
         began = min(micros(each.info.started_at) for each in runs)
         return Speed(
             at=moment(now),
             runs=runs,
-            recent=recent(connection, job_id, began, now),
-            limits=limits,
+            recent=recent_rates(connection, job_id, began, now),
+            throttle=throttle,
             takes=per_mail(connection, job_id),
             taken_usd=taken_for_job(connection, job_id),
         )
 
-    def _limits(self, connection: Connection, runs: tuple[AtWork, ...], now: int) -> ThrottleReadings:
+    def _readings(self, connection: Connection, runs: tuple[AtWork, ...], now: int) -> ThrottleReadings:
         api = next((each.api for each in runs if each.api is not None), None)
         if api is None:
             return ThrottleReadings()
         words = ("MIN", "MAX") if self.database.is_sqlite else ("LEAST", "GREATEST")
         statement = text(LIMITS.format(least=words[0], greatest=words[1]))
         names = {"calls": api, "tokens": f"{api}#tokens", "now": now}
-        limits = {row.name: _limit(row, now) for row in connection.execute(statement, names)}
+        readings = {row.name: _reading(row, now) for row in connection.execute(statement, names)}
         made_today = connection.execute(MADE_TODAY, {"name": calls_purse(api, now // DAY_US)}).scalar()
-        return ThrottleReadings(limits.get(names["calls"]), limits.get(names["tokens"]), int(made_today or 0))
+        return ThrottleReadings(readings.get(names["calls"]), readings.get(names["tokens"]), int(made_today or 0))
 
     def _at_work(self, connection: Connection, job_id: int) -> tuple[AtWork, ...]:
         """Beside SQLite there is one lock, and its holder is the latest run that has not written down its end."""
@@ -263,7 +263,7 @@ def _tally(connection: Connection, job_id: int) -> Tally:
     )
 
 
-def _limit(row: Any, now: int) -> ThrottleReading:
+def _reading(row: Any, now: int) -> ThrottleReading:
     lead_us = max(0, int(row.arrival_us) - now)
     return ThrottleReading(
         per_minute=(60e6 + row.burst_us) / row.interval_us,  # a minute and the burst hold what is allowed in a minute
@@ -274,15 +274,15 @@ def _limit(row: Any, now: int) -> ThrottleReading:
     )
 
 
-def _troubles(connection: Connection, job_id: int) -> tuple[Trouble, ...]:
-    scope = {"job": job_id, "tail": TAIL, "limit": TROUBLES}
-    found = [_trouble(row) for statement in (FAILED, REFUSED) for row in connection.execute(statement, scope)]
-    return tuple(sorted(found, key=lambda trouble: trouble.at, reverse=True)[:TROUBLES])
+def _last_errors(connection: Connection, job_id: int) -> tuple[LastError, ...]:
+    scope = {"job": job_id, "tail": TAIL, "limit": LAST_ERRORS}
+    found = [_last_error(row) for statement in (FAILED, REFUSED) for row in connection.execute(statement, scope)]
+    return tuple(sorted(found, key=lambda trouble: trouble.at, reverse=True)[:LAST_ERRORS])
 
 
-def _trouble(row: Any) -> Trouble:
+def _last_error(row: Any) -> LastError:
     ref = MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid)
-    return Trouble(moment(row.at), row.reason or "unknown", row.http_status, ref)
+    return LastError(moment(row.at), row.reason or "unknown", row.http_status, ref)
 
 
 def _whole(value: object) -> int | None:

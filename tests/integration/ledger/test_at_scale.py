@@ -28,14 +28,13 @@ QUICK_MS = 100
 
 def plan(bench: Bench) -> None:
     """As the planner does, window by window."""
-    jobs = bench.ledger.jobs
-    number = jobs.open_mailbox(inbox())
-    window = jobs.freeze(bench.job.id, number, MAILS)
+    number = bench.ledger.plans.open_mailbox(inbox())
+    window = bench.ledger.plans.freeze(bench.job.id, number, MAILS)
     while not window.is_planned:
         up_to = min(window.next_uid + WINDOW - 1, MAILS)
-        jobs.plan_window(window, up_to, [Surveyed(uid) for uid in range(window.next_uid, up_to + 1)])
-        window = jobs.freeze(bench.job.id, number, MAILS)
-    jobs.settle(bench.job.id)
+        bench.ledger.plans.plan_window(window, up_to, [Surveyed(uid) for uid in range(window.next_uid, up_to + 1)])
+        window = bench.ledger.plans.freeze(bench.job.id, number, MAILS)
+    bench.ledger.jobs.settle(bench.job.id)
 
 
 def finish_most(bench: Bench) -> None:
@@ -70,7 +69,7 @@ def median_ms(work: Callable[[], object], times: int = 21) -> float:
 
 def test_a_ledger_of_a_million_mails_is_asked_by_index_and_answers_at_once(bench: Bench) -> None:
     database = "SQLite" if bench.ledger.database.is_sqlite else "PostgreSQL"
-    queries, job = bench.ledger.queries, bench.job.id
+    open_items, job = bench.ledger.open_items, bench.job.id
     began = time.perf_counter()
     plan(bench)
     print(f"\n{database}, {MAILS:,} mails planned in {time.perf_counter() - began:.1f} s")
@@ -82,20 +81,20 @@ def test_a_ledger_of_a_million_mails_is_asked_by_index_and_answers_at_once(bench
             finish_most(bench)
         figures = {
             "claim of 50": median_ms(lambda: bench.claim(run, 50), 10),
-            "when the next is due": median_ms(lambda: queries.next_due(job)),
+            "when the next is due": median_ms(lambda: open_items.next_due(job)),
         }
         assert_uses(plans(bench, lambda: bench.claim(run, 50), as_it_likes=True), "ix_item_claimable")
-        assert_uses(plans(bench, lambda: queries.next_due(job), as_it_likes=True), "ix_item_claimable")
+        assert_uses(plans(bench, lambda: open_items.next_due(job), as_it_likes=True), "ix_item_claimable")
         print(f"most {most_are}: " + ", ".join(f"{what} {ms:.2f} ms" for what, ms in figures.items()))
         assert max(figures.values()) < QUICK_MS
 
     items = bench.claim(run, 50)
     keys = [f"key {uid}" for uid in range(1, 101)]
     left: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
-        "what is open": (lambda: queries.count_open(job), ("ix_item_claimable",)),
+        "what is open": (lambda: open_items.count(job), ("ix_item_claimable",)),
         "whether the job is done": (lambda: bench.ledger.jobs.settle(job), ("ix_item_claimable",)),
         "receipts of 50": (
-            lambda: bench.ledger.verdicts.receipts(items),
+            lambda: bench.ledger.receipts.current(items),
             ("sqlite_autoindex_receipt", "uq_receipt_mailbox_id"),
         ),
         "100 known verdicts": (

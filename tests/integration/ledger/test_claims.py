@@ -55,7 +55,7 @@ def test_postponed_mail_is_not_taken_before_its_time_and_then_counts_a_failure(b
     bench.ledger.items.postpone(run, item, until, "answer_unusable")
 
     assert bench.claim(run) == []
-    assert bench.ledger.queries.next_due(bench.job.id) == until
+    assert bench.ledger.open_items.next_due(bench.job.id) == until
     bench.clock.turn(30)
     (again,) = bench.claim(run)
     assert (again.failures, bench.item(11).reason) == (1, "answer_unusable")
@@ -93,7 +93,7 @@ def test_a_clock_that_is_set_right_does_not_keep_mail_waiting_that_was_postponed
     bench.clock.turn(-3600)
 
     early = bench.claim(run)
-    due = bench.ledger.queries.next_due(bench.job.id)
+    due = bench.ledger.open_items.next_due(bench.job.id)
     bench.clock.turn(30)
 
     assert (early, due) == ([], bench.clock.now())
@@ -127,8 +127,8 @@ def test_a_run_that_retries_takes_only_what_it_took_up_again(bench):
     taken = bench.claim(retrying, only_retried=True)
 
     assert uids(taken) == [11]
-    assert bench.ledger.queries.count_open(bench.job.id, retried_by=retrying.id) == 1
-    assert bench.ledger.queries.count_open(bench.job.id) == 2
+    assert bench.ledger.open_items.count(bench.job.id, retried_by=retrying.id) == 1
+    assert bench.ledger.open_items.count(bench.job.id) == 2
 
 
 def test_mail_of_another_job_is_left_alone(bench):
@@ -238,7 +238,7 @@ def test_an_old_claim_does_not_finish_but_its_receipts_are_kept(bench, stale):
 
     assert not finished
     assert bench.status(11) is ItemStatus.CLASSIFIED
-    assert bench.ledger.verdicts.receipts([new])[new.id] == {"flags": verdict.id}
+    assert bench.ledger.receipts.current([new])[new.id] == {"flags": verdict.id}
 
 
 # ── the first success wins ───────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from backfill.errors import ClaimLost, LedgerHeld
-from backfill.executor.heartbeat import LOOK_S, OVERDUE_S, Pulse
+from backfill.executor.heartbeat import LOOK_S, OVERDUE_S, Heartbeat
 from backfill.ledger import Ledger
 from backfill.ledger.locks import TRY_LOCK, advisory_number
 from backfill.ledger.rows import Run
@@ -33,10 +33,10 @@ def clock() -> LaptopClock:
     return LaptopClock()
 
 
-def pulse_of(bench: Bench, run: Run) -> Pulse:
-    pulse = Pulse(bench.ledger.runs, run, bench.clock, lambda: 0)
-    assert pulse.closed_for() == 0.0
-    return pulse
+def heartbeat_of(bench: Bench, run: Run) -> Heartbeat:
+    heartbeat = Heartbeat(bench.ledger.runs, run, bench.clock, lambda: 0)
+    assert heartbeat.closed_for() == 0.0
+    return heartbeat
 
 
 def heartbeat_us(bench: Bench, run: Run) -> int:
@@ -46,34 +46,34 @@ def heartbeat_us(bench: Bench, run: Run) -> int:
 
 @pytest.mark.parametrize(("passed_s", "slept_s"), [(OVERDUE_S, 0), (0, 3 * 86_400), (0, -3600)])
 def test_a_run_that_slept_proves_its_lock_before_its_next_call(bench, clock, passed_s, slept_s):
-    pulse = pulse_of(bench, run := bench.run())
+    heartbeat = heartbeat_of(bench, run := bench.run())
 
     clock.turn(passed_s)
     clock.slept_s = slept_s
 
-    assert pulse.closed_for() == 0.0
+    assert heartbeat.closed_for() == 0.0
     assert heartbeat_us(bench, run) == clock.now_us()
 
 
 def test_a_run_whose_heart_has_just_beaten_writes_nothing_before_a_call(bench, clock):
-    pulse = pulse_of(bench, run := bench.run())
+    heartbeat = heartbeat_of(bench, run := bench.run())
     beaten_us = heartbeat_us(bench, run)
 
     clock.turn(OVERDUE_S - 1)
 
-    assert pulse.closed_for() == 0.0
+    assert heartbeat.closed_for() == 0.0
     assert heartbeat_us(bench, run) == beaten_us
 
 
 def test_beside_sqlite_a_run_whose_place_was_taken_while_it_slept_makes_no_further_call(sqlite_url, clock):
     bench = Bench(Ledger.open(sqlite_url, clock), clock)
-    pulse = pulse_of(bench, bench.run())
+    heartbeat = heartbeat_of(bench, bench.run())
     bench.run()  # who has the lock says that every other run is dead
 
     clock.turn(OVERDUE_S)
 
     with pytest.raises(LedgerHeld, match="another one has taken its place"):
-        pulse.closed_for()
+        heartbeat.closed_for()
     bench.close()
 
 
@@ -81,7 +81,7 @@ def test_beside_sqlite_a_run_that_lost_its_lock_to_another_process_makes_no_furt
     bench = Bench(Ledger.open(sqlite_url, clock), clock)
     lock = bench.ledger.runs.lock()
     bench.ledger.runs.take(lock)
-    pulse = pulse_of(bench, bench.ledger.runs.begin(lock, bench.job.id, "run", "0", {}))
+    heartbeat = heartbeat_of(bench, bench.ledger.runs.begin(lock, bench.job.id, "run", "0", {}))
     lock.drop()
     other = bench.ledger.runs.lock()
     other.take()
@@ -89,14 +89,14 @@ def test_beside_sqlite_a_run_that_lost_its_lock_to_another_process_makes_no_furt
     clock.turn(OVERDUE_S)
 
     with pytest.raises(LedgerHeld):
-        pulse.closed_for()
+        heartbeat.closed_for()
     other.drop()
     bench.close()
 
 
 def test_on_postgresql_no_call_begins_until_a_lock_that_was_lost_is_had_again(postgres_url, clock):
     bench = Bench(Ledger.open(postgres_url, clock), clock)
-    pulse = pulse_of(bench, run := bench.run())
+    heartbeat = heartbeat_of(bench, run := bench.run())
     with bench.ledger.database.session() as somebody:
         somebody.execute(
             text(
@@ -107,11 +107,11 @@ def test_on_postgresql_no_call_begins_until_a_lock_that_was_lost_is_had_again(po
         assert somebody.execute(TRY_LOCK, {"number": advisory_number(run.uuid)}).scalar()
         clock.turn(OVERDUE_S)
 
-        closed_for, reason = pulse.closed_for(), pulse.reason()
+        closed_for, reason = heartbeat.closed_for(), heartbeat.reason()
 
     assert (closed_for, "overdue" in reason) == (LOOK_S, True)
     bench.ledger.database.close()  # the pool would keep the session, and with it the lock
-    assert pulse.closed_for() == 0.0
+    assert heartbeat.closed_for() == 0.0
     bench.close()
 
 
@@ -122,14 +122,14 @@ def test_on_postgresql_a_run_that_was_taken_for_dead_makes_no_call_for_what_it_h
     awake = Bench(Ledger.open(postgres_url, clock), clock)
     asleep.plan(11, 12)
     sleeping = asleep.run()
-    pulse = pulse_of(asleep, sleeping)
+    heartbeat = heartbeat_of(asleep, sleeping)
     (held,) = asleep.claim(sleeping, 1)
     awake.rows("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
                "AND datname = current_database()")  # fmt: skip
     clock.slept_s = 3600
     (taken,) = awake.claim(awake.run(), 1)
 
-    closed_for = pulse.closed_for()
+    closed_for = heartbeat.closed_for()
 
     assert (held.ref.uid, taken.ref.uid, closed_for) == (11, 11, 0.0)
     with pytest.raises(ClaimLost):

@@ -59,7 +59,7 @@ def test_verdicts_about_the_same_mails(benches):
         judgements = [
             Judgement(item, mail(item, subject), answer()) for item, subject in zip(items[which], order, strict=True)
         ]
-        return lambda: benches[which].ledger.forward.commit(runs[which], judged=judgements)
+        return lambda: benches[which].ledger.results.commit(runs[which], judged=judgements)
 
     waited = tried_again(
         benches,
@@ -83,8 +83,8 @@ def test_receipts_about_the_same_mails(benches):
     )
 
     def keep(which: int, order: list[Finished]) -> Callable[[], object]:
-        work = benches[which].ledger.verdicts
-        return lambda: [work.keep_receipts(items[0], verdict, [each.receipts[0] for each in order])]
+        receipts = benches[which].ledger.receipts
+        return lambda: [receipts.keep(items[0], verdict, [each.receipts[0] for each in order])]
 
     waited = tried_again(
         benches, "UPDATE receipt SET stale = TRUE WHERE uid = 2", keep(0, finished), keep(1, finished[::-1])
@@ -121,11 +121,11 @@ def test_questions_that_each_run_has_open_while_it_asks_the_other_s(benches):
     def answered(which: int) -> Callable[[], object]:
         """Saves the answer to its own question and asks the other one's."""
         own, other = subjects[which], subjects[1 - which]
-        attempt = benches[which].ledger.forward.commit(runs[which], calls=[call(which, 0, own)]).opened[0]
+        attempt = benches[which].ledger.results.commit(runs[which], calls=[call(which, 0, own)]).opened[0]
         assert isinstance(attempt, int)
         judged = [Judgement(items[which][0], mail(items[which][0], own), answer(), attempt_id=attempt)]
         calls = [call(which, 1, other)]
-        return lambda: opened.append(benches[which].ledger.forward.commit(runs[which], judged=judged, calls=calls))
+        return lambda: opened.append(benches[which].ledger.results.commit(runs[which], judged=judged, calls=calls))
 
     opened: list[Committed] = []
     waited = tried_again(

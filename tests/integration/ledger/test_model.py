@@ -79,7 +79,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.next_uid: Counter[int] = Counter()
         self.seen: dict[int, str] = {}
         self.uidvalidity = 7
-        self.mailbox = self.ledger.jobs.open_mailbox(inbox(7))
+        self.mailbox = self.ledger.plans.open_mailbox(inbox(7))
         self.planned: set[int] = set()  # the mailboxes of the job's plan
         self.run: Run = self.bench.run()
         self.plan(5, skipped=False)
@@ -314,7 +314,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(uidvalidity=st.integers(7, 9))
     def change_uidvalidity(self, uidvalidity: int) -> None:
         """To another one, or back to one that was there before."""
-        before, self.mailbox = self.mailbox, self.ledger.jobs.open_mailbox(inbox(uidvalidity))
+        before, self.mailbox = self.mailbox, self.ledger.plans.open_mailbox(inbox(uidvalidity))
         self.uidvalidity = uidvalidity
         for (mailbox, _), mail in self.mails.items() if before != self.mailbox else ():
             if mailbox == before and mail.status in OPEN:
@@ -331,8 +331,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if plans:
             jobs.reopen(job)
             before = JobState.OPEN if before is JobState.OPEN else JobState.PLANNING
-            number = jobs.open_mailbox(inbox(self.uidvalidity))
-            assert jobs.freeze(job, number, self.next_uid[number]).is_planned
+            number = self.ledger.plans.open_mailbox(inbox(self.uidvalidity))
+            assert self.ledger.plans.freeze(job, number, self.next_uid[number]).is_planned
             self.planned.add(number)
         match before:
             case JobState.PLANNING if self.mailbox not in self.planned:
@@ -374,10 +374,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost_told_twice_or_held_by_the_dead(self) -> None:
         assert self.ledger.audit.differences(self.bench.job.id, ["flags"]) == []
-        facts = self.ledger.queries.facts(self.bench.job.id)
+        facts = self.ledger.report.facts(self.bench.job.id)
         assert facts.planned == sum(facts.statuses.values()) == len(self.mails)
         assert len(self.bench.outcomes()) == sum(mail.told for mail in self.mails.values())
-        assert self.ledger.queries.count_open(self.bench.job.id) == sum(
+        assert self.ledger.open_items.count(self.bench.job.id) == sum(
             mail.status in OPEN for mail in self.mails.values()
         )
 

@@ -118,7 +118,7 @@ def test_blocks_restarts_and_a_clock_that_is_set_let_nothing_more_through(office
                 throttler.block(blocks[number], "rate_limited")
                 blocked.append((office.time.seconds + SHORT_US / 1e6, office.time.seconds + blocks[number]))
             if number in restarts:
-                first.throttle._ahead.clear()  # all that a process has in its memory
+                first.throttles._ahead.clear()  # all that a process has in its memory
                 throttler = Throttler(first, office.time, NAME, per_minute)
             office.time.step(sets.get(number, 0.0))
 
@@ -279,7 +279,7 @@ def test_a_few_calls_beside_a_run_leave_its_pace_as_it_is(office):
     beside = Throttler(office.process(), office.time, NAME, 60, 1_000_000, keeps_pace=True)
 
     assert round(at_work.pace_in_force(), 2) == round(beside.pace_in_force(), 2) == 6
-    assert at_work.ledger.throttle.rate(f"{NAME}#tokens") == pytest.approx(60, rel=0.01)
+    assert at_work.ledger.throttles.rate(f"{NAME}#tokens") == pytest.approx(60, rel=0.01)
 
 
 def test_a_few_calls_before_any_run_keep_to_the_pace_that_is_configured(office):
@@ -323,7 +323,7 @@ def test_a_new_pace_is_said_and_kept_to_by_every_process(office):
 def test_a_faster_pace_does_not_wait_for_the_slot_of_a_slower_one(office):
     mine, other = (Throttler(office.process(), office.time, NAME, 1 / 60) for _ in range(2))
     office.call(other)
-    other.ledger.throttle.reserve(NAME, office.time.now_us())  # and sleeps until then
+    other.ledger.throttles.reserve(NAME, office.time.now_us())  # and sleeps until then
 
     mine.set_pace(60)
     office.call(mine)

@@ -40,7 +40,7 @@ def test_a_copy_in_another_folder_is_known(bench, paid):
 
     assert recorded.verdict == paid
     assert (recorded.is_ours, recorded.is_reused) == (True, True)
-    assert bench.ledger.queries.facts(bench.job.id).reused == 1
+    assert bench.ledger.report.facts(bench.job.id).reused == 1
 
 
 def test_another_job_knows_it_and_finds_its_receipts(bench, paid):
@@ -67,7 +67,7 @@ def test_what_a_dry_run_has_asked_is_known_to_the_real_one(bench):
     (item,) = bench.claim(bench.run())
 
     assert set(bench.ledger.verdicts.known(bench.job.fingerprint, 0, [mail(item).key])) == {mail(item).key}
-    assert bench.ledger.verdicts.receipts([item]) == {item.id: {}}
+    assert bench.ledger.receipts.current([item]) == {item.id: {}}
 
 
 def test_after_a_uidvalidity_change_nothing_is_paid_again(bench, paid):
@@ -207,12 +207,12 @@ def test_a_receipt_survives_the_run_that_brought_the_effect_about(bench):
     run = bench.run()
     (item,) = bench.claim(run)
     verdict = bench.record(run, item).verdict
-    bench.ledger.verdicts.keep_receipts(item, verdict, [make_receipt(item.ref, "notes", path="a.md")])
+    bench.ledger.receipts.keep(item, verdict, [make_receipt(item.ref, "notes", path="a.md")])
     bench.end(run)
 
     (again,) = bench.claim(bench.run())
 
-    assert bench.ledger.verdicts.receipts([again]) == {again.id: {"notes": verdict.id}}
+    assert bench.ledger.receipts.current([again]) == {again.id: {"notes": verdict.id}}
     assert bench.status(11) is ItemStatus.CLASSIFIED
 
 
@@ -222,7 +222,7 @@ def test_a_receipt_is_one_for_each_mail_and_effect_and_the_latest_counts(bench):
     (item,) = bench.claim(run)
     verdict = bench.record(run, item).verdict
     for keywords in (["A"], ["A", "B"]):
-        bench.ledger.verdicts.keep_receipts(item, verdict, [make_receipt(item.ref, "flags", keywords=keywords)])
+        bench.ledger.receipts.keep(item, verdict, [make_receipt(item.ref, "flags", keywords=keywords)])
 
     assert bench.rows("SELECT detail FROM receipt") == [('{"keywords": ["A", "B"]}',)]
 
@@ -233,7 +233,7 @@ def test_a_receipt_that_was_undone_does_not_count(bench, paid):
     bench.plan(11, job=wider)
     (item,) = bench.claim(bench.run(wider))
 
-    assert bench.ledger.verdicts.receipts([item]) == {item.id: {}}
+    assert bench.ledger.receipts.current([item]) == {item.id: {}}
 
 
 def test_the_flags_of_before_are_those_of_the_first_time(bench):

@@ -18,45 +18,45 @@ def surveyed(*uids):
 @pytest.fixture
 def frozen(bench):
     """The plan of INBOX up to UID 30, of which nothing is planned yet."""
-    return bench.ledger.jobs.freeze(bench.job.id, bench.ledger.jobs.open_mailbox(inbox()), 30)
+    return bench.ledger.plans.freeze(bench.job.id, bench.ledger.plans.open_mailbox(inbox()), 30)
 
 
 def test_an_interrupted_planning_goes_on_at_the_next_window(bench, frozen):
-    jobs = bench.ledger.jobs
-    jobs.plan_window(frozen, 10, surveyed(1, 5, 9))
+    plans = bench.ledger.plans
+    plans.plan_window(frozen, 10, surveyed(1, 5, 9))
 
-    resumed = jobs.freeze(bench.job.id, frozen.mailbox_id, 30)
+    resumed = plans.freeze(bench.job.id, frozen.mailbox_id, 30)
 
     assert (resumed.next_uid, resumed.planned, resumed.is_planned) == (11, 3, False)
-    assert jobs.settle(bench.job.id) is JobState.PLANNING
+    assert bench.ledger.jobs.settle(bench.job.id) is JobState.PLANNING
 
 
 def test_a_window_that_is_planned_already_is_not_planned_again(bench, frozen):
-    jobs = bench.ledger.jobs
+    plans = bench.ledger.plans
 
-    inserted = [jobs.plan_window(frozen, 10, surveyed(1, 5, 9)) for _ in range(2)]
+    inserted = [plans.plan_window(frozen, 10, surveyed(1, 5, 9)) for _ in range(2)]
 
     assert inserted == [3, 0]
     assert bench.statuses() == {1: "pending", 5: "pending", 9: "pending"}
 
 
 def test_a_window_without_mail_is_moved_past(bench, frozen):
-    inserted = bench.ledger.jobs.plan_window(frozen, 30, [])
+    inserted = bench.ledger.plans.plan_window(frozen, 30, [])
 
     assert inserted == 0
-    assert bench.ledger.jobs.ranges(bench.job.id)[0].is_planned
+    assert bench.ledger.plans.ranges(bench.job.id)[0].is_planned
     assert bench.ledger.jobs.settle(bench.job.id) is JobState.DONE
 
 
 def test_two_processes_that_plan_the_same_window_insert_it_once(bench, frozen, ledger_url, clock):
     other = Ledger.open(ledger_url, clock)
 
-    both = at_once(*[lambda jobs=jobs: jobs.plan_window(frozen, 10, surveyed(*range(1, 11))) for jobs in
-                     (bench.ledger.jobs, other.jobs)])  # fmt: skip
+    both = at_once(*[lambda plans=plans: plans.plan_window(frozen, 10, surveyed(*range(1, 11))) for plans in
+                     (bench.ledger.plans, other.plans)])  # fmt: skip
     other.close()
 
     assert sorted(both) == [0, 10]
-    assert bench.ledger.jobs.ranges(bench.job.id)[0].planned == 10
+    assert bench.ledger.plans.ranges(bench.job.id)[0].planned == 10
 
 
 def test_newer_mail_extends_the_plan_and_opens_the_job_again(bench):
@@ -90,11 +90,11 @@ def test_a_job_is_done_only_when_no_mail_is_open_postponed_or_held(bench):
 
 def test_a_million_is_no_special_number(bench, frozen):
     """UIDs are 32 bits wide (RFC 9051 §2.3.1.1), and so is the order among them."""
-    jobs = bench.ledger.jobs
+    plans = bench.ledger.plans
     high = 2**32 - 1
-    window = jobs.freeze(bench.job.id, frozen.mailbox_id, high)
+    window = plans.freeze(bench.job.id, frozen.mailbox_id, high)
 
-    jobs.plan_window(window, high, surveyed(1, high))
+    plans.plan_window(window, high, surveyed(1, high))
     run = bench.run()
 
     assert [item.ref.uid for item in bench.claim(run)] == [1, high]
@@ -109,7 +109,7 @@ def test_another_uidvalidity_closes_the_epoch_and_its_open_mail_vanishes(bench):
     done, held = bench.claim(run)
     bench.finish(run, done, bench.record(run, done).verdict)
 
-    bench.ledger.jobs.open_mailbox(inbox(uidvalidity=8))
+    bench.ledger.plans.open_mailbox(inbox(uidvalidity=8))
 
     assert bench.statuses() == {11: "done", 12: "vanished"}
     assert bench.item(12).reason == "uidvalidity_changed"
@@ -117,18 +117,18 @@ def test_another_uidvalidity_closes_the_epoch_and_its_open_mail_vanishes(bench):
 
 
 def test_a_closed_epoch_keeps_no_job_from_being_done(bench, frozen):
-    jobs = bench.ledger.jobs
-    jobs.plan_window(frozen, 10, surveyed(1))
+    plans = bench.ledger.plans
+    plans.plan_window(frozen, 10, surveyed(1))
 
     bench.plan(mailbox=inbox(uidvalidity=8))
 
-    assert jobs.settle(bench.job.id) is JobState.DONE
+    assert bench.ledger.jobs.settle(bench.job.id) is JobState.DONE
 
 
 def test_a_window_of_a_closed_epoch_is_not_planned(bench, frozen):
-    bench.ledger.jobs.open_mailbox(inbox(uidvalidity=8))
+    bench.ledger.plans.open_mailbox(inbox(uidvalidity=8))
 
-    inserted = bench.ledger.jobs.plan_window(frozen, 10, surveyed(1, 5))
+    inserted = bench.ledger.plans.plan_window(frozen, 10, surveyed(1, 5))
 
     assert (inserted, bench.statuses()) == (0, {})
 
@@ -136,11 +136,11 @@ def test_a_window_of_a_closed_epoch_is_not_planned(bench, frozen):
 def test_closing_an_epoch_while_a_window_is_planned_leaves_no_open_mail_in_it(bench, ledger_url, clock):
     other = Bench(Ledger.open(ledger_url, clock), clock)
     for uidvalidity in range(100, 110):
-        number = bench.ledger.jobs.open_mailbox(inbox(uidvalidity))
-        window = bench.ledger.jobs.freeze(bench.job.id, number, 10)
+        number = bench.ledger.plans.open_mailbox(inbox(uidvalidity))
+        window = bench.ledger.plans.freeze(bench.job.id, number, 10)
         at_once(
-            lambda window=window: bench.ledger.jobs.plan_window(window, 10, surveyed(*range(1, 11))),
-            lambda uidvalidity=uidvalidity: other.ledger.jobs.open_mailbox(inbox(uidvalidity + 1)),
+            lambda window=window: bench.ledger.plans.plan_window(window, 10, surveyed(*range(1, 11))),
+            lambda uidvalidity=uidvalidity: other.ledger.plans.open_mailbox(inbox(uidvalidity + 1)),
         )
     other.close()
 
@@ -148,30 +148,30 @@ def test_closing_an_epoch_while_a_window_is_planned_leaves_no_open_mail_in_it(be
 
 
 def test_an_epoch_that_comes_back_is_taken_up_where_it_was_left(bench, frozen):
-    jobs = bench.ledger.jobs
-    jobs.plan_window(frozen, 10, surveyed(1, 5))
+    plans = bench.ledger.plans
+    plans.plan_window(frozen, 10, surveyed(1, 5))
     run = bench.run()
     first, _ = bench.claim(run)
     bench.finish(run, first, bench.record(run, first).verdict)
-    jobs.open_mailbox(inbox(uidvalidity=8))
+    plans.open_mailbox(inbox(uidvalidity=8))
     closed = bench.statuses()
 
-    jobs.open_mailbox(inbox(uidvalidity=7))
+    plans.open_mailbox(inbox(uidvalidity=7))
 
     assert closed == {1: "done", 5: "vanished"}
     assert bench.statuses() == {1: "done", 5: "pending"}
-    assert jobs.freeze(bench.job.id, frozen.mailbox_id, 30).next_uid == 11
+    assert plans.freeze(bench.job.id, frozen.mailbox_id, 30).next_uid == 11
     assert [item.ref.uid for item in bench.claim(run)] == [5]
 
 
 def test_a_done_job_has_work_again_when_an_epoch_comes_back(bench):
     bench.plan(11)
-    rebuilt = bench.ledger.jobs.open_mailbox(inbox(uidvalidity=8))
+    rebuilt = bench.ledger.plans.open_mailbox(inbox(uidvalidity=8))
     unplanned = bench.ledger.jobs.settle(bench.job.id)
-    bench.ledger.jobs.freeze(bench.job.id, rebuilt, 0)
+    bench.ledger.plans.freeze(bench.job.id, rebuilt, 0)
     done = bench.ledger.jobs.settle(bench.job.id)
 
-    bench.ledger.jobs.open_mailbox(inbox(uidvalidity=7))
+    bench.ledger.plans.open_mailbox(inbox(uidvalidity=7))
 
     assert (unplanned, done) == (JobState.PLANNING, JobState.DONE)
     assert bench.status(11) is ItemStatus.PENDING
@@ -195,7 +195,7 @@ def test_a_job_that_is_paused_and_resumed_goes_on(bench):
     bench.plan(11)
     jobs = bench.ledger.jobs
 
-    bench.ledger.wishes.pause(bench.job.id, "budget")
+    bench.ledger.steering.pause(bench.job.id, "budget")
     paused = jobs.get(bench.job.id)
     jobs.reopen(bench.job.id)
 
@@ -208,8 +208,8 @@ def test_newer_mail_makes_a_done_job_undone_in_the_transaction_that_sees_it(benc
     bench.work_off(bench.run())
     done = bench.ledger.jobs.settle(bench.job.id)
 
-    number = bench.ledger.jobs.open_mailbox(inbox())
-    bench.ledger.jobs.freeze(bench.job.id, number, 12)
+    number = bench.ledger.plans.open_mailbox(inbox())
+    bench.ledger.plans.freeze(bench.job.id, number, 12)
 
     assert done is JobState.DONE
     assert bench.ledger.jobs.get(bench.job.id).state is JobState.PLANNING

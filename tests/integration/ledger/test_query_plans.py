@@ -54,8 +54,8 @@ def test_a_claim_that_finds_nothing_due_looks_at_nothing_but_what_waits(full):
 @pytest.mark.parametrize(
     "question",
     [
-        pytest.param(lambda bench: bench.ledger.queries.next_due(bench.job.id), id="next_due"),
-        pytest.param(lambda bench: bench.ledger.queries.count_open(bench.job.id), id="count_open"),
+        pytest.param(lambda bench: bench.ledger.open_items.next_due(bench.job.id), id="next_due"),
+        pytest.param(lambda bench: bench.ledger.open_items.count(bench.job.id), id="count_open"),
         pytest.param(lambda bench: bench.ledger.jobs.settle(bench.job.id), id="settle"),
     ],
 )
@@ -89,9 +89,9 @@ def test_a_claim_of_what_was_taken_up_again_looks_at_nothing_else(full, retrying
     assert not re.search("ix_item_claimable|autoindex_item|uq_item_job_id|TEMP B-TREE", plan), plan
 
 
-@pytest.mark.parametrize("question", ["count_open", "next_due"])
+@pytest.mark.parametrize("question", ["count", "next_due"])
 def test_what_is_left_of_what_was_taken_up_again_is_found_without_looking_at_the_rest(full, retrying, question):
-    ask = getattr(full.ledger.queries, question)
+    ask = getattr(full.ledger.open_items, question)
 
     plan = plans(full, lambda: ask(full.job.id, retried_by=retrying.id))
 
@@ -164,7 +164,7 @@ def test_a_known_verdict_is_found_by_its_key(full):
 def test_receipts_are_found_by_their_mail(full):
     items = full.claim(full.run(), 2)
 
-    plan = plans(full, lambda: full.ledger.verdicts.receipts(items))
+    plan = plans(full, lambda: full.ledger.receipts.current(items))
 
     assert_uses(plan, "sqlite_autoindex_receipt", "uq_receipt_mailbox_id")
 
@@ -182,6 +182,6 @@ def test_the_latest_call_of_a_job_is_found_from_the_end(full):
     (item,) = full.claim(run, 1)
     full.open_attempt(run, item)
 
-    plan = plans(full, lambda: full.ledger.queries.latest_attempt(full.job.id))
+    plan = plans(full, lambda: full.ledger.attempts.latest(full.job.id))
 
     assert "MAX" not in plan

@@ -33,13 +33,13 @@ def call(bench, run, item: Item, *, seconds: float = 2.0, outcome: AttemptOutcom
 
 def test_a_job_is_at_work_as_long_as_its_run_holds_the_lock(bench):
     bench.plan(1)
-    before = bench.ledger.live.is_at_work(bench.job.id)
+    before = bench.ledger.status.is_at_work(bench.job.id)
     bench.run()
-    meanwhile = bench.ledger.live.is_at_work(bench.job.id)
+    meanwhile = bench.ledger.status.is_at_work(bench.job.id)
     for lock in bench.locks:
         lock.drop()
 
-    after = bench.ledger.live.is_at_work(bench.job.id)
+    after = bench.ledger.status.is_at_work(bench.job.id)
 
     assert (before, meanwhile, after) == (False, True, False)
 
@@ -48,8 +48,8 @@ def test_a_run_that_was_killed_is_not_at_work_although_it_has_not_said_so(bench,
     bench.plan(1, 2)
 
     with worker(ledger_url, bench.clock.seconds, claimed=1):
-        alive = bench.ledger.live.watch(bench.job.id)
-    killed = bench.ledger.live.watch(bench.job.id)
+        alive = bench.ledger.status.of(bench.job.id)
+    killed = bench.ledger.status.of(bench.job.id)
 
     assert [run.info.command for run in alive.speed.runs] == ["run"]
     assert killed.speed.runs == ()
@@ -60,12 +60,12 @@ def test_a_run_that_was_killed_is_not_at_work_although_it_has_not_said_so(bench,
 def test_asking_whether_a_run_is_alive_takes_the_lock_from_nobody(bench):
     bench.plan(1)
     run = bench.run()
-    bench.ledger.live.watch(bench.job.id)
+    bench.ledger.status.of(bench.job.id)
     bench.end(run)
     bench.write("UPDATE run SET ended_at = NULL, outcome = NULL")  # as if it had died
     for lock in bench.locks:
         lock.drop()
-    bench.ledger.live.watch(bench.job.id)
+    bench.ledger.status.of(bench.job.id)
 
     lock = bench.ledger.runs.lock()
     bench.ledger.runs.take(lock)
@@ -83,7 +83,7 @@ def test_the_counts_are_those_of_the_rows(bench):
     bench.ledger.items.fail(run, items[3], "unreadable")
     bench.ledger.items.vanish(run, items[4])
 
-    tally = bench.ledger.live.tally(bench.job.id)
+    tally = bench.ledger.status.tally(bench.job.id)
 
     counted = bench.rows("SELECT status, COUNT(*) AS mails FROM item GROUP BY status")
     assert {row.status: row.mails for row in counted} == {
@@ -104,7 +104,7 @@ def test_rates_are_those_of_the_living_run(bench):
     (open_item, *_) = bench.claim(run, 1)
     bench.open_attempt(run, open_item)
 
-    speed = bench.ledger.live.speed(bench.job.id)
+    speed = bench.ledger.status.speed(bench.job.id)
 
     assert speed.recent is not None
     assert (speed.recent.seconds, speed.recent.mails, speed.recent.calls) == (60.0, 4, 5)
@@ -125,7 +125,7 @@ def test_mail_whose_verdict_was_known_took_no_work(bench):
         bench.record(run, copy, "the same", known=verdict)
         bench.finish(run, copy, verdict)
 
-    speed = bench.ledger.live.speed(bench.job.id)
+    speed = bench.ledger.status.speed(bench.job.id)
 
     assert speed.recent is not None
     assert (speed.recent.mails, speed.recent.worked, speed.recent.calls, speed.takes.calls) == (3, 1, 1, 1.0)
@@ -139,7 +139,7 @@ def test_mail_that_a_gate_decided_took_no_call(bench):
     for item in gated:
         bench.finish(run, item, bench.record(run, item).verdict)
 
-    speed = bench.ledger.live.speed(bench.job.id)
+    speed = bench.ledger.status.speed(bench.job.id)
 
     assert speed.recent is not None
     assert (speed.recent.worked, speed.recent.calls, speed.takes.calls) == (4, 1, 0.25)
@@ -153,16 +153,16 @@ def test_what_was_before_a_pause_or_another_pace_makes_no_rate(bench, wish):
         call(bench, run, item)
     bench.clock.turn(1)
     if wish == "resume":
-        bench.ledger.wishes.pause(bench.job.id, "paused by Ada")
+        bench.ledger.steering.pause(bench.job.id, "paused by Ada")
         bench.clock.turn(100)
-        bench.ledger.wishes.resume(bench.job.id)
+        bench.ledger.steering.resume(bench.job.id)
     else:
-        bench.ledger.wishes.set_pace(bench.job.id, 6.0)
+        bench.ledger.steering.set_pace(bench.job.id, 6.0)
     bench.clock.turn(20)
     for item in bench.claim(run, 2):
         call(bench, run, item, seconds=5)
 
-    recent = bench.ledger.live.speed(bench.job.id).recent
+    recent = bench.ledger.status.speed(bench.job.id).recent
 
     assert recent is not None
     assert (recent.seconds, recent.mails, recent.calls) == (30.0, 2, 2)
@@ -170,9 +170,9 @@ def test_what_was_before_a_pause_or_another_pace_makes_no_rate(bench, wish):
 
 def test_the_pace_that_was_set_is_known_without_a_run(bench):
     bench.plan(1)
-    bench.ledger.wishes.set_pace(bench.job.id, 30.0)
+    bench.ledger.steering.set_pace(bench.job.id, 30.0)
 
-    assert bench.ledger.live.tally(bench.job.id).pace == 30.0
+    assert bench.ledger.status.tally(bench.job.id).pace == 30.0
 
 
 def test_what_a_run_may_do_in_a_day_is_known_with_the_calls_that_were_made(bench):
@@ -184,10 +184,10 @@ def test_what_a_run_may_do_in_a_day_is_known_with_the_calls_that_were_made(bench
     bench.open_attempt(run, item)
     bench.ledger.budgets.open_calls(bench.clock.now(), API, 64)
 
-    speed = bench.ledger.live.speed(bench.job.id)
+    speed = bench.ledger.status.speed(bench.job.id)
 
     assert [(each.max_per_day, each.between) for each in speed.runs] == [(64, "22:00-07:00")]
-    assert speed.limits.made_today == 1
+    assert speed.throttle.made_today == 1
 
 
 def test_what_a_run_may_spend_is_known_with_what_is_taken_and_what_a_mail_takes(bench):
@@ -201,7 +201,7 @@ def test_what_a_run_may_spend_is_known_with_what_is_taken_and_what_a_mail_takes(
         verdict = bench.record(run, item, answer=answer(cost_usd=Decimal("0.004")), attempt_id=attempt).verdict
         bench.finish(run, item, verdict)
 
-    speed = bench.ledger.live.speed(bench.job.id)
+    speed = bench.ledger.status.speed(bench.job.id)
 
     assert [(each.max_emails, each.max_cost_usd) for each in speed.runs] == [(64, Decimal("0.05"))]
     assert speed.taken_usd == Decimal("0.008")
@@ -212,7 +212,7 @@ def test_what_is_not_limited_has_no_budget(bench):
     bench.plan(1)
     bench.run()
 
-    speed = bench.ledger.live.speed(bench.job.id)
+    speed = bench.ledger.status.speed(bench.job.id)
 
     assert ([each.max_cost_usd for each in speed.runs], speed.taken_usd, speed.takes) == ([None], None, PerMail())
 
@@ -230,7 +230,7 @@ def test_what_a_mail_took_before_it_was_taken_up_again_is_not_what_the_next_one_
     (item,) = bench.claim(again, 1)
     call(bench, again, item)
 
-    assert bench.ledger.live.speed(bench.job.id).takes.calls == 2.0  # three for the first outcome, one for the second
+    assert bench.ledger.status.speed(bench.job.id).takes.calls == 2.0  # three for the first outcome, one for the second
 
 
 def test_only_answers_tell_how_long_an_answer_takes(bench):
@@ -242,7 +242,7 @@ def test_only_answers_tell_how_long_an_answer_takes(bench):
     bench.open_attempt(run, waiting)
     bench.clock.turn(30)
 
-    recent = bench.ledger.live.speed(bench.job.id).recent
+    recent = bench.ledger.status.speed(bench.job.id).recent
 
     assert recent is not None
     assert (recent.calls, recent.answered, recent.answer_seconds) == (3, 1, 4.0)
@@ -261,7 +261,7 @@ def test_the_time_of_a_killed_run_counts_up_to_its_last_sign_of_life(bench, succ
     if successor:
         bench.run()
 
-    facts = bench.ledger.queries.facts(bench.job.id)
+    facts = bench.ledger.report.facts(bench.job.id)
 
     assert facts.running_us == 6_000_000
 
@@ -274,7 +274,7 @@ def test_the_time_of_a_run_goes_on_from_its_last_heartbeat(bench):
     (item,) = bench.claim(run, 1)
     call(bench, run, item, seconds=3)
 
-    assert bench.ledger.queries.facts(bench.job.id).running_us == 93_000_000
+    assert bench.ledger.report.facts(bench.job.id).running_us == 93_000_000
 
 
 def test_what_happened_long_ago_makes_no_rate(bench):
@@ -284,7 +284,7 @@ def test_what_happened_long_ago_makes_no_rate(bench):
         call(bench, run, item)
     bench.clock.turn(3600)
 
-    recent = bench.ledger.live.speed(bench.job.id).recent
+    recent = bench.ledger.status.speed(bench.job.id).recent
 
     assert recent is not None
     assert (recent.seconds, recent.mails, recent.calls) == (300.0, 0, 0)
@@ -298,9 +298,9 @@ def test_the_last_errors_are_named_newest_first_with_their_mail(bench):
     call(bench, run, second)
     bench.ledger.items.fail(run, third, "refused")
 
-    troubles = bench.ledger.live.watch(bench.job.id).troubles
+    last_errors = bench.ledger.status.of(bench.job.id).last_errors
 
-    assert [(trouble.reason, trouble.http_status, trouble.ref.uid) for trouble in troubles] == [
+    assert [(trouble.reason, trouble.http_status, trouble.ref.uid) for trouble in last_errors] == [
         ("refused", None, 3),
         ("unavailable", 503, 1),
     ]
@@ -315,7 +315,7 @@ def test_spend_is_that_of_all_runs_of_the_job(bench):
         bench.write("UPDATE attempt SET cost_nano = 2000000 WHERE id = :attempt", attempt=attempt)
         bench.end(run)
 
-    assert str(bench.ledger.live.watch(bench.job.id).spent_usd) == "0.004"
+    assert str(bench.ledger.status.of(bench.job.id).spent_usd) == "0.004"
 
 
 @pytest.mark.parametrize("waited_s", [0.0, 90.0])
@@ -323,12 +323,12 @@ def test_the_limit_is_waited_for_when_its_next_slot_lies_ahead(bench, waited_s):
     bench.plan(1)
     bench.run()
     bench.write("UPDATE run SET parameters = :parameters", parameters=f'{{"api": "{API}"}}')
-    bench.ledger.throttle.set_rate(API, 2)
+    bench.ledger.throttles.set_rate(API, 2)
     for _ in range(3):
-        bench.ledger.throttle.reserve(API, bench.clock.now_us())
+        bench.ledger.throttles.reserve(API, bench.clock.now_us())
     bench.clock.turn(waited_s)
 
-    calls = bench.ledger.live.speed(bench.job.id).limits.calls
+    calls = bench.ledger.status.speed(bench.job.id).throttle.calls
 
     assert calls is not None
     assert calls.per_minute == 2.0
@@ -353,7 +353,7 @@ def test_a_watcher_reads_no_table_that_grows(bench):
         run=run.id,
     )
 
-    plan = plans(bench, lambda: bench.ledger.live.watch(bench.job.id))
+    plan = plans(bench, lambda: bench.ledger.status.of(bench.job.id))
 
     grows = "item|attempt|outcome|verdict"
     assert not re.search(rf"SCAN ({grows})(?! USING)|Seq Scan on ({grows})", plan), plan

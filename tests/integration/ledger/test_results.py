@@ -31,7 +31,7 @@ def test_receipts_verdicts_and_calls_are_committed_together(bench):
     verdict = bench.record(run, first).verdict
     attempt = bench.open_attempt(run, second)
 
-    committed = bench.ledger.forward.commit(
+    committed = bench.ledger.results.commit(
         run,
         finished=[Finished(first, verdict, (), (receipt(first.ref, "flags"),))],
         judged=[judgement(second, attempt_id=attempt)],
@@ -54,7 +54,7 @@ def test_nothing_of_it_is_committed_when_a_part_cannot_be(bench):
     other = bench.record(run, first, "another").verdict
 
     with pytest.raises(IllegalTransition):
-        bench.ledger.forward.commit(
+        bench.ledger.results.commit(
             run, finished=[Finished(second, other, (), ())], judged=[judgement(second)], calls=[Call(second)]
         )
 
@@ -70,8 +70,8 @@ def test_what_an_answer_really_cost_is_booked_before_the_next_call_is_opened(ben
     reservation = budget.reservation(700)
     attempt = bench.open_attempt(run, first, reservation)
 
-    [refused] = bench.ledger.forward.commit(run, calls=[Call(second, reservation)]).opened
-    committed = bench.ledger.forward.commit(
+    [refused] = bench.ledger.results.commit(run, calls=[Call(second, reservation)]).opened
+    committed = bench.ledger.results.commit(
         run,
         judged=[judgement(first, attempt_id=attempt, answer=answer(cost_usd=Decimal("0.0000001")))],
         calls=[Call(second, reservation)],
@@ -87,7 +87,7 @@ def test_a_call_that_is_not_to_be_made_keeps_no_other_from_being_opened(bench):
     first, second = bench.claim(run)
     bench.ledger.items.release(run, [first])
 
-    lost, opened = bench.ledger.forward.commit(run, calls=[Call(first), Call(second)]).opened
+    lost, opened = bench.ledger.results.commit(run, calls=[Call(first), Call(second)]).opened
 
     assert isinstance(lost, ClaimLost)
     assert bench.rows("SELECT id, item_id FROM attempt") == [(opened, second.id)]
@@ -98,7 +98,7 @@ def test_a_mail_that_needs_no_effect_is_done_together_with_its_verdict(bench):
     run = bench.run()
     [item] = bench.claim(run)
 
-    [recorded] = bench.ledger.forward.commit(
+    [recorded] = bench.ledger.results.commit(
         run, judged=[judgement(item)], needs=Needs((), Thresholds(importance=8))
     ).recorded
 
@@ -114,7 +114,7 @@ def test_a_mail_whose_effects_are_outstanding_is_not_done_with_its_verdict(bench
     run = bench.run()
     [item] = bench.claim(run)
 
-    [recorded] = bench.ledger.forward.commit(
+    [recorded] = bench.ledger.results.commit(
         run, judged=[judgement(item)], needs=Needs(("flags",), Thresholds())
     ).recorded
 
@@ -133,7 +133,7 @@ def test_a_mail_whose_effects_another_job_has_brought_about_is_done_with_its_ver
     [item] = bench.claim(run)
     known = bench.ledger.verdicts.known(wider.fingerprint, wider.generation, [mail(item).key])
 
-    [recorded] = bench.ledger.forward.commit(
+    [recorded] = bench.ledger.results.commit(
         run, judged=[judgement(item, answer=None, known=known[mail(item).key])], needs=Needs(("flags",), Thresholds())
     ).recorded
 

@@ -131,7 +131,7 @@ def test_two_writers_that_lock_each_other_out_both_get_their_turn(postgres_url, 
     """PostgreSQL ends one of two transactions that wait for each other; it is tried again."""
     here, there = (Ledger.open(postgres_url, clock) for _ in range(2))
     for name in ("a", "b"):
-        here.throttle.set_rate(name, 60)
+        here.throttles.set_rate(name, 60)
     both = threading.Barrier(2)
     turns: list[str] = []
 

@@ -166,8 +166,8 @@ def test_a_plan_is_not_called_complete_while_its_folder_is_another_one(postgres_
         renewed = MailboxKey(INBOX.account, INBOX.folder, INBOX.uidvalidity + 1)
 
         def meanwhile(low: int) -> None:
-            number = other.ledger.jobs.open_mailbox(renewed)
-            other.ledger.jobs.freeze(one.ledger.jobs.all()[0].id, number, 2)
+            number = other.ledger.plans.open_mailbox(renewed)
+            other.ledger.plans.freeze(one.ledger.jobs.all()[0].id, number, 2)
 
         mailbox.meanwhile = meanwhile
         planned = one.plan()

@@ -12,8 +12,8 @@ from tests.support.bench import Observed
 from tests.support.ledger_worker import worker
 
 WISHES = {
-    JobState.PAUSED: lambda bench: bench.ledger.wishes.pause(bench.job.id, "paused by Ada"),
-    JobState.CANCELLED: lambda bench: bench.ledger.wishes.cancel(bench.job.id, "cancelled by Ada"),
+    JobState.PAUSED: lambda bench: bench.ledger.steering.pause(bench.job.id, "paused by Ada"),
+    JobState.CANCELLED: lambda bench: bench.ledger.steering.cancel(bench.job.id, "cancelled by Ada"),
 }
 
 
@@ -35,17 +35,17 @@ def test_a_wish_moves_a_job_only_from_where_it_may(bench, before, after):
     is_moved = WISHES[after](bench)
 
     assert is_moved == ((before, after) in JOB_TRANSITIONS)
-    assert bench.ledger.wishes.read(bench.job.id).state is (after if is_moved else before)
+    assert bench.ledger.steering.read(bench.job.id).state is (after if is_moved else before)
 
 
 @pytest.mark.parametrize("before", JobState)
 def test_only_a_paused_job_is_resumed(bench, before):
     set_state(bench, before)
 
-    is_resumed = bench.ledger.wishes.resume(bench.job.id)
+    is_resumed = bench.ledger.steering.resume(bench.job.id)
 
     assert is_resumed == (before is JobState.PAUSED)
-    assert bench.ledger.wishes.read(bench.job.id).state is (JobState.PLANNING if is_resumed else before)
+    assert bench.ledger.steering.read(bench.job.id).state is (JobState.PLANNING if is_resumed else before)
 
 
 @pytest.mark.parametrize("before", JobState)
@@ -54,15 +54,15 @@ def test_a_run_that_names_a_job_takes_it_up_again_whatever_ended_it(bench, befor
 
     bench.ledger.jobs.reopen(bench.job.id)
 
-    state = bench.ledger.wishes.read(bench.job.id).state
+    state = bench.ledger.steering.read(bench.job.id).state
     assert state in {JobState.PLANNING, JobState.OPEN}
     assert before is state or (before, state) in JOB_TRANSITIONS
 
 
 def test_a_paused_job_is_settled_when_it_is_resumed(bench):
     bench.plan(1)
-    bench.ledger.wishes.pause(bench.job.id, "paused by Ada")
-    bench.ledger.wishes.resume(bench.job.id)
+    bench.ledger.steering.pause(bench.job.id, "paused by Ada")
+    bench.ledger.steering.resume(bench.job.id)
 
     assert bench.ledger.jobs.settle(bench.job.id) is JobState.OPEN
 
@@ -70,16 +70,16 @@ def test_a_paused_job_is_settled_when_it_is_resumed(bench):
 def test_a_cancelled_job_keeps_its_mails_and_is_not_unfinished(bench):
     bench.plan(1, 2)
 
-    bench.ledger.wishes.cancel(bench.job.id, "cancelled by Ada")
+    bench.ledger.steering.cancel(bench.job.id, "cancelled by Ada")
 
-    standing = bench.ledger.live.tally(bench.job.id)
+    standing = bench.ledger.status.tally(bench.job.id)
     assert (standing.found, standing.pending) == (2, 2)
     assert bench.ledger.jobs.unfinished(bench.job.account) == []
 
 
 def test_what_a_cancelled_generation_has_paid_for_is_not_paid_for_again(bench):
     job = bench.open_job(generation=3)
-    bench.ledger.wishes.cancel(job.id, "cancelled by Ada")
+    bench.ledger.steering.cancel(job.id, "cancelled by Ada")
 
     again = bench.ledger.jobs.next_generation(job.account, job.selection, job.fingerprint)
 
@@ -90,18 +90,18 @@ def test_what_a_cancelled_generation_has_paid_for_is_not_paid_for_again(bench):
 def test_a_pace_may_be_a_fraction_and_stays_with_the_job(bench, state):
     set_state(bench, state)
 
-    bench.ledger.wishes.set_pace(bench.job.id, 0.5)
+    bench.ledger.steering.set_pace(bench.job.id, 0.5)
 
-    assert bench.ledger.wishes.read(bench.job.id).calls_per_minute == 0.5
+    assert bench.ledger.steering.read(bench.job.id).calls_per_minute == 0.5
 
 
 def test_wishes_reach_a_job_while_another_process_holds_the_lock(bench, ledger_url):
     bench.plan(1)
 
     with worker(ledger_url, bench.clock.seconds, claimed=1):
-        is_paused = bench.ledger.wishes.pause(bench.job.id, "paused by Ada")
-        bench.ledger.wishes.set_pace(bench.job.id, 7)
-        seen = bench.ledger.wishes.read(bench.job.id)
+        is_paused = bench.ledger.steering.pause(bench.job.id, "paused by Ada")
+        bench.ledger.steering.set_pace(bench.job.id, 7)
+        seen = bench.ledger.steering.read(bench.job.id)
 
     assert is_paused
     assert (seen.state, seen.reason, seen.calls_per_minute) == (JobState.PAUSED, "paused by Ada", 7.0)
@@ -110,12 +110,12 @@ def test_wishes_reach_a_job_while_another_process_holds_the_lock(bench, ledger_u
 def test_a_pause_holds_for_every_run_of_the_job_and_ends_for_every_one(bench):
     first, second = steering(bench), steering(bench)
     run, bulletin = bench.run(), Bulletin(Observed())
-    bench.ledger.wishes.pause(bench.job.id, "paused by Ada")
+    bench.ledger.steering.pause(bench.job.id, "paused by Ada")
 
     for each in (first, second):
         each.look(run, bulletin)
     while_paused = [each.closed_for() for each in (first, second)]
-    bench.ledger.wishes.resume(bench.job.id)
+    bench.ledger.steering.resume(bench.job.id)
     bench.clock.turn(1)
     for each in (first, second):
         each.look(run, bulletin)
@@ -127,7 +127,7 @@ def test_a_pause_holds_for_every_run_of_the_job_and_ends_for_every_one(bench):
 def test_a_run_looks_at_the_ledger_once_a_second_and_no_more_often(bench):
     steered, run, bulletin = steering(bench), bench.run(), Bulletin(Observed())
     steered.look(run, bulletin)
-    bench.ledger.wishes.pause(bench.job.id, "paused by Ada")
+    bench.ledger.steering.pause(bench.job.id, "paused by Ada")
 
     bench.clock.turn(0.9)
     steered.look(run, bulletin)
@@ -155,7 +155,7 @@ def test_what_a_run_waits_for_is_to_be_read_elsewhere_until_it_goes_on(bench):
 
 def test_a_run_keeps_to_the_pace_that_is_wished(bench):
     steered = steering(bench, calls_per_minute=60)
-    bench.ledger.wishes.set_pace(bench.job.id, 0.5)
+    bench.ledger.steering.set_pace(bench.job.id, 0.5)
 
     steered.look(bench.run(), Bulletin(Observed()))
 

@@ -26,7 +26,7 @@ LIMITS = settings(
 
 def fresh(ledger: Ledger, per_minute: float, burst: int = 0) -> None:
     ledger.database.write(lambda connection: connection.exec_driver_sql("DELETE FROM throttle"))
-    ledger.throttle.set_rate(NAME, per_minute, burst)
+    ledger.throttles.set_rate(NAME, per_minute, burst)
 
 
 def assert_no_window_overshoots(slots: list[int], per_minute: float, burst: int = 0) -> None:
@@ -49,10 +49,10 @@ def test_no_window_overshoots_whatever_happens_in_between(ledger, clock, per_min
     slots = []
     for step in steps:
         if isinstance(step, tuple):
-            ledger.throttle.block(NAME, clock.now_us() + round(step[1] * SECOND), "rate_limited")
+            ledger.throttles.block(NAME, clock.now_us() + round(step[1] * SECOND), "rate_limited")
         else:
             clock.turn(step)
-            slots.append(ledger.throttle.reserve(NAME, clock.now_us()).at_us)
+            slots.append(ledger.throttles.reserve(NAME, clock.now_us()).at_us)
 
     assert_no_window_overshoots(slots, per_minute, burst)
 
@@ -65,7 +65,7 @@ def test_a_clock_that_jumps_by_hours_neither_stalls_nor_lets_through_more(ledger
     for jump in jumps:
         for _ in range(3):
             now = clock.now_us()
-            slot = ledger.throttle.reserve(NAME, now).at_us
+            slot = ledger.throttles.reserve(NAME, now).at_us
             waits.append(slot - now)
             clock.turn((slot - now) / SECOND)  # slept through
         clock.turn(jump)
@@ -77,42 +77,42 @@ def test_a_clock_that_jumps_by_hours_neither_stalls_nor_lets_through_more(ledger
 @pytest.mark.parametrize("hours", [-1, -24])
 def test_a_block_does_not_outlive_a_clock_that_is_set_back(ledger, clock, hours):
     fresh(ledger, 60)
-    ledger.throttle.block(NAME, clock.now_us() + 60 * SECOND, "rate_limited")
+    ledger.throttles.block(NAME, clock.now_us() + 60 * SECOND, "rate_limited")
 
     clock.turn(hours * 3600)
 
-    assert ledger.throttle.blocked(NAME).until_us == 0
-    assert ledger.throttle.reserve(NAME, clock.now_us()).at_us <= clock.now_us() + SECOND
+    assert ledger.throttles.blocked(NAME).until_us == 0
+    assert ledger.throttles.reserve(NAME, clock.now_us()).at_us <= clock.now_us() + SECOND
 
 
 def test_a_later_block_that_stands_already_stays(ledger, clock):
     fresh(ledger, 60)
     now = clock.now_us()
-    ledger.throttle.block(NAME, now + 600 * SECOND, "quota")
+    ledger.throttles.block(NAME, now + 600 * SECOND, "quota")
 
-    ledger.throttle.block(NAME, now + 60 * SECOND, "rate_limited")
+    ledger.throttles.block(NAME, now + 60 * SECOND, "rate_limited")
 
-    assert ledger.throttle.blocked(NAME).until_us == now + 600 * SECOND
-    assert "quota, until 2024-05-03" in str(ledger.throttle.blocked(NAME))
+    assert ledger.throttles.blocked(NAME).until_us == now + 600 * SECOND
+    assert "quota, until 2024-05-03" in str(ledger.throttles.blocked(NAME))
 
 
 def test_who_waits_for_a_long_block_to_end_does_not_rush_out_together(ledger, clock):
     fresh(ledger, 60)
     until = clock.now_us() + 20 * 3600 * SECOND
-    ledger.throttle.block(NAME, until, "quota")
+    ledger.throttles.block(NAME, until, "quota")
 
-    slots = [ledger.throttle.reserve(NAME, clock.now_us()).at_us for _ in range(5)]
+    slots = [ledger.throttles.reserve(NAME, clock.now_us()).at_us for _ in range(5)]
 
     assert slots == [until + number * SECOND for number in range(5)]
 
 
 def test_a_restart_brings_no_fresh_burst(ledger, ledger_url, clock):
     fresh(ledger, 60)
-    before = [ledger.throttle.reserve(NAME, clock.now_us()).at_us for _ in range(3)]
+    before = [ledger.throttles.reserve(NAME, clock.now_us()).at_us for _ in range(3)]
     restarted = Ledger.open(ledger_url, clock)
-    restarted.throttle.set_rate(NAME, 60)
+    restarted.throttles.set_rate(NAME, 60)
 
-    after = restarted.throttle.reserve(NAME, clock.now_us()).at_us
+    after = restarted.throttles.reserve(NAME, clock.now_us()).at_us
     restarted.close()
 
     assert after == before[-1] + SECOND
@@ -122,8 +122,8 @@ def test_a_new_rate_holds_for_everybody_at_once(ledger, ledger_url, clock):
     fresh(ledger, 60)
     other = Ledger.open(ledger_url, clock)
 
-    other.throttle.set_rate(NAME, 6)
-    slots = [ledger.throttle.reserve(NAME, clock.now_us()).at_us for _ in range(3)]
+    other.throttles.set_rate(NAME, 6)
+    slots = [ledger.throttles.reserve(NAME, clock.now_us()).at_us for _ in range(3)]
     other.close()
 
     assert [slot - slots[0] for slot in slots] == [0, 10 * SECOND, 20 * SECOND]
@@ -135,7 +135,7 @@ def test_many_threads_of_two_processes_take_turns(ledger, ledger_url, clock):
     ledgers = [ledger, other] * 20
 
     with ThreadPoolExecutor(8) as pool:
-        slots = list(pool.map(lambda each: each.throttle.reserve(NAME, clock.now_us()).at_us, ledgers))
+        slots = list(pool.map(lambda each: each.throttles.reserve(NAME, clock.now_us()).at_us, ledgers))
     other.close()
 
     assert sorted(slots) == [clock.now_us() + number * SECOND // 10 for number in range(40)]
@@ -160,7 +160,7 @@ def test_who_slept_through_a_block_waits_for_its_end(ledger_url):
     throttler = Throttler(ledger, clock, NAME, 60)
     throttler.wait(StopRequest())
     until = clock.now_us() + 90 * SECOND
-    clock.meanwhile = lambda: ledger.throttle.block(NAME, until, "rate_limited")
+    clock.meanwhile = lambda: ledger.throttles.block(NAME, until, "rate_limited")
 
     throttler.wait(StopRequest())
     ledger.close()
@@ -276,11 +276,11 @@ def test_what_the_service_allows_holds_where_it_is_less_and_for_an_hour(throttle
 
 def test_what_is_announced_with_every_answer_is_written_once(throttler, ledger):
     throttler.heed(Announced(calls_per_minute=60))
-    ledger.throttle.announce(NAME, 30)
+    ledger.throttles.announce(NAME, 30)
 
     throttler.heed(Announced(calls_per_minute=60))
 
-    assert ledger.throttle.rate(NAME) == pytest.approx(30)
+    assert ledger.throttles.rate(NAME) == pytest.approx(30)
 
 
 def test_tokens_that_the_service_allows_hold_where_tokens_are_limited(ledger, clock):

@@ -154,7 +154,7 @@ def test_vanished_mail_is_taken_up_again_when_asked_for_by_that_reason(bench):
 
 def test_retry_leaves_what_vanished_with_its_uidvalidity(bench):
     bench.plan(11)
-    bench.ledger.jobs.open_mailbox(inbox(uidvalidity=8))
+    bench.ledger.plans.open_mailbox(inbox(uidvalidity=8))
 
     taken = bench.ledger.items.retry(bench.run(), ["vanished"])
 
@@ -191,7 +191,7 @@ def test_an_added_output_takes_up_done_mail_which_is_not_asked_about_again(done)
     assert done.statuses() == {11: "classified", 12: "classified", 13: "failed"}
     items = done.claim(done.run())
     assert [item.verdict is not None for item in items] == [True, True]
-    assert [set(found) for found in done.ledger.verdicts.receipts(items).values()] == [{"flags"}, {"flags"}]
+    assert [set(found) for found in done.ledger.receipts.current(items).values()] == [{"flags"}, {"flags"}]
 
 
 def test_nothing_is_taken_up_when_every_output_is_there(done):
@@ -207,7 +207,7 @@ def test_other_thresholds_take_up_all_done_mail_and_its_receipts_stand_until_the
     run = done.run()
     items = done.claim(run)
     assert taken == 2
-    assert done.ledger.verdicts.receipts(items) == {item.id: {} for item in items}
+    assert done.ledger.receipts.current(items) == {item.id: {} for item in items}
     assert len(done.ledger.receipts.standing(done.job.id)) == 2
     for item in items:
         assert done.finish(run, item, item.verdict, "flags")
@@ -271,7 +271,7 @@ def test_a_dry_run_has_no_outputs_to_bring_about(bench):
 
 
 def test_what_was_done_before_a_uidvalidity_change_is_left_as_it_is(done):
-    done.ledger.jobs.open_mailbox(inbox(uidvalidity=8))
+    done.ledger.plans.open_mailbox(inbox(uidvalidity=8))
 
     taken = done.ledger.receipts.reapply(done.job.id, ["flags", "notes"], stale=True)
 

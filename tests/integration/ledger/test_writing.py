@@ -68,7 +68,7 @@ def test_more_threads_than_there_are_connections_queue_to_read(ledger):
 
 def test_whoever_waits_is_served_in_one_commit(ledger):
     commits = []
-    ledger.throttle.set_rate("x", 60)  # the connection is there
+    ledger.throttles.set_rate("x", 60)  # the connection is there
     event.listen(ledger.database._writer, "commit", lambda connection: commits.append(connection))
     started, go_on = threading.Event(), threading.Event()
 
@@ -213,8 +213,8 @@ def test_every_transaction_that_writes_begins_immediate(sqlite_bench):
     bench.finish(run, first, bench.record(run, first, attempt_id=attempt).verdict, "flags")
     bench.ledger.items.fail(run, second, "refused")
     bench.ledger.items.retry(run)
-    bench.ledger.throttle.set_rate("x", 60)
-    bench.ledger.throttle.reserve("x", bench.clock.now_us())
+    bench.ledger.throttles.set_rate("x", 60)
+    bench.ledger.throttles.reserve("x", bench.clock.now_us())
     bench.ledger.outcomes.open_sink("h", "p")
     bench.ledger.runs.beat(run, 1)
     bench.end(run)
@@ -304,7 +304,7 @@ def test_a_damaged_ledger_is_called_that(sqlite_bench, tmp_path):
 
 def plan_until_full(bench: Bench) -> int:
     """Windows of 1,000 mails until the disk is full; how many were planned."""
-    number = bench.ledger.jobs.open_mailbox(inbox())
+    number = bench.ledger.plans.open_mailbox(inbox())
     planned = 0
     with pytest.raises(LedgerUnusable, match=r"(The disk is full|The disk reports errors).*Nothing was lost"):
         while planned < 1_000_000:

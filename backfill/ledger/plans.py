@@ -1,0 +1,196 @@
+"""Writes about plans: which mailboxes a job is about, which of their UIDs, and how far they are planned.
+
+A window of UIDs is planned in the transaction that moves `next_uid` past it. So an interrupted planning goes on at
+the next window, and a repeated one inserts nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, select, text, update
+
+from backfill.clock import Clock, micros
+from backfill.ledger.databases.database import Database
+from backfill.ledger.jobs import REOPEN, REOPEN_DONE
+from backfill.ledger.rows import PlanRange
+from backfill.ledger.schema import ITEM_OPEN, mailbox, plan_range
+from backfill.lifecycle import ItemStatus
+from backfill.message import MailboxKey
+from backfill.ports import Surveyed
+
+# Rows of one mailbox stay together and in UID order, so that a claim is one fetch from one folder.
+RANK_BITS = 32
+
+CLOSE_EPOCH_ITEMS = text(
+    f"""UPDATE item SET status = 'vanished', reason = 'uidvalidity_changed', final_at = :now, claimed_by = NULL,
+              begun = FALSE
+         WHERE mailbox_id = :mailbox AND {ITEM_OPEN}"""
+)
+REOPEN_EPOCH_ITEMS = text(
+    """UPDATE item SET status = 'pending', reason = NULL, final_at = NULL, verdict_id = NULL, due_at = 0
+        WHERE mailbox_id = :mailbox AND status = 'vanished' AND reason = 'uidvalidity_changed'"""
+)
+REOPEN_EPOCH_JOBS = text(
+    f"""UPDATE job SET state = 'planning', done_at = NULL WHERE state = 'done' AND EXISTS
+        (SELECT 1 FROM item WHERE item.job_id = job.id AND item.mailbox_id = :mailbox AND {ITEM_OPEN})"""
+)
+# One statement for a window's UIDs: three times as fast as one for each (measured on SQLite 3.40 and PostgreSQL 18).
+INSERT = """INSERT INTO item (job_id, mailbox_id, uid, rank, status, reason, final_at)
+    SELECT :job, :mailbox, value, :rank | value, :status, :reason, CAST(:final_at AS BIGINT) FROM {uids} WHERE TRUE
+        ON CONFLICT DO NOTHING"""
+INSERT_SQLITE = text(INSERT.format(uids="json_each(:uids)"))
+INSERT_POSTGRESQL = text(INSERT.format(uids="unnest(CAST(:uids AS BIGINT[])) AS value"))
+# Unfinished jobs about a folder that was rebuilt have its new epoch to plan before they can be done.
+PLAN_NEW_EPOCH = text(
+    """UPDATE job SET state = 'planning' WHERE state = 'open'
+        AND id IN (SELECT job_id FROM plan_range WHERE mailbox_id = :mailbox)"""
+)
+OPEN_MAILBOXES = text(
+    """SELECT m.id FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
+        WHERE p.job_id = :job AND m.closed_at IS NULL"""
+)
+PLAN_AGAIN = text(
+    """UPDATE plan_range SET next_uid = 1 WHERE job_id = :job
+        AND mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """The mailbox and plan_range tables."""
+
+    database: Database
+    clock: Clock
+
+    def open_mailbox(self, key: MailboxKey) -> int:
+        """The number of this epoch; other epochs of the folder are closed and their open items vanish. Writes.
+
+        An epoch that comes back (a server restored from its backup) is taken up again where it was left.
+        """
+        now = micros(self.clock.now())
+        folder = (mailbox.c.account == key.account) & (mailbox.c.folder == key.folder)
+        this = folder & (mailbox.c.uidvalidity == key.uidvalidity)
+
+        def work(connection: Connection) -> int:
+            row = {"account": key.account, "folder": key.folder, "uidvalidity": key.uidvalidity}
+            connection.execute(self.database.insert(mailbox).on_conflict_do_nothing(), [row])
+            number: int = connection.execute(select(mailbox.c.id).where(this)).scalar_one()
+            reopened = connection.execute(
+                update(mailbox).where(this, mailbox.c.closed_at.is_not(None)).values(closed_at=None)
+            )
+            if reopened.rowcount:
+                connection.execute(REOPEN_EPOCH_ITEMS, {"mailbox": number})
+                connection.execute(REOPEN_EPOCH_JOBS, {"mailbox": number})
+            old = select(mailbox.c.id).where(folder, mailbox.c.id != number, mailbox.c.closed_at.is_(None))
+            for closed in connection.execute(old).scalars().all():
+                connection.execute(update(mailbox).where(mailbox.c.id == closed).values(closed_at=now))
+                connection.execute(CLOSE_EPOCH_ITEMS, {"mailbox": closed, "now": now})
+                connection.execute(PLAN_NEW_EPOCH, {"mailbox": closed})
+            return number
+
+        return self.database.write(work)
+
+    def freeze(self, job_id: int, mailbox_id: int, high_uid: int) -> PlanRange:
+        """Start or extend the plan of a mailbox: UIDs up to `high_uid` belong to the job. Writes.
+
+        A done job that gets something to plan is PLANNING again.
+        """
+        this = (plan_range.c.job_id == job_id) & (plan_range.c.mailbox_id == mailbox_id)
+        row = {"job_id": job_id, "mailbox_id": mailbox_id, "high_uid": high_uid, "next_uid": 1}
+
+        def work(connection: Connection) -> PlanRange:
+            connection.execute(self.database.insert(plan_range).on_conflict_do_nothing(), [row])
+            connection.execute(
+                update(plan_range).where(this, plan_range.c.high_uid < high_uid).values(high_uid=high_uid)
+            )
+            window = PlanRange(*connection.execute(select(plan_range).where(this)).one())
+            if not window.is_planned:
+                connection.execute(REOPEN_DONE, {"job": job_id})
+            return window
+
+        return self.database.write(work)
+
+    def plan_window(self, window: PlanRange, up_to: int, mails: Sequence[Surveyed]) -> int:
+        """Insert the mails with window.next_uid <= UID <= up_to and move `next_uid` past them; how many were new.
+
+        Writes; one transaction. 0 when another process has planned this window meanwhile, or the epoch is closed.
+        """
+        now = micros(self.clock.now())
+        this = (plan_range.c.job_id == window.job_id) & (plan_range.c.mailbox_id == window.mailbox_id)
+        is_open = select(mailbox.c.id).where(mailbox.c.id == window.mailbox_id, mailbox.c.closed_at.is_(None))
+        is_open = is_open.with_for_update(read=True)
+        move = update(plan_range).where(this, plan_range.c.next_uid == window.next_uid).values(next_uid=up_to + 1)
+        count = update(plan_range).where(this).values(planned=plan_range.c.planned + bindparam("inserted"))
+
+        def work(connection: Connection) -> int:
+            # The lock holds off who would close the epoch until the window's items are there to be closed with it.
+            if connection.execute(is_open).one_or_none() is None or connection.execute(move).rowcount == 0:
+                return 0
+            inserted = self._insert(connection, window, mails, now)
+            connection.execute(count, {"inserted": inserted})
+            if inserted:
+                connection.execute(REOPEN_DONE, {"job": window.job_id})
+            return inserted
+
+        return self.database.write(work)
+
+    def ranges(self, job_id: int) -> list[PlanRange]:
+        """The job's plan ranges, in the order of their mailboxes."""
+        statement = select(plan_range).where(plan_range.c.job_id == job_id).order_by(plan_range.c.mailbox_id)
+        return self.database.read(lambda connection: [PlanRange(*row) for row in connection.execute(statement)])
+
+    def mailbox_keys(self, job_id: int) -> dict[int, MailboxKey]:
+        """Number → key of the mailboxes of a job's plan."""
+        statement = (
+            select(mailbox.c.id, mailbox.c.account, mailbox.c.folder, mailbox.c.uidvalidity)
+            .join(plan_range, plan_range.c.mailbox_id == mailbox.c.id)
+            .where(plan_range.c.job_id == job_id)
+        )
+        return self.database.read(
+            lambda connection: {row[0]: MailboxKey(*row[1:]) for row in connection.execute(statement)}
+        )
+
+    def open_mailboxes(self, job_id: int) -> frozenset[int]:
+        """The mailboxes of a job's plan whose epoch, as far as is known, is the folder's present one."""
+        return self.database.read(
+            lambda connection: frozenset(connection.execute(OPEN_MAILBOXES, {"job": job_id}).scalars())
+        )
+
+    def plan_again(self, job_id: int) -> None:
+        """Have the next planning look at every UID of the job's open mailboxes again. Writes.
+
+        A mail that planning missed is inserted then; none is inserted twice.
+        """
+
+        def work(connection: Connection) -> None:
+            connection.execute(PLAN_AGAIN, {"job": job_id})
+            connection.execute(REOPEN, {"job": job_id})
+
+        self.database.write(work)
+
+    def _insert(self, connection: Connection, window: PlanRange, mails: Sequence[Surveyed], now: int) -> int:
+        by_rule: dict[str | None, list[int]] = defaultdict(list)
+        for mail in mails:
+            by_rule[mail.skip_rule].append(mail.uid)
+        place = {
+            "job": window.job_id,
+            "mailbox": window.mailbox_id,
+            "rank": window.mailbox_id << RANK_BITS,
+        }
+        inserted = 0
+        for rule, uids in by_rule.items():
+            final = {
+                "status": ItemStatus.PENDING if rule is None else ItemStatus.SKIPPED,
+                "reason": rule,
+                "final_at": None if rule is None else now,
+            }
+            if self.database.is_sqlite:
+                rows = connection.execute(INSERT_SQLITE, {**place, **final, "uids": json.dumps(uids)})
+            else:
+                rows = connection.execute(INSERT_POSTGRESQL, {**place, **final, "uids": uids})
+            inserted += rows.rowcount
+        return inserted
