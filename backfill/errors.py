@@ -100,10 +100,16 @@ class CredentialsRefused(MailError):
     exit_code = ExitCode.REFUSED
 
 
-class FolderUnknown(MailError):
-    """The mail server has no such folder; `backfill folders` lists those it has."""
+class FolderUnusable(MailError):
+    """The mail server opens the folder in a way that it cannot be worked with; the other folders can."""
 
     exit_code = ExitCode.USAGE
+    reason = "folder_unusable"
+
+
+class FolderUnknown(FolderUnusable):
+    """The mail server has no such folder; `backfill folders` lists those it has."""
+
     reason = "folder_unknown"
 
 
@@ -118,6 +124,10 @@ class ServerUnavailable(MailError):
         """`wait_s`: what the server asked for, in seconds; None when it named no time."""
         super().__init__(message)
         self.wait_s = wait_s
+
+
+class ServerTroubled(ServerUnavailable):
+    """The mail server answers, and says that it cannot do its work at the moment; nothing is lost, run again later."""
 
 
 class MailThrottled(ServerUnavailable):

@@ -1,7 +1,7 @@
-"""What foreign errors and a server's refusals mean: imaplib, sockets, TLS and throttling texts, translated once.
+"""What foreign errors mean: those of imaplib, imapclient, sockets and TLS, translated once.
 
-IMAP names its reasons in response codes and, where there is no code, in texts that servers have kept for years;
-this is the one place that reads them. `CommandFailed` and its kin never leave `backfill.mail`.
+A parser's error quotes what it could not read, which may be a mail's text: such words are never passed on, only the
+server's own, from its NO, BAD and BYE. `CommandFailed` and its kin never leave `backfill.mail`.
 """
 
 from __future__ import annotations
@@ -10,39 +10,34 @@ import re
 import socket
 import ssl
 
-from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
+from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, ProtocolError
 
-from backfill.errors import BackfillError, ConfigError, MailError, MailThrottled, ServerUnavailable
+from backfill.errors import BackfillError, ConfigError, MailError, ServerUnavailable
+from backfill.mail.refusals import is_transient, one_line, throttling
+from backfill.mail.wire import ReplyTooLarge, SpeaksTls
+
+UNREADABLE = "The mail server's reply cannot be read."
 
 #: What imapclient lets out: its own errors, the socket's, and what its parser trips over in odd replies.
 FOREIGN = (IMAPClientError, OSError, ValueError, TypeError, LookupError, AttributeError, NameError, RecursionError)
 
-_BACKOFF = re.compile(r"Suggested Backoff Time: (\d+) milliseconds", re.IGNORECASE)  # Exchange
-#: What else asks for patience without naming a time, and the seconds that it is left alone. Gmail suspends an account
-#: for up to a day: one question an hour does no harm.
-_THROTTLED = (
-    (re.compile(r"\[OVERQUOTA\b|exceeded command or bandwidth", re.IGNORECASE), 3600.0),
-    (re.compile(r"\[(?:THROTTLED|LIMIT)\b|request is throttled|rate limit", re.IGNORECASE), 300.0),
-    (
-        re.compile(
-            r"\[INUSE\b|too many simultaneous connections|maximum number of connections|mail_max_userip_connections",
-            re.IGNORECASE,
-        ),
-        60.0,
-    ),
-)
 #: Bytes as imaplib shows them in its errors, alone or as a list of one.
 _SHOWN = re.compile(r"""(\[)?\bb(['"])((?:(?!\2)[^\\]|\\.)*)\2(?(1)\])""", re.DOTALL)
-_TRANSIENT = re.compile(r"\[(?:UNAVAILABLE|SERVERBUG)\b|server unavailable", re.IGNORECASE)
+#: What imaplib says, together with the line itself, of a line that it cannot read. That line may be a mail's.
+_UNREAD_LINE = re.compile(r"unexpected (?:tagged )?response|unterminated line|unexpected IDLE")
 
 
 class CommandFailed(MailError):
     """The mail server refused a command, or its reply cannot be read."""
 
-    def __init__(self, message: str, *, is_transient: bool = False) -> None:
-        """`is_transient`: the server blames itself (RFC 5530 UNAVAILABLE, SERVERBUG), so it may work later."""
+    def __init__(self, message: str, *, is_transient: bool = False, words: str = "") -> None:
+        """`is_transient`: the server blames itself (RFC 5530 UNAVAILABLE, SERVERBUG), so it may work later.
+
+        `words`: what the server said; empty when its reply cannot be read.
+        """
         super().__init__(message)
         self.is_transient = is_transient
+        self.words = words
 
 
 class ConnectionLost(ServerUnavailable):
@@ -58,24 +53,9 @@ class FolderReadOnly(MailError):
     """The mail server opens the folder for reading only."""
 
 
-def throttling(text: str) -> MailThrottled | None:
-    """What a server's text asks for, when it asks for patience."""
-    wait_s = next((wait_s for pattern, wait_s in _THROTTLED if pattern.search(text)), None)
-    if backoff := _BACKOFF.search(text):
-        wait_s = int(backoff[1][:9]) / 1000
-    if wait_s is None:
-        return None
-    return MailThrottled(f"The mail server asks for patience ({wait_s:.0f} s): {one_line(text)}", wait_s=wait_s)
-
-
-def is_transient(text: str) -> bool:
-    """Does the server blame itself?"""
-    return _TRANSIENT.search(text) is not None
-
-
 def translated(error: BaseException, server: str, port: int) -> BackfillError:
     """The error of ours that a foreign one amounts to, with its remedy on one line."""
-    where, text = f"{server}:{port}", one_line(_words(error)) or type(error).__name__
+    where, text = f"{server}:{port}", words(error) or type(error).__name__
     match error:
         case ssl.SSLCertVerificationError():
             return ConfigError(
@@ -83,7 +63,15 @@ def translated(error: BaseException, server: str, port: int) -> BackfillError:
                 "an authority of your own, name that in imap.ca_file, and name the server as its certificate does."
             )
         case ssl.SSLError():
-            return ConnectionLost(f"No TLS with {where} ({text}); do imap.port and imap.security fit together?")
+            return ConnectionLost(_about_tls(error, where, text))
+        case SpeaksTls():
+            return ConnectionLost(
+                f"{where} expects TLS from the first byte, so imap.security: tls belongs to it (with 993, as a rule)."
+            )
+        case ReplyTooLarge():
+            return CommandFailed(
+                f"The mail server {where} sends more than was asked for, and was not listened to any longer ({text})."
+            )
         case socket.gaierror():
             return ConnectionLost(f"The mail server {server!r} is not found; check imap.server and the network.")
         case ConnectionRefusedError():
@@ -94,21 +82,39 @@ def translated(error: BaseException, server: str, port: int) -> BackfillError:
             )
         case OSError():
             return ConnectionLost(f"The connection to {where} broke ({text}); run again.")
+        case ProtocolError():
+            return CommandFailed(UNREADABLE)
         case IMAPClientAbortError():
-            return throttling(text) or ConnectionLost(f"The mail server {where} ended the connection ({text}).")
+            if _UNREAD_LINE.search(str(error)[:200]):
+                return ConnectionLost(UNREADABLE)
+            return throttling(text) or _ended(where, text)
         case IMAPClientError():
             return throttling(text) or CommandFailed(
-                f"The mail server refuses: {text}", is_transient=is_transient(text)
+                f"The mail server refuses: {text}", is_transient=is_transient(text), words=text
             )
         case _:
-            return CommandFailed(f"The mail server's reply cannot be read ({type(error).__name__}).")
+            return CommandFailed(f"{UNREADABLE[:-1]} ({type(error).__name__}).")
 
 
-def _words(error: BaseException) -> str:
-    """The server's words in an error; without imapclient's advice, which is for programmers, below an empty line."""
-    return _SHOWN.sub(lambda shown: shown[3], str(error)[:2000].partition("\n\n")[0])
+def _ended(where: str, text: str) -> ServerUnavailable:
+    return ConnectionLost(f"The mail server {where} ended the connection ({text}).")
 
 
-def one_line(text: str) -> str:
-    """A server's words for a log or a terminal: printable, on one line, bounded."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())[:300]
+def _about_tls(error: ssl.SSLError, where: str, text: str) -> str:
+    reason = (error.reason or "").upper()
+    if ("VERSION" in reason and "WRONG_VERSION_NUMBER" not in reason) or "UNSUPPORTED_PROTOCOL" in reason:
+        return (
+            f"No TLS with {where}: it speaks only versions older than TLS 1.2, such as TLS 1.1 or 1.0, which are not "
+            f"safe and not used here ({text}); ask for TLS 1.2 at the server."
+        )
+    if "WRONG_VERSION_NUMBER" in reason or "HTTP_REQUEST" in reason or "RECORD_LAYER_FAILURE" in reason:
+        return (
+            f"No TLS with {where}: it answers in clear ({text}). Does imap.security: starttls belong to this port "
+            "(with 143, as a rule), or is it another service's?"
+        )
+    return f"No TLS with {where} ({text}); do imap.port and imap.security fit together?"
+
+
+def words(error: BaseException) -> str:
+    """The server's words in an error, on one line; without imapclient's advice to programmers below an empty line."""
+    return one_line(_SHOWN.sub(lambda shown: shown[3], str(error)[:2000].partition("\n\n")[0]))

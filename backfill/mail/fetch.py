@@ -18,8 +18,9 @@ from backfill.errors import MessageGone, MessageUnreadable, ServerUnavailable
 from backfill.mail import structure
 from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost
 from backfill.mail.mime import FIELDS, Headers, Piece, Reading, Text, content, text_of, whole
+from backfill.mail.replies import Row
 from backfill.mail.seen_guard import SeenGuard
-from backfill.mail.session import Row, Session
+from backfill.mail.session import Session
 from backfill.mail.structure import Part
 from backfill.mail.uidset import uid_sets
 from backfill.message import Content, MailboxKey, Message, MessageRef

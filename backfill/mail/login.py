@@ -14,19 +14,23 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Literal
 
-from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import CapabilityError, IMAPClientAbortError, IMAPClientError
 from loguru import logger
 
-from backfill.errors import ConfigError, CredentialsRefused, ServerUnavailable
+from backfill.errors import ConfigError, CredentialsRefused, MailError, ServerTroubled, ServerUnavailable
 from backfill.hosts import is_loopback
-from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost, is_transient, one_line, throttling, translated
+from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost, translated, words
+from backfill.mail.refusals import is_transient, one_line, remedy, throttling
+from backfill.mail.wire import Client, Patience, ReplyTooLarge, Tell
 
 PASSWORD_COMMAND_LIMIT_S = 60
 
-_ATOM = re.compile(r"[A-Za-z0-9@._+=/-]+")  # imaplib sends the user name of LOGIN unquoted
+#: User names that every server reads alike in LOGIN. Others go by AUTHENTICATE PLAIN where that is offered.
+_PLAIN = re.compile(r"[A-Za-z0-9@._+=/-]+")
+_VERSION = version("backfill")
 
 
 def _from_environment(name: str) -> str:
@@ -54,6 +58,7 @@ class ImapAccount:
     password_env: str | None = "IMAP_PASSWORD"  # noqa: S105  a name, not a secret
     password_command: tuple[str, ...] | None = None
     timeout_s: float = 60.0  # of connecting, of the TLS handshake, and of each wait for the server
+    folder_timeout_s: float = 300.0  # of a command that works through a folder: EXAMINE, SEARCH, STORE, LIST
     #: Looks a variable's value up; raises `ConfigError` where it is not set.
     secret: Callable[[str], str] = field(default=_from_environment, repr=False, compare=False)
 
@@ -71,21 +76,22 @@ class ImapAccount:
         return f"{self.username}@{self.server.lower()}"
 
 
-def connect(account: ImapAccount) -> IMAPClient:
+def connect(account: ImapAccount, tell: Tell = lambda sentence: None) -> Client:
     """An imapclient, connected and logged in, with its capabilities as they are after login.
 
+    `tell` hears of long waits for the server, then and later.
     Raises `ConfigError` (no secret, untrusted certificate, no STARTTLS), `CredentialsRefused`, `ServerUnavailable`.
     """
     try:
-        return _connect_with(_secret(account), account)
+        return _connect_with(_secret(account), account, tell)
     except CredentialsRefused:
         if account.password_command is None:
             raise
-    return _connect_with(_secret(account), account)
+    return _connect_with(_secret(account), account, tell)
 
 
-def hang_up(client: IMAPClient, *, politely: bool) -> None:
-    """End the connection, with LOGOUT where it is known to be sound."""
+def hang_up(client: Client, *, politely: bool) -> None:
+    """End the connection, with LOGOUT where it is known to be sound; a server that does not answer that is left."""
     with suppress(*FOREIGN):
         if politely:
             client.logout()
@@ -93,44 +99,56 @@ def hang_up(client: IMAPClient, *, politely: bool) -> None:
         client.shutdown()
 
 
-def _connect_with(secret: str, account: ImapAccount) -> IMAPClient:
+def _connect_with(secret: str, account: ImapAccount, tell: Tell) -> Client:
     tls = _tls(account) if account.security != "none" else None
+    client: Client | None = None
     try:
-        client = IMAPClient(
-            account.server,
-            account.port,
-            ssl=account.security == "tls",
-            ssl_context=tls,
-            timeout=SocketTimeout(account.timeout_s, account.timeout_s),
-        )
-    except FOREIGN as error:
-        raise _unavailable(error, account) from error
-    client._imap.debug = 0  # imapclient sets 5, for which imaplib makes a repr of every literal
-    client.normalise_times = False  # aware, as the server writes them, not this machine's local time
-    try:
+        at_once = tls if account.security == "tls" else None
+        patience = Patience(account.timeout_s, account.folder_timeout_s)
+        client = Client(account.server, account.port, at_once, patience, tell)
         # imapclient sends a SEARCH in two pieces; Nagle's algorithm would hold the second back for 40 ms
         client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if account.security == "starttls":
-            client.starttls(tls)
-        _authenticate(client, account, secret)
+            _start_tls(client, account, tls)
+        if client.wire.state != "AUTH":  # PREAUTH: the server knows already who is there (RFC 9051 §7.1.4)
+            _authenticate(client, account, secret)
         client._cached_capabilities = client._do_capabilites()  # proxies rewrite the early ones (iCloud)
-    except CapabilityError as error:
-        hang_up(client, politely=False)
-        raise ConfigError(
-            f"{account.server} offers no STARTTLS on port {account.port}, and backfill does not go on in clear; "
-            "try imap.security: tls with port 993."
-        ) from error
-    except FOREIGN as error:
-        hang_up(client, politely=False)
-        raise _unavailable(error, account) from error
-    except CredentialsRefused:
-        hang_up(client, politely=False)
-        raise
+        _introduce(client)
+    except (*FOREIGN, MailError, ConfigError) as error:
+        if client is not None:
+            hang_up(client, politely=False)
+        if isinstance(error, MailError | ConfigError):
+            raise
+        raise _unavailable(error, account, secret) from None  # what is not ours may quote what was sent
     logger.debug("Logged in to {}", account.server)
     return client
 
 
-def _authenticate(client: IMAPClient, account: ImapAccount, secret: str) -> None:
+def _start_tls(client: Client, account: ImapAccount, tls: ssl.SSLContext | None) -> None:
+    try:
+        if client.wire.state == "AUTH":  # no STARTTLS is allowed any more, so somebody on the way may have said it
+            raise CapabilityError("PREAUTH")
+        client.starttls(tls)
+    except CapabilityError as error:
+        raise ConfigError(
+            f"{account.server} offers no STARTTLS on port {account.port}, and backfill does not go on in clear; "
+            "try imap.security: tls with port 993."
+        ) from error
+
+
+def _introduce(client: Client) -> None:
+    """ID (RFC 2971): NetEase opens no folder for programs that do not say who they are."""
+    if not client.has_capability("ID"):
+        return
+    try:
+        client.id_({"name": "backfill", "version": _VERSION, "vendor": "backfill"})
+    except IMAPClientAbortError:
+        raise
+    except IMAPClientError as error:
+        logger.debug("ID is offered and refused: {}", one_line(str(error)))
+
+
+def _authenticate(client: Client, account: ImapAccount, secret: str) -> None:
     """Raises `CredentialsRefused`, and foreign errors where the server or the line is at fault."""
     user = account.username
     try:
@@ -139,33 +157,49 @@ def _authenticate(client: IMAPClient, account: ImapAccount, secret: str) -> None
         elif account.auth == "oauthbearer":
             identity = user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801 §4
             _authenticate_by_token(client, "OAUTHBEARER", f"n,a={identity},\1auth=Bearer {secret}\1\1", farewell="\1")
-        elif _ATOM.fullmatch(user) and secret.isascii():
-            client.login(user, secret)
-        else:
+        elif _takes_plain(client) and not (_PLAIN.fullmatch(user) and secret.isascii()):
+            client.plain_login(user, secret)  # in UTF-8 by its definition (RFC 4616)
+        elif client.has_capability("LOGINDISABLED"):
+            if not _takes_plain(client):
+                raise CredentialsRefused(_refusal(account, "LOGINDISABLED"))
             client.plain_login(user, secret)
+        else:
+            client.wire.log_in(user, secret)
     except IMAPClientError as error:
         # imapclient makes a LoginError of everything, a lost connection included
         if isinstance(error, IMAPClientAbortError) or isinstance(error.__context__, IMAPClientAbortError):
             raise IMAPClientAbortError(str(error)) from error
-        answer = one_line(str(error).replace(secret, "***"))
+        if isinstance(error, ReplyTooLarge) or isinstance(error.__context__, ReplyTooLarge):
+            raise
+        answer = words(error).replace(secret, "***")
         if throttling(answer) or is_transient(answer):
             raise
-        raise CredentialsRefused(
-            f"{account.server} refused to log in {user} ({answer}); check username, password (or app password) "
-            f"and imap.auth, which is {account.auth}."
-        ) from None  # the original may quote what was sent
+        raise CredentialsRefused(_refusal(account, answer)) from None  # the original may quote what was sent
 
 
-def _authenticate_by_token(client: IMAPClient, mechanism: str, credentials: str, *, farewell: str) -> None:
+def _takes_plain(client: Client) -> bool:
+    return bool(client.has_capability("AUTH=PLAIN"))
+
+
+def _refusal(account: ImapAccount, answer: str) -> str:
+    otherwise = f"check username, password (or app password) and imap.auth, which is {account.auth}"
+    return f"{account.server} refused to log in {account.username} ({answer}); {remedy(answer) or otherwise}."
+
+
+def _authenticate_by_token(client: Client, mechanism: str, credentials: str, *, farewell: str) -> None:
     """A refusal comes as a challenge, which has to be answered before the NO arrives (RFC 7628 §3.2.3)."""
     replies = iter((credentials,))
     client.sasl_login(mechanism, lambda _challenge: next(replies, farewell))
 
 
-def _unavailable(error: BaseException, account: ImapAccount) -> ConfigError | ServerUnavailable:
+def _unavailable(error: BaseException, account: ImapAccount, secret: str) -> ConfigError | ServerUnavailable:
+    if isinstance(error, IMAPClientError):  # some servers quote the command that they refuse
+        error = type(error)(*(str(word).replace(secret, "***") if secret else word for word in error.args))
     ours = translated(error, account.server, account.port)
     if isinstance(ours, CommandFailed | ConnectionLost):  # before the login is done it says nothing about any mail
-        return ServerUnavailable(str(ours))
+        said = words(error)
+        is_troubled = isinstance(error, IMAPClientError) and (said.startswith("* BYE") or is_transient(said))
+        return ServerTroubled(str(ours)) if is_troubled else ServerUnavailable(str(ours))
     assert isinstance(ours, ConfigError | ServerUnavailable)
     return ours
 

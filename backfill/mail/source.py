@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from imapclient import IMAPClient
 from loguru import logger
 
-from backfill.errors import MailError, ServerUnavailable
+from backfill.errors import ServerUnavailable
 from backfill.mail.errors import CommandFailed, ConnectionLost
 from backfill.mail.fetch import Fetcher
+from backfill.mail.folder_names import Listed
 from backfill.mail.login import ImapAccount
 from backfill.mail.marker import ImapMarker, checked_keyword, search_key
 from backfill.mail.mime import Reading
 from backfill.mail.seen_guard import SeenGuard
 from backfill.mail.session import Session, Watch
 from backfill.mail.survey import survey
+from backfill.mail.wire import Client
 from backfill.message import MailboxKey, Message
 from backfill.ports import Folder, MailboxState, Surveyed, Unfetched
 from backfill.selection import Selection
@@ -63,16 +64,13 @@ class ImapSource:
     def list_folders(self) -> list[Folder]:
         """All folders, in the server's order."""
         try:
-            listed = self._session.ask(lambda client: client.list_folders())
+            return [_folder(each) for each in self._session.list()]
         except CommandFailed as refusal:
             raise ServerUnavailable(str(refusal)) from refusal
-        return [_folder(name, flags) for flags, _delimiter, name in listed]
 
     def examine(self, folder: str) -> MailboxState:
         """Open a folder for reading, whatever its epoch."""
         answer = self._session.open(folder)
-        if b"UIDVALIDITY" not in answer:
-            raise MailError(f"The mail server gives {folder!r} no UIDVALIDITY; without it no mail can be told apart.")
         key = MailboxKey(self._account.name, folder, answer[b"UIDVALIDITY"])
         exists = answer.get(b"EXISTS", 0)
         self._warn_of_limit()
@@ -118,12 +116,12 @@ class ImapSource:
         return max(self._session.search(mailbox, "UID *"), default=0) + 1
 
 
-def _message_limits(client: IMAPClient) -> list[str]:
+def _message_limits(client: Client) -> list[str]:
     offered = (capability.decode("ascii", "replace") for capability in client.capabilities())
     return [text.partition("=")[2] for text in offered if text.upper().startswith("MESSAGELIMIT=")]
 
 
-def _folder(name: str, flags: Sequence[bytes]) -> Folder:
-    attributes = {flag.decode("ascii", "replace") for flag in flags if isinstance(flag, bytes)}
-    special = frozenset(use for use in _SPECIAL_USES if use.lower() in {flag.lower() for flag in attributes})
-    return Folder(name, special, is_selectable=not _UNSELECTABLE & {flag.lower() for flag in attributes})
+def _folder(listed: Listed) -> Folder:
+    attributes = {attribute.lower() for attribute in listed.attributes}
+    special = frozenset(use for use in _SPECIAL_USES if use.lower() in attributes)
+    return Folder(listed.name, special, is_selectable=not _UNSELECTABLE & attributes)

@@ -12,7 +12,8 @@ from datetime import date, datetime, timedelta
 from backfill.errors import ConfigError, ServerUnavailable
 from backfill.mail.errors import CommandFailed
 from backfill.mail.mime import Headers
-from backfill.mail.session import Row, Session
+from backfill.mail.replies import Row
+from backfill.mail.session import Session
 from backfill.message import MailboxKey
 from backfill.ports import Surveyed
 from backfill.selection import DateField, Selection

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from loguru import logger
+
 from backfill.clock import Clock, StopRequest, micros
 from backfill.errors import MailThrottled
 from backfill.ledger import Ledger
@@ -39,6 +41,8 @@ class MailAllowance:
     clock: Clock
     account: str
     max_bytes_per_day: int | None
+    #: Shows what is waited for, and that it is over (None).
+    tell: Callable[[str | None], None] = lambda sentence: None
     _unbooked: int = 0
     _ready_us: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -63,6 +67,12 @@ class MailAllowance:
         """The server asks to be left alone for so long."""
         until = self.clock.now() + timedelta(seconds=wait_s)
         self.ledger.throttles.block(self.resource, micros(until), reason)
+
+    def waiting(self, sentence: str | None) -> None:
+        """What is waited for when the server takes long; None when it has answered."""
+        if sentence is not None:
+            logger.info("{}", sentence)
+        self.tell(sentence)
 
     def blocked_for(self) -> float:
         """Seconds until the account may be read again; 0.0 when it may."""

@@ -232,6 +232,9 @@ class Noted:
     def throttled(self, wait_s: float, reason: str) -> None:
         self.waits.append(wait_s)
 
+    def waiting(self, sentence: str | None) -> None:
+        return
+
 
 @pytest.mark.parametrize(
     ("answer", "wait_s"),

@@ -2,7 +2,8 @@
 
 It answers the commonest commands by itself, for an INBOX of the given mails, and asks the script first: a function
 from the command line (without its tag) to the lines to be said, or None for the usual answer. `{tag}` in a line
-stands for the command's tag. `BYE` hangs up, `STALL` says nothing more. Flags and Gmail's labels are kept.
+stands for the command's tag. `BYE` hangs up, `STALL` says nothing more; `DRIP` says an octet now and then, `FLOOD` the
+line before it without end. Literals in commands are asked for. Flags and Gmail's labels are kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import IO, Self
 
-BYE, STALL = b"\0bye", b"\0stall"
+BYE, STALL, DRIP, FLOOD = b"\0bye", b"\0stall", b"\0drip", b"\0flood"
 
 Script = Callable[[str], list[bytes] | None]
 
@@ -40,11 +41,14 @@ class ScriptedImap:
         *,
         uidvalidity: int = 7,
         permanent_flags: str | None = r"(\Seen \*)",
-        greeting: bytes = b"* OK ready",
+        greeting: bytes | Callable[[int], list[bytes]] = b"* OK ready",
         capabilities: str = "",
         marks_read: bool = False,
     ) -> None:
-        """`marks_read`: bodies that are peeked at set \\Seen, as iCloud was seen to do."""
+        """`marks_read`: bodies that are peeked at set \\Seen, as iCloud was seen to do.
+
+        `greeting`: a line, or a function from the number of the connection (the first is 1) to lines.
+        """
         self.mails = dict(mails or {})
         self.script = script
         self.uidvalidity = uidvalidity
@@ -57,6 +61,7 @@ class ScriptedImap:
         self.commands: list[str] = []
         self.connections = 0
         self._lines: list[socket.socket] = []
+        self._is_over = threading.Event()
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server((self.host, 0))
@@ -68,6 +73,7 @@ class ScriptedImap:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_over.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.hang_up()
@@ -100,8 +106,13 @@ class ScriptedImap:
 
     def _serve(self, line: socket.socket) -> None:
         with suppress(OSError), line, line.makefile("rwb") as wire:  # the client was quicker, or a test hung up
-            self._say(wire, [self.greeting], "*")
+            greeting = self.greeting(self.connections) if callable(self.greeting) else [self.greeting]
+            if not self._say(wire, greeting, "*"):
+                return
             while command := wire.readline():
+                while literal := re.search(rb"\{(\d+)\}\r\n$", command):
+                    self._say(wire, [b"+ go on"], "*")
+                    command = command[:-2] + wire.read(int(literal[1])) + wire.readline()
                 tag, _, rest = command.decode("utf-8", "replace").strip().partition(" ")
                 self.commands.append(rest)
                 if rest.startswith("AUTHENTICATE"):
@@ -118,6 +129,11 @@ class ScriptedImap:
                 wire.flush()
                 wire.read()
                 return False
+            while said in (DRIP, FLOOD):  # until the client has had enough of it
+                wire.write(b"x" if said == DRIP else lines[-2] * 100)
+                wire.flush()
+                if said == DRIP and self._is_over.wait(0.05):
+                    return False
             wire.write(said.replace(b"{tag}", tag.encode()) + b"\r\n")
         wire.flush()
         return True

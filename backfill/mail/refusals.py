@@ -1,0 +1,149 @@
+"""What the words of a mail server's refusal ask for: patience, a stated time of it, or something else of its user.
+
+IMAP names reasons in response codes (RFC 9051 §7.1, RFC 5530) and, where there is no code, servers have kept to the
+same texts for years. This is the one place that reads either. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+
+from backfill.errors import MailThrottled
+
+#: What asks for patience without naming a time, and the seconds that it is left alone. Gmail suspends an account
+#: for up to a day: one question an hour does no harm.
+_THROTTLED = (
+    (re.compile(r"\[OVERQUOTA\b|exceeded command or bandwidth", re.I), 3600.0),
+    (
+        re.compile(
+            r"\[(?:THROTTLED|LIMIT)\b|request is throttled|rate limit|too many (?:\w+ )?(?:requests|commands)"
+            r"|requests too frequent",
+            re.I,
+        ),
+        300.0,
+    ),
+    (
+        re.compile(
+            r"\[INUSE\b|too many (?:[\w-]+ ){0,3}(?:connections|sessions|clients)"
+            r"|too many (?:simultaneous|concurrent) \w+"
+            r"|maximum (?:number|amount) of (?:[\w-]+ ){0,3}(?:connections|sessions)"
+            r"|(?:connection|session)s? limit|(?:connections|sessions) (?:limit )?exceeded|mail_max_userip_connections",
+            re.I,
+        ),
+        60.0,
+    ),
+)
+_BACKOFF = re.compile(r"Suggested Backoff Time: (\d+) milliseconds", re.I)  # Exchange
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+#: "try again in 15 minutes", "locked for 1 hour", "wait 30 seconds", "retry after 5 min"
+_NAMED = re.compile(
+    r"(?:\b(?:again|retry|wait|back|resets?)\b[^.;\d]{0,40}?"
+    r"|\b(?:locked|blocked|suspended|disabled|unavailable|throttled)(?: \w+)? for (?:\w+ ){0,2}?)"
+    r"\b(?:(?P<number>\d{1,6})|(?P<one>an?|one)|(?P<few>(?:a )?few|some|several))"
+    r"[ -]?(?P<unit>seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?)\b",
+    re.I,
+)
+#: A lock without a time: failed attempts go on being counted, so it is left alone for longer.
+_LOCKED = re.compile(
+    r"temporar(?:y|ily) (?:\w+ )?(?:locked|blocked|suspended|disabled|lock\b)"
+    r"|(?:locked|blocked|suspended|disabled) (?:\w+ )?temporarily"
+    r"|too many (?:[\w-]+ ){0,4}(?:attempts|failures|logins|tries|log-?ins|errors)",
+    re.I,
+)
+_LOCKED_S = 900.0
+#: The server blames itself, or says that it is a matter of time.
+_TRANSIENT = re.compile(
+    r"\[(?:UNAVAILABLE|SERVERBUG|INUSE)\b"
+    r"|\btemporar(?:y|ily)\b(?! password)|\btransient\b"
+    r"|\b(?:try|retry|come back|log ?in) (?:again )?(?:later|shortly|soon|in a (?:moment|while))\b"
+    r"|\bauthenticated but not connected\b"
+    r"|\b(?:system|internal(?: server)?|backend|database|storage|i/o|unexpected(?: server)?|server(?: internal)?) "
+    r"(?:error|failure|problem)\b"
+    r"|\b(?:server|service|backend|system|database|mailbox|mail ?store|storage|host|proxy|folder)s? "
+    r"(?:(?:is|are|was|not|currently|too|now|at the moment) )*"
+    r"(?:unavailable|busy|down|overloaded|available|unreachable|ready|responding|shutting down|offline|locked)\b"
+    r"|\b(?:timed? ?out|timeout|time-out|overload(?:ed)?|shutting down|maintenance|being migrated|failover)\b"
+    r"|\bconnect(?:ion)? (?:failed|refused|reset|lost)\b|\bcannot connect\b|\bserver unavailable\b",
+    re.I,
+)
+
+#: What a mail server wants of its user before it lets him in, and the remedy; the first that fits counts.
+_REMEDIES = (
+    (
+        re.compile(r"\[PRIVACYREQUIRED\b|\bencrypt|\bplain ?text (?:auth|login|password)|requires? (?:ssl|tls)", re.I),
+        "set imap.security to tls or starttls, which the server asks for",
+    ),
+    (
+        re.compile(
+            r"\[EXPIRED\b|\b(?:password|account|credential|token|passphrase)s? (?:has |have |is )?expired", re.I
+        ),
+        "the password, or the account, has expired: set a new one with the provider and put it into place here",
+    ),
+    (
+        re.compile(r"\[CONTACTADMIN\b|contact (?:your|the) (?:\w+ )?admin|administrator", re.I),
+        "ask the administrator of the mail server: nothing can be done about it from here",
+    ),
+    (
+        re.compile(
+            r"app(?:lication)?[- ]specific|app(?:lication)? password|authorization code|two-?(?:factor|step)", re.I
+        ),
+        "make an app password with the provider and put that into the place of the password",
+    ),
+    (
+        re.compile(r"\[WEBALERT\b|web ?browser|web ?mail|web login|sign in (?:at|via|on) |https?://", re.I),
+        "do what the server says, most often once in a web browser, then run again",
+    ),
+    (
+        re.compile(r"unsafe login", re.I),
+        "allow IMAP programs in the provider's settings, and use the code that it gives for them as the password",
+    ),
+    (
+        re.compile(r"(?:imap|protocol)\b.*\b(?:disabled|not (?:\w+ )?(?:enabled|allowed|permitted))|enable imap", re.I),
+        "switch IMAP on in the provider's settings",
+    ),
+    (
+        re.compile(
+            r"LOGINDISABLED"
+            r"|\b(?:basic auth\w*|login|authenticate|logon|password auth\w*) (?:is |command |has been )*disabled",
+            re.I,
+        ),
+        "the server takes no password: set imap.auth to xoauth2 or oauthbearer, with a token",
+    ),
+)
+
+
+def throttling(text: str) -> MailThrottled | None:
+    """What a server's text asks for, when it asks for patience."""
+    wait_s = next((wait_s for pattern, wait_s in _THROTTLED if pattern.search(text)), None)
+    if backoff := _BACKOFF.search(text):
+        wait_s = int(backoff[1][:9]) / 1000
+    elif (named := _named(text)) is not None:
+        wait_s = named
+    elif wait_s is None and _LOCKED.search(text):
+        wait_s = _LOCKED_S
+    if wait_s is None:
+        return None
+    return MailThrottled(f"The mail server asks for patience ({wait_s:.0f} s): {one_line(text)}", wait_s=wait_s)
+
+
+def _named(text: str) -> float | None:
+    """The seconds that the text names."""
+    if (found := _NAMED.search(text)) is None:
+        return None
+    number = float(found["number"]) if found["number"] else 1.0 if found["one"] else 5.0
+    return number * _UNITS[found["unit"][0].lower()]
+
+
+def is_transient(text: str) -> bool:
+    """Does the server blame itself, or say that it may work later?"""
+    return _TRANSIENT.search(text) is not None
+
+
+def remedy(text: str) -> str | None:
+    """What a refused login wants of its user, where it is not another password; None where it says nothing else."""
+    return next((remedy for pattern, remedy in _REMEDIES if pattern.search(text)), None)
+
+
+def one_line(text: str) -> str:
+    """A server's words for a log or a terminal: printable, on one line, bounded."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())[:300]

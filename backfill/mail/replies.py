@@ -1,0 +1,170 @@
+"""FETCH replies as rows: item by item, so that one odd item costs neither the others nor the mail.
+
+imapclient's parser gives up on a whole batch where a keyword has a bracket or a reply an item that it does not know.
+Here flags are read as far as they can be, items that nobody asked for are passed over, and an answer that is not whole
+raises an error without a word of it: what cannot be read may be a mail's text. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from imapclient.datetime_util import parse_to_datetime
+from imapclient.exceptions import ProtocolError
+from imapclient.response_parser import parse_response
+from imapclient.response_types import BodyData
+
+from backfill.mail.wire import Record
+
+Row = dict[bytes, Any]
+
+#: No integer of the ledger takes more, and no server means it.
+MOST = 2**63 - 1
+
+_HEAD = re.compile(rb"\s*(\d+)\s*\(")
+_NAME = re.compile(rb"\s*([A-Za-z][\w.-]*(?:\[[^]{\r\n]*\])?(?:<\d+(?:\.\d+)?>)?)[ \t]*")
+#: To the first parenthesis after which the reply can go on: a keyword may have one, too.
+_FLAGS = re.compile(rb"\(([^\r\n]*?)\)(?=\s*\)|\s+[A-Za-z][A-Za-z0-9.-]*[\s\[]|\s*$)")
+_LITERAL = re.compile(rb"~?\{(\d+)\+?\}\r\n")
+_QUOTED = re.compile(rb'"((?:[^"\\\r\n]|\\.)*)"')
+_ATOM = re.compile(rb"[^\s()]+")
+_END = re.compile(rb"\s*\)")
+_WITHIN = re.compile(rb'"(?:[^"\\\r\n]|\\.)*"|~?\{\d+\+?\}\r\n|[()]|[^()"{]+|["{]')
+
+
+class UnreadableReply(ProtocolError):  # type: ignore[misc]  # imapclient has no types
+    """A FETCH reply is broken off or has no such form."""
+
+
+def fetched(records: Sequence[Record]) -> dict[int, Row]:
+    """The rows by UID, of all replies; those without a UID are news of other mails. Raises `UnreadableReply`."""
+    rows: dict[int, Row] = {}
+    for reply in _replies(records):
+        row = _row(reply)
+        uid = row.get(b"UID")
+        if isinstance(uid, int):
+            rows.setdefault(uid, {}).update(row)
+    return rows
+
+
+def _replies(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """The records of each reply: its literals with the lines before them, and the line after the last."""
+    reply: list[Record] = []
+    for record in records:
+        if record is None:
+            continue
+        reply.append(record)
+        if isinstance(record, bytes):
+            yield reply
+            reply = []
+    if reply:
+        raise UnreadableReply
+
+
+class _Scanner:
+    """A reply as one text, in which a literal is its {size} and a line break: no line of a reply has one."""
+
+    def __init__(self, reply: list[Record]) -> None:
+        lines = [record[0] if isinstance(record, tuple) else record or b"" for record in reply]
+        self.text = b"\r\n".join(lines)
+        self.place = 0
+        self._literals = iter([record for record in reply if isinstance(record, tuple)])
+
+    def take(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        found = pattern.match(self.text, self.place)
+        if found:
+            self.place = found.end()
+        return found
+
+    def literal(self, size: bytes) -> bytes:
+        _, data = next(self._literals)
+        if len(data) != int(size):
+            raise UnreadableReply
+        return data
+
+    def in_parentheses(self) -> list[Record]:
+        """The records of a parenthesised list that begins here."""
+        records: list[Record] = []
+        start, depth = self.place, 0
+        while found := self.take(_WITHIN):
+            piece = found[0]
+            depth += (piece == b"(") - (piece == b")")
+            if piece.endswith(b"}\r\n"):
+                size = piece.rstrip(b"+}\r\n").rpartition(b"{")[2]
+                records.append((self.text[start : self.place - 2], self.literal(size)))
+                start = self.place
+            if depth == 0:
+                return [*records, self.text[start : self.place]]
+        raise UnreadableReply
+
+
+def _row(reply: list[Record]) -> Row:
+    scanner = _Scanner(reply)
+    head = scanner.take(_HEAD)
+    if head is None:
+        raise UnreadableReply
+    row: Row = {b"SEQ": int(head[1][:20])}
+    while not scanner.take(_END):  # whatever follows is a server's own addition
+        name = scanner.take(_NAME)
+        if name is None:
+            raise UnreadableReply
+        word = name[1].upper()
+        value = _value(scanner, word)
+        if value is not _ODD:
+            row[word] = value
+    return row
+
+
+_ODD = object()  # an item of a form that it should not have; the others are not the worse for it
+
+
+def _value(scanner: _Scanner, word: bytes) -> Any:
+    if word in (b"FLAGS", b"X-GM-LABELS") and (listed := _flags(scanner, word)) is not None:
+        return listed
+    if found := scanner.take(_LITERAL):
+        return scanner.literal(found[1])
+    if found := scanner.take(_QUOTED):
+        text = re.sub(rb"\\(.)", rb"\1", found[1])
+        return _moment(text) if word == b"INTERNALDATE" else text
+    if scanner.text[scanner.place : scanner.place + 1] == b"(":
+        return _listed(scanner.in_parentheses(), word)
+    if (found := scanner.take(_ATOM)) is None:
+        raise UnreadableReply
+    return _atom(found[0])
+
+
+def _flags(scanner: _Scanner, word: bytes) -> tuple[bytes, ...] | None:
+    """What stands between the parentheses, word by word: keywords of other programs may have any character."""
+    if word == b"X-GM-LABELS":  # which are quoted, and may hold blanks and parentheses
+        return None
+    found = scanner.take(_FLAGS)
+    return None if found is None else tuple(found[1].split())
+
+
+def _listed(records: list[Record], word: bytes) -> Any:
+    try:
+        (value,) = parse_response(records)
+        return BodyData.create(value) if word in (b"BODY", b"BODYSTRUCTURE") else value
+    except (ProtocolError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return _ODD
+
+
+def _atom(text: bytes) -> Any:
+    if text.upper() == b"NIL":
+        return None
+    if not text.isdigit():
+        return text
+    return int(text[:20]) if int(text[:20]) <= MOST else _ODD
+
+
+def _moment(text: bytes) -> datetime | None:
+    """None for a time that is none, or that no calendar has in UTC."""
+    try:
+        moment: datetime = parse_to_datetime(text, normalise=False)
+        moment.astimezone(UTC)
+    except (ValueError, OverflowError, TypeError):
+        return None
+    return moment
