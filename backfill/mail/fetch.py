@@ -17,7 +17,8 @@ from imapclient import SEEN
 from backfill.errors import MessageGone, MessageUnreadable, ServerUnavailable
 from backfill.mail import structure
 from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost
-from backfill.mail.mime import FIELDS, Headers, Piece, Reading, Text, content, text_of, whole
+from backfill.mail.headers import FIELDS, Headers
+from backfill.mail.mime import Piece, Reading, Text, content, text_of, whole
 from backfill.mail.replies import Row
 from backfill.mail.seen_guard import SeenGuard
 from backfill.mail.session import Session

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 
 from backfill.errors import ConfigError, ServerUnavailable
 from backfill.mail.errors import CommandFailed
-from backfill.mail.mime import Headers
+from backfill.mail.headers import Headers
 from backfill.mail.replies import Row
 from backfill.mail.session import Session
 from backfill.message import MailboxKey

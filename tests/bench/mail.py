@@ -17,8 +17,8 @@ from statistics import median
 from imapclient import IMAPClient
 
 from backfill.mail.fetch import BATCH
+from backfill.mail.headers import FIELDS
 from backfill.mail.login import ImapAccount
-from backfill.mail.mime import FIELDS
 from backfill.mail.source import ImapSource
 from backfill.message import Message
 from tests.bench import mails

@@ -27,7 +27,8 @@ from backfill.evaluation.agreement import Judged, evaluate
 from backfill.evaluation.judge import Judge
 from backfill.evaluation.labels import Truth, find_mails
 from backfill.mail import mime, structure
-from backfill.mail.mime import Headers, Piece, Reading
+from backfill.mail.headers import Headers
+from backfill.mail.mime import Piece, Reading
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.verdict import Thresholds
 from tests.bench import mails

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from imapclient.response_types import BodyData
 
-from backfill.mail.mime import Headers
+from backfill.mail.headers import Headers
 from backfill.mail.quotes import trimmed
 from backfill.mail.structure import from_bodystructure
 from backfill.mail.text import clean, one_line

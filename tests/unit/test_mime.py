@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backfill.mail import mime
-from backfill.mail.mime import Headers, Reading, whole
+from backfill.mail.headers import Headers
+from backfill.mail.mime import Reading, whole
 from backfill.mail.text import clean, decoded, transfer_decoded
 from backfill.message import Attachment, Content, MisleadingLink, message_key
 
