@@ -15,8 +15,9 @@ from typing import Final
 
 from backfill.message import Content
 
-#: Part of the fingerprint: raise it whenever the same mail would be shown differently.
-RENDERING: Final = 1
+#: Part of the fingerprint: raise it whenever the same mail would be shown differently, be it by what is done to the
+#: text here or by how the mail is read (`mail/`). A job of another version is refused then, by --as-planned as well.
+RENDERING: Final = 2
 
 MAX_HEADER_CHARS: Final = 300  # a subject that needs more is not read by people either
 MAX_NAMES: Final = 8  # recipients, attachments, links: the first tell the kind, the rest cost tokens

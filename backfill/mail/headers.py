@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import email.utils
 import re
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from email.errors import MessageError
 from email.header import decode_header
-from email.utils import getaddresses, parsedate_to_datetime
 from functools import cached_property
-from typing import Any
 
+from backfill.mail.addresses import Mailbox, mailboxes, sender
+from backfill.mail.dates import moment
 from backfill.mail.spam_marks import WORDS as SPAM_MARKS
 from backfill.mail.text import decoded, one_line
 
@@ -23,15 +21,12 @@ FIELDS = (
 )
 
 _ENCODED_WORDS = re.compile(r"=\?[^?\s]{1,80}\?[bBqQ]\?[^?]*\?=(?:\s*=\?[^?\s]{1,80}\?[bBqQ]\?[^?]*\?=)*")
-_ATOMS = r'[^\s()<>@,:;"\[\]\\]+'
-_MAILBOX = rf'(?:(?:({_ATOMS}(?: {_ATOMS})*)|"([^"\\\r]*)") )?<({_ATOMS}@{_ATOMS})>|({_ATOMS}@{_ATOMS})'
-#: `Ann Example <ann@example.org>, "Doe, Bob" <bob@example.org>, eve@example.org`, as most headers are.
-_MAILBOXES, _PLAIN = re.compile(_MAILBOX), re.compile(rf"(?:{_MAILBOX})(?:, (?:{_MAILBOX}))*")
 _COMMENT = re.compile(r"\([^()]*\)")
-_METHOD = re.compile(r"\s*([a-z][a-z0-9-]{0,30})\s*(?:/\s*\d+\s*)?=\s*([a-z]{1,20})", re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*"')
+_CLAIM = r"\s*([a-z][a-z0-9-]{0,30})\s*(?:/\s*\d+\s*)?=\s*([a-z]{1,20})"
+_METHOD = re.compile(_CLAIM, re.IGNORECASE)
+_BEHIND_SERVER = re.compile(rf"\s*[^\s;=]+(?:\s+\d+)?\s(?:{_CLAIM})", re.IGNORECASE)
 BROKEN = (MessageError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
-#: Newer Pythons give up on a whole header where one address in it is odd (CVE-2023-27043); nothing here trusts them.
-_LENIENT: dict[str, Any] = {"strict": False} if hasattr(email.utils, "supports_strict_parsing") else {}
 
 
 class Headers:
@@ -68,26 +63,22 @@ class Headers:
         values = [decoded(value) for value in self._fields.get(name, ())]
         if not values:
             return []
-        found = _mailboxes(values)
-        known = [(one_line(words_decoded(shown), 200), one_line(address, 320)) for shown, address in found]
-        known = [pair for pair in known if any(pair)]
+        known = [pair for pair in map(_readable, mailboxes(values)) if any(pair)]
         return known or [(text, "") for value in values if (text := one_line(words_decoded(value), 500))]
+
+    def sender(self, name: str) -> tuple[str, str]:
+        """(display name, address) of the topmost field of that name that says anything."""
+        values = [decoded(value) for value in self._fields.get(name, ())]
+        return next((pair for pair in map(_readable, map(sender, values)) if any(pair)), ("", ""))
 
     @cached_property
     def sent(self) -> datetime | None:
         """The Date header, with the offset as it is written there; None when absent or broken."""
-        try:
-            moment = parsedate_to_datetime(one_line(self.raw("date"), 100))
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # -0000 (RFC 5322 §3.3)
-            moment.astimezone(UTC)
-        except BROKEN:
-            return None
-        return moment
+        return moment(one_line(words_decoded(self.raw("date")), 100))
 
     def sent_day(self) -> date | None:
         """The calendar day as the header writes it."""
-        moment = self.sent
-        return moment.date() if moment else None
+        return self.sent.date() if self.sent else None
 
 
 def words_decoded(value: str) -> str:
@@ -97,15 +88,9 @@ def words_decoded(value: str) -> str:
     return _ENCODED_WORDS.sub(lambda found: _words(found[0]), value)
 
 
-def _mailboxes(values: Sequence[str]) -> list[tuple[str, str]]:
-    """What `getaddresses` gives, which reads letter by letter: it is asked for headers that are not plain only."""
-    together = ", ".join(values)
-    if _PLAIN.fullmatch(together):
-        return [(name or quoted, angled or bare) for name, quoted, angled, bare in _MAILBOXES.findall(together)]
-    try:
-        return getaddresses(values, **_LENIENT)
-    except BROKEN:  # a group raises AttributeError, floods of parentheses RecursionError
-        return []
+def _readable(mailbox: Mailbox) -> tuple[str, str]:
+    name, address = mailbox
+    return one_line(words_decoded(name), 200), one_line(words_decoded(address), 320)
 
 
 def _words(words: str) -> str:
@@ -117,8 +102,16 @@ def _words(words: str) -> str:
 
 
 def authentication(value: str) -> tuple[tuple[str, str], ...]:
-    """(method, result) pairs of an Authentication-Results header (RFC 8601), sorted; reasons and names are dropped."""
+    """(method, result) pairs of an Authentication-Results header (RFC 8601), sorted; reasons and names are dropped.
+
+    The first of its parts names the server. Microsoft's begins with a result instead, others forget the semicolon.
+    """
     for _ in range(3):  # comments nest
         value = _COMMENT.sub(" ", value[:4000])
-    found = {(m[1].lower(), m[2].lower()) for claim in value.split(";")[1:] if (m := _METHOD.match(claim))}
+    server, *claims = _QUOTED.sub(" ", value).split(";")
+    found = {
+        (m[1].lower(), m[2].lower())
+        for m in (_METHOD.match(server) or _BEHIND_SERVER.match(server), *map(_METHOD.match, claims))
+        if m
+    }
     return tuple(sorted(found)[:20])

@@ -70,15 +70,14 @@ def content(headers: Headers, text: Text, attached: Iterable[Part], reading: Rea
     """Put together what a classifier is shown."""
     body = trimmed(text.text)
     sent = headers.sent
-    senders = headers.addresses("from")
     recipients, copied = headers.addresses("to"), headers.addresses("cc")
     hosts, misleading = _links(text.links)
     return Content(
         subject=headers.text("subject"),
-        sender=_address(senders[0]) if senders else "",
+        sender=_address(headers.sender("from")),
         to=tuple(map(_address, recipients[:MAX_ADDRESSES])),
         cc=tuple(map(_address, copied[:MAX_ADDRESSES])),
-        reply_to=_address(next(iter(headers.addresses("reply-to")), ("", ""))),
+        reply_to=_address(headers.sender("reply-to")),
         date=sent.isoformat() if sent else "",
         addressed_to_owner=_is_addressed(reading.owner, [*recipients, *copied]),
         is_reply="in-reply-to" in headers or "references" in headers,

@@ -1,0 +1,59 @@
+"""Odd mails of `tests/mail`, each with what is right to show of it: one row a kind, as seen in real mailboxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backfill.mail.headers import authentication
+from backfill.mail.mime import Reading, whole
+
+MAILS = Path(__file__).parents[1] / "mail"
+
+#: kind: file, field, right value
+FIELDS = {
+    "comma in the sender's bare name": (
+        *("from_unquoted_comma", "sender"),
+        "Example account team ,_ <no-reply@login-check.example>",
+    ),
+    "brand's address before the real one": (
+        *("from_brand_address_then_real_one", "sender"),
+        "Prize@bigshop.example <x1@other-host.example>",
+    ),
+    "sender without an address": ("from_name_without_address", "sender", "Sara Marie Example"),
+    "encoded word, then a comma": ("from_encoded_word_then_comma", "sender", "Banána ,QX <x@other-host.example>"),
+    "authentication without the server's name": (
+        *("authentication_without_server_name", "authentication"),
+        (("dkim", "none"), ("dmarc", "none"), ("spf", "fail")),
+    ),
+    "date in numbers, days first": ("date_day_month_year", "date", "2024-04-29T23:34:00+00:00"),
+}
+
+
+@pytest.mark.parametrize(("name", "field", "right"), FIELDS.values(), ids=FIELDS)
+def test_of_an_odd_mail_that_is_shown_which_is_right(name, field, right):
+    raw = (MAILS / f"{name}.eml").read_bytes()
+
+    assert getattr(whole(raw, len(raw), Reading("bob@b.example")), field) == right
+
+
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [
+        ("mx.example; spf=pass smtp.mailfrom=a.example", "spf=pass"),
+        ("mx.example 1; spf=pass", "spf=pass"),
+        ("spf=fail (sender IP is 192.0.2.1) smtp.mailfrom=a.example; dkim=none", "dkim=none spf=fail"),
+        ("spf=pass smtp.mailfrom=a.example", "spf=pass"),
+        ("SPF = Fail;DKIM=pass", "dkim=pass spf=fail"),
+        ("mx.example spf=softfail smtp.mailfrom=a.example; dkim=fail", "dkim=fail spf=softfail"),
+        ("spf=none; compauth=fail reason=601", "compauth=fail spf=none"),
+        ('spf=fail smtp.mailfrom="x; dmarc=pass x"@a.example', "spf=fail"),
+        ("spf=fail (dmarc=pass (really; dmarc=pass)) smtp.mailfrom=a.example", "spf=fail"),
+        ("mx.example; none", ""),
+        ("mx.example", ""),
+        ("", ""),
+    ],
+)
+def test_every_result_of_the_authentication_is_read_and_none_that_the_sender_wrote(value, right):
+    assert " ".join(map("=".join, authentication(value))) == right
