@@ -84,11 +84,21 @@ def _headers(content: Content) -> Iterator[str]:
         ("Authentication", _list(f"{method}={result}" for method, result in content.authentication)),
         ("Server says spam", _yes_or_no(content.marked_spam)),
         ("Attachments", _list(attachment.name or attachment.content_type for attachment in content.attachments)),
+        ("Links", _list(_unseen_hosts(content))),
         ("Misleading links", _list(f"{x.shown_host} leads to {x.real_host}" for x in content.misleading_links)),
     ):
         line = " ".join(value.split())
         if line or name == "Subject":  # an empty subject is a sign in itself
             yield f"{name}: {line if len(line) <= MAX_HEADER_CHARS else line[:MAX_HEADER_CHARS] + '…'}"
+
+
+def _unseen_hosts(content: Content) -> Iterator[str]:
+    """Where links lead, as far as it is said nowhere else: most plain text shows its links itself."""
+    said = content.body.lower()
+    misleading = {link.real_host for link in content.misleading_links[:MAX_NAMES]}
+    for host in content.link_hosts:
+        if host not in misleading and not re.search(rf"(?<![\w.-]){re.escape(host)}(?![\w-]|\.\w)", said):
+            yield host
 
 
 def _list(names: Iterable[str]) -> str:

@@ -166,7 +166,7 @@ def _facts(mail: Judged) -> dict[str, Any]:
         "uid": mail.ref.uid,
         "message_id": message.message_id,
         "list_id": content.list_id,
-        "attachments": [attachment.name for attachment in content.attachments],
+        "attachments": [attachment.name or attachment.content_type for attachment in content.attachments],
         "size": message.size,
         "importance_score": verdict.scores.importance,
         "spam_score": verdict.scores.spam,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree, NodeType
@@ -36,6 +36,8 @@ _META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?([A-Za-z0-9_:
 
 _TAG = re.compile(r"<[^<>]{0,2000}>")
 _URL = re.compile(r"https?://[^\s<>\"')\]}]+", re.IGNORECASE)
+#: Browsers take any number and kind of slashes, and an address without a scheme for one of the page's.
+_SCHEME = re.compile(r"[\s\x00-\x20]*(?:https?\s*:[/\\\s]*|[/\\]{2,})", re.IGNORECASE)
 _SHOWN_HOST = re.compile(
     r"(https?://)?(?:[^\s/@]+@)?((?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24})(?:[:/?#]\S*)?", re.IGNORECASE
 )
@@ -50,6 +52,8 @@ _SELECTOR = re.compile(r"[a-z]{0,12}([.#][\w-]{1,60})", re.IGNORECASE)
 MAX_STYLE_SHEETS = 100_000  # characters of them that are read
 
 MAX_LINKS = 200  # of one text; the rest is not looked at
+
+_LEADS_BY = {"a": "href", "area": "href", "form": "action", "base": "href"}
 
 Link = tuple[str, str]  # the host shown, or ""; the host that it leads to
 
@@ -81,12 +85,16 @@ def declared_charset(html: bytes) -> str:
 
 
 def host_of(url: str) -> str:
-    """The host of a web address, in lower case; "" for what is none."""
+    """The host of a web address as browsers read it, in lower case; "" for what is none."""
+    url = re.sub(r"[\t\r\n]", "", url)
+    found = _SCHEME.match(url)
+    if not found:
+        return ""
     try:
-        parts = urlsplit(url.strip())
-        return one_line(parts.hostname or "", 253) if parts.scheme in ("http", "https") else ""
+        host = urlsplit("http://" + url[found.end() :].replace("\\", "/")).hostname or ""
     except ValueError:  # e.g. a broken IPv6 address
         return ""
+    return one_line(unquote(host).lower().rstrip("."), 253)
 
 
 def _text(html: Any, *, alt_texts: bool = False) -> str:
@@ -103,9 +111,10 @@ def _stand_in(html: str) -> str:
 
 
 def _links(elements: list[Any]) -> Iterator[Link]:
-    for anchor in [node for node in elements if node.tag == "a"][:MAX_LINKS]:
-        if host := host_of(anchor.getattr("href") or ""):
-            yield _shown_host(one_line(anchor.text[:1000], 300)), host
+    """Where a click leads: anchors, image maps, forms, and the base of addresses that name no host."""
+    for node in [node for node in elements if node.tag in _LEADS_BY][:MAX_LINKS]:
+        if host := host_of(node.getattr(_LEADS_BY[node.tag]) or ""):
+            yield _shown_host(one_line(node.text[:1000], 300)) if node.tag == "a" else "", host
 
 
 def _shown_host(text: str) -> str:

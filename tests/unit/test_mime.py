@@ -266,8 +266,37 @@ def test_which_links_mislead(text, url, misleads):
     assert bool(mail(f'<a href="{url}">{text}</a>', "Content-Type: text/html").misleading_links) is misleads
 
 
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<a href="https://evil.example/p">Click here</a>',
+        '<a href=" HTTPS://EVIL.example:443/p">Click here</a>',
+        '<a href="https://bank.example@evil.example/">Click here</a>',
+        '<a href="ht\ntps://evil.example/">Click here</a>',
+        '<a href="https:\\\\evil.example\\p">Click here</a>',
+        '<a href="http:/evil.example/">Click here</a>',
+        '<a href="//evil.example/">Click here</a>',
+        '<a href="https://%65vil.example/">Click here</a>',
+        '<a href="https://evil.example./">Click here</a>',
+        '<a href="https://evil.example"><img src="https://evil.example/1.png"></a>',
+        '<map name=m><area href="https://evil.example/x"></map><img usemap="#m" src="cid:1">',
+        '<form action="https://evil.example/steal"><input name=password></form>',
+        '<base href="https://evil.example/"><a href="/p">Click here</a>',
+    ],
+)
+def test_where_a_click_leads_is_seen(html):
+    assert mail(f"<p>Your parcel waits.</p>{html}", "Content-Type: text/html").link_hosts == ("evil.example",)
+
+
+@pytest.mark.parametrize(
+    "url", ["mailto:ann@evil.example", "#top", "/p", "javascript:x", "cid:1", "https:", "http://[x"]
+)
+def test_what_leads_to_no_host_names_none(url):
+    assert mail(f'<a href="{url}">here</a>', "Content-Type: text/html").link_hosts == ()
+
+
 def test_hosts_of_links_in_plain_text_are_seen():
-    assert mail("see https://Shop.example/a and http://evil.test.").link_hosts == ("shop.example", "evil.test.")
+    assert mail("see https://Shop.example/a and http://evil.test.").link_hosts == ("shop.example", "evil.test")
 
 
 # ── anything ─────────────────────────────────────────────────────────────────────────────────────────────

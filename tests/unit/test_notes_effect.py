@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from backfill.effects.notes import NotesEffect, note_path, write_once
 from backfill.errors import ConfigError, EffectUnavailable
-from backfill.message import MailboxKey
+from backfill.message import Attachment, MailboxKey
 from backfill.ports import ReceiptState
 from backfill.verdict import Label, Scores
 from tests.support.judged import judged
@@ -101,6 +101,17 @@ def test_a_note_tells_the_verdict_the_address_and_the_text(notes_dir):
     assert (told["folder"], told["uidvalidity"], told["uid"]) == ("INBOX", 7, 17)
     assert (told["source"], told["model"], told["message_id"]) == ("chat", "a-model", "<17@example.com>")
     assert "Dear owner,\nplease pay." in note
+
+
+def test_an_attachment_without_a_name_is_noted_by_its_kind(notes_dir):
+    mail = judged(17)
+    attached = (Attachment("", "image/png"), Attachment("a.pdf", "application/pdf"))
+    message = replace(mail.message, content=replace(mail.message.content, attachments=attached))
+
+    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([replace(mail, message=message)])
+
+    note = (notes_dir / receipt.detail["path"]).read_text("utf-8")
+    assert front_matter(note)["attachments"] == ["image/png", "a.pdf"]
 
 
 @pytest.mark.parametrize("subject", HOSTILE)

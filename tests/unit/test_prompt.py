@@ -138,6 +138,25 @@ def test_a_mail_cannot_end_its_delimiter_or_pose_as_the_system(place, forgery):
         assert token.lower() not in inside.lower()
 
 
+def test_the_hosts_of_links_are_shown_where_the_text_does_not_show_them():
+    mail = Content(
+        body="Click here, or see https://Seen.example/a.", link_hosts=("evil.example", "seen.example", "n.example")
+    )
+
+    assert "\nLinks: evil.example, n.example\n" in shown(mail)
+
+
+@pytest.mark.parametrize("body", ["", "Click here", "not-evil.example", "evil.example.org", "www.evil.example"])
+def test_another_host_in_the_text_is_not_taken_for_the_one_that_a_link_leads_to(body):
+    assert "\nLinks: evil.example\n" in shown(Content(body=body, link_hosts=("evil.example",)))
+
+
+def test_a_host_that_is_named_as_misleading_is_not_named_twice():
+    mail = Content(link_hosts=("evil.example",), misleading_links=(MisleadingLink("bank.example", "evil.example"),))
+
+    assert shown(mail).count("evil.example") == 1
+
+
 def test_ordinary_angle_brackets_are_left_alone():
     assert "a < b, <b>bold</b>, x@y <mails@example.org>" in shown(
         Content(body="a < b, <b>bold</b>, x@y <mails@example.org>")

@@ -8,6 +8,7 @@ import pytest
 
 from backfill.mail.headers import authentication
 from backfill.mail.mime import Reading, whole
+from backfill.message import Attachment
 
 MAILS = Path(__file__).parents[1] / "mail"
 
@@ -27,6 +28,8 @@ FIELDS = {
         *("authentication_without_server_name", "authentication"),
         (("dkim", "none"), ("dmarc", "none"), ("spf", "fail")),
     ),
+    "link without its host": ("link_host_not_shown", "link_hosts", ("evil.example",)),
+    "attachment without a name": ("attachment_without_a_name", "attachments", (Attachment("", "image/png"),)),
     "date in numbers, days first": ("date_day_month_year", "date", "2024-04-29T23:34:00+00:00"),
 }
 
