@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from email import message_from_bytes
-from email.policy import compat32
 
 from backfill.mail import structure
 from backfill.mail.headers import BROKEN, Headers, authentication, words_decoded
@@ -119,7 +117,7 @@ def whole(raw: bytes, size: int, reading: Reading) -> Content:
         raw = raw.replace(b"\n", b"\r\n")  # as every IMAP server gives it
         size = max(size, len(raw))
     try:
-        root, payloads = structure.from_parsed(message_from_bytes(raw, policy=compat32))
+        root, payloads = structure.from_bytes(raw)
     except BROKEN:
         rest = raw.partition(b"\r\n\r\n")[2]
         root, payloads = Part("1", "text/plain", size=len(rest)), {"1": rest}

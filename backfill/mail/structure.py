@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from email import message_from_bytes
 from email.message import Message as ParsedMail
+from email.policy import compat32
 from email.utils import collapse_rfc2231_value, decode_params, unquote
 from typing import Any
 
@@ -22,6 +24,11 @@ MAX_ATTACHMENTS = 50
 #: An alternative in plain text smaller than this, in bytes, beside HTML of ten times its size says no more than
 #: "your program cannot show HTML".
 _STUB = 200
+
+_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100}")
+
+#: `Content-Type: text/html charset=utf-8`: no semicolon before the parameters.
+_NO_SEMICOLON = re.compile(rb"^(content-type:[ \t]*[\w.+-]+/[\w.+-]+)[ \t\r\n]+(?=[\w-]+[ \t]*=)", re.I | re.M)
 
 #: What a parameter's value needs unquoting for.
 _QUOTING = re.compile(r'["\\<]')
@@ -62,13 +69,21 @@ def attachments(root: Part) -> tuple[Part, ...]:
 
 
 def from_bodystructure(body: BodyData) -> Part:
-    """The tree that BODYSTRUCTURE describes (RFC 9051 §7.5.2)."""
+    """The tree that BODYSTRUCTURE describes (RFC 9051 §7.5.2).
+
+    Servers give no type at all for one that is not as the standard has it. Below the root that is plain text (RFC 2045
+    §5.2); of the root its own header tells more, so it makes no sense here.
+    """
+    if not body.is_multipart and not _content_type(*body[:2]):
+        raise ValueError("no content type")
     return _from_body(body, "", 0)
 
 
-def from_parsed(mail: ParsedMail) -> tuple[Part, dict[str, bytes]]:
-    """The tree of a parsed mail, and each leaf's bytes as transferred, by section."""
+def from_bytes(raw: bytes) -> tuple[Part, dict[str, bytes]]:
+    """The tree of a mail, and each leaf's bytes as transferred, by section."""
     payloads: dict[str, bytes] = {}
+    head, gap, rest = raw.partition(b"\r\n\r\n")
+    mail = message_from_bytes(_NO_SEMICOLON.sub(rb"\1; ", head) + gap + rest, policy=compat32)
     return _from_mail(mail, "", 0, payloads), payloads
 
 
@@ -144,7 +159,7 @@ def _from_body(body: BodyData, section: str, depth: int) -> Part:
         )
     section = section or "1"
     kind, subtype, parameters, _id, _description, encoding, size = body[:7]
-    content_type = f"{_word(kind)}/{_word(subtype)}"
+    content_type = _content_type(kind, subtype) or "text/plain"
     inner: tuple[Part, ...] = ()
     extension = body[8:] if content_type.startswith("text/") else body[7:]  # a text has its lines first
     if content_type == "message/rfc822" and len(body) > 9 and isinstance(body[8], tuple):
@@ -163,6 +178,12 @@ def _from_body(body: BodyData, section: str, depth: int) -> Part:
         size=size if isinstance(size, int) else 0,
         parts=inner,
     )
+
+
+def _content_type(kind: Any, subtype: Any) -> str:
+    """`text/html`, or "" for what is no type."""
+    content_type = f"{_word(kind)}/{_word(subtype)}"
+    return content_type if _TYPE.fullmatch(content_type) else ""
 
 
 def _disposition(value: Any) -> tuple[str, list[tuple[str, str]]]:
@@ -205,6 +226,7 @@ def _from_mail(mail: ParsedMail, section: str, depth: int, payloads: dict[str, b
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     content_type = mail.get_content_type()
+    content_type = content_type if _TYPE.fullmatch(content_type) else "text/plain"
     children = _children(mail)
     if children and content_type.startswith("multipart/"):
         return Part(

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from email import message_from_bytes
-from email.policy import compat32
 from pathlib import Path
 from statistics import mean
 
@@ -102,7 +100,7 @@ def _predecessor_chars(raw: bytes) -> int:
     raw = raw if b"\r\n" in raw else raw.replace(b"\n", b"\r\n")
     headers = Headers(raw)
     head = sum(len(headers.text(name)) for name in ("subject", "from"))
-    root, payloads = structure.from_parsed(message_from_bytes(raw, policy=compat32))
+    root, payloads = structure.from_bytes(raw)
     pieces = [Piece(part, payloads[part.section]) for part in structure.texts(root)]
     return FIXED_CHARS + head + min(len(mime.text_of(pieces).text), MAX_BODY_CHARS)
 

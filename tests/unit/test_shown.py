@@ -30,6 +30,7 @@ FIELDS = {
     ),
     "link without its host": ("link_host_not_shown", "link_hosts", ("evil.example",)),
     "attachment without a name": ("attachment_without_a_name", "attachments", (Attachment("", "image/png"),)),
+    "content type without its semicolon": ("content_type_without_semicolon", "body", "The text of the mail."),
     "date in numbers, days first": ("date_day_month_year", "date", "2024-04-29T23:34:00+00:00"),
 }
 
