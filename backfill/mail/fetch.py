@@ -251,7 +251,7 @@ def _draft(uid: int, row: Row) -> _Draft | None:
         return _Draft(uid, row, headers, None, ())
     if root.is_multipart and not parts and not structure.attachments(root):  # a boundary that never comes
         return _Draft(uid, row, headers, None, ())
-    return _Draft(uid, row, headers, root, parts)
+    return _Draft(uid, row, Headers(block, structure.charset(root)), root, parts)
 
 
 def _needs_second_look(draft: _Draft) -> bool:

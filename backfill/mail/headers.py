@@ -9,9 +9,10 @@ from email.header import decode_header
 from functools import cached_property
 
 from backfill.mail.addresses import Mailbox, mailboxes, sender
+from backfill.mail.charsets import decoded
 from backfill.mail.dates import moment
 from backfill.mail.spam_marks import WORDS as SPAM_MARKS
-from backfill.mail.text import decoded, one_line
+from backfill.mail.text import one_line
 
 #: The header fields that `Headers` reads; nothing else is fetched.
 FIELDS = (
@@ -30,9 +31,13 @@ BROKEN = (MessageError, ValueError, LookupError, TypeError, AttributeError, Recu
 
 
 class Headers:
-    """The fields of a header block by lower-case name, those of one name in their order. Values are raw, unfolded."""
+    """The fields of a header block by lower-case name, those of one name in their order. Values are raw, unfolded.
 
-    def __init__(self, block: bytes) -> None:
+    `charset` is the text's: headers whose letters beyond ASCII stand there as they are share it.
+    """
+
+    def __init__(self, block: bytes, charset: str = "") -> None:
+        self._charset = charset
         self._fields: dict[str, list[bytes]] = {}
         latest: list[bytes] = []
         for line in block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
@@ -52,7 +57,7 @@ class Headers:
 
     def raw(self, name: str) -> str:
         """The topmost field of that name, its encoded words as they are; "" when there is none."""
-        return decoded(self._fields[name][0]) if name in self._fields else ""
+        return decoded(self._fields[name][0], self._charset) if name in self._fields else ""
 
     def text(self, name: str) -> str:
         """The topmost field of that name, readable, on one line."""
@@ -60,7 +65,7 @@ class Headers:
 
     def addresses(self, name: str) -> list[tuple[str, str]]:
         """(display name, address) of all fields of that name; what cannot be parsed stands in as a name."""
-        values = [decoded(value) for value in self._fields.get(name, ())]
+        values = [decoded(value, self._charset) for value in self._fields.get(name, ())]
         if not values:
             return []
         known = [pair for pair in map(_readable, mailboxes(values)) if any(pair)]
@@ -68,7 +73,7 @@ class Headers:
 
     def sender(self, name: str) -> tuple[str, str]:
         """(display name, address) of the topmost field of that name that says anything."""
-        values = [decoded(value) for value in self._fields.get(name, ())]
+        values = [decoded(value, self._charset) for value in self._fields.get(name, ())]
         return next((pair for pair in map(_readable, map(sender, values)) if any(pair)), ("", ""))
 
     @cached_property

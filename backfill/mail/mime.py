@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from backfill.mail import structure
+from backfill.mail.charsets import decoded
 from backfill.mail.headers import BROKEN, Headers, authentication, words_decoded
 from backfill.mail.html import Link, declared_charset, links_in_text, text_and_links
 from backfill.mail.quotes import trimmed
 from backfill.mail.spam_marks import marked_spam
 from backfill.mail.structure import Part
-from backfill.mail.text import clean, decoded, one_line, transfer_decoded
+from backfill.mail.text import clean, one_line, transfer_decoded
 from backfill.message import Attachment, Content, MisleadingLink
 from backfill.sites import are_one_site
 
@@ -100,8 +101,8 @@ def text_of(pieces: Sequence[Piece]) -> Text:
     for piece in pieces:
         data = transfer_decoded(piece.data, piece.part.encoding, is_cut=piece.is_cut)
         if piece.part.content_type == "text/html":
-            charset = piece.part.charset or declared_charset(data)
-            text, found = text_and_links(decoded(data, charset, is_cut=piece.is_cut))
+            second = declared_charset(data)
+            text, found = text_and_links(decoded(data, piece.part.charset, second=second, is_cut=piece.is_cut))
         else:
             text = clean(decoded(data, piece.part.charset, is_cut=piece.is_cut))
             found = links_in_text(text)
@@ -132,7 +133,7 @@ def whole(raw: bytes, size: int, reading: Reading) -> Content:
                 ]
             )
     text = replace(text, is_cut=text.is_cut or size > len(raw))
-    return content(Headers(raw), text, structure.attachments(root), reading)
+    return content(Headers(raw, structure.charset(root)), text, structure.attachments(root), reading)
 
 
 def _address(pair: tuple[str, str]) -> str:

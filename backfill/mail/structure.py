@@ -63,6 +63,11 @@ def texts(root: Part) -> tuple[Part, ...]:
     return tuple(part for part in chosen if part.size)[:MAX_TEXTS]
 
 
+def charset(root: Part) -> str:
+    """What the first text that is read declares."""
+    return next((part.charset for part in texts(root) if part.charset), "")
+
+
 def attachments(root: Part) -> tuple[Part, ...]:
     """What else hangs on the mail; neither its alternatives nor the pictures of its HTML; at most `MAX_ATTACHMENTS`."""
     return tuple(_attached(root))[:MAX_ATTACHMENTS]

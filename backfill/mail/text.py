@@ -1,4 +1,4 @@
-"""Bytes to readable characters: charsets that lie, transfer encodings that are cut off, characters nobody sees.
+"""Text as a person sees it: transfer encodings that are cut off, characters nobody sees.
 
 Pure, and total: any bytes give a str. Invisible characters are removed because they carry filler and hidden
 instructions; what is left is what a person reading the mail would see.
@@ -7,12 +7,9 @@ instructions; what is left is what a person reading the mail would see.
 from __future__ import annotations
 
 import binascii
-import codecs
 import re
 import unicodedata
 from itertools import chain
-
-from resiliparse.parse.encoding import map_encoding_to_html5
 
 _UNSEEN = (
     *(range(0x09), range(0x0B, 0x20), range(0x7F, 0xA0)),  # control characters
@@ -34,10 +31,7 @@ _SEEN = str.maketrans(
 #: The same characters, for text beyond ASCII: there `str.translate` takes six times as long as this.
 _ODD = re.compile(f"[{''.join(f'{chr(each[0])}-{chr(each[-1])}' for each in (*_UNSEEN, *_BLANKS, _SURROGATES))}]+")
 
-#: Python codecs that decode bytes but are no charsets of mail, or slow on hostile input (punycode, idna).
-_NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
-_SUPERSETS = {"iso8859-1": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "euc_kr": "cp949", "shift_jis": "cp932"}
 
 
 def clean(text: str) -> str:
@@ -56,22 +50,6 @@ def one_line(text: str, limit: int = 1000) -> str:
     if not (text.isascii() and text.isprintable()):
         text = _seen(" ".join(text.splitlines()))
     return " ".join(text.split())[:limit]
-
-
-def decoded(data: bytes, charset: str = "", *, is_cut: bool = False) -> str:
-    """`data` by the declared charset, else UTF-8, else cp1252, else with replacement characters.
-
-    `is_cut`: the end is missing, so that the last character may be broken; it is dropped then.
-    """
-    if not charset and data.isascii():  # most headers
-        return data.decode("ascii")
-    for name in (*_codec(charset), "utf-8", "cp1252"):
-        for missing in range(4 if is_cut else 1):  # no charset of mail has characters of more than four bytes
-            try:
-                return data[: len(data) - missing].decode(name)
-            except (UnicodeError, LookupError, ValueError):
-                continue
-    return data.decode("cp1252", "replace")
 
 
 def transfer_decoded(data: bytes, encoding: str, *, is_cut: bool = False) -> bytes:
@@ -97,20 +75,6 @@ def is_meaningful(text: str) -> bool:
 def _seen(text: str) -> str:
     """Without what nobody sees, and with plain spaces for all that is blank within a line."""
     return text.translate(_SEEN) if text.isascii() else _ODD.sub(lambda run: run[0].translate(_SEEN), text)
-
-
-def _codec(charset: str) -> tuple[str, ...]:
-    """The Python codec for what mails call a charset; () for what is none."""
-    label = charset.strip().strip("\"'").lower()
-    if not label or not label.isascii() or not label.isprintable():
-        return ()
-    try:
-        name = codecs.lookup(label).name
-    except (LookupError, ValueError):
-        name = map_encoding_to_html5(label, fallback_utf8=False) or ""
-    if not name or name.replace("_", "-") in _NO_CHARSETS:
-        return ()
-    return (_SUPERSETS.get(name, name),)
 
 
 def _from_base64(data: bytes) -> bytes:

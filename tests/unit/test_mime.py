@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backfill.mail import mime
+from backfill.mail.charsets import decoded
 from backfill.mail.headers import Headers
 from backfill.mail.mime import Reading, whole
-from backfill.mail.text import clean, decoded, transfer_decoded
+from backfill.mail.text import clean, transfer_decoded
 from backfill.message import Attachment, Content, MisleadingLink, message_key
 
 MAILS = Path(__file__).parents[1] / "mail"

@@ -31,6 +31,26 @@ FIELDS = {
     "link without its host": ("link_host_not_shown", "link_hosts", ("evil.example",)),
     "attachment without a name": ("attachment_without_a_name", "attachments", (Attachment("", "image/png"),)),
     "content type without its semicolon": ("content_type_without_semicolon", "body", "The text of the mail."),
+    "one bad byte in the declared charset": (
+        *("charset_declared_one_bad_byte", "body"),
+        "您好，明天下午三点开会，请带上合同。\N{REPLACEMENT CHARACTER}\n谢谢！",
+    ),
+    "charset not declared": (
+        *("charset_undeclared_shift_jis", "body"),
+        "明日の会議は三時からです。よろしくお願いします。ご注文はお早めにどうぞ。",
+    ),
+    "charset by an unknown name": (
+        *("charset_unknown_label_big5", "body"),
+        "您好，明天下午三點開會，請帶上合約，謝謝您的合作。",
+    ),
+    "one bad byte in an encoded word": (
+        *("subject_encoded_word_one_bad_byte", "subject"),
+        "我知道你需要更多機會\N{REPLACEMENT CHARACTER}",
+    ),
+    "a vendor's character in ISO-2022-JP": (
+        *("iso_2022_jp_with_a_vendor_character", "body"),
+        "会議は①三時からです。",
+    ),
     "date in numbers, days first": ("date_day_month_year", "date", "2024-04-29T23:34:00+00:00"),
 }
 
