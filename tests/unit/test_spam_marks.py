@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backfill.mail.mime import FIELDS, Reading, whole
+from backfill.mail.headers import FIELDS
+from backfill.mail.mime import Reading, whole
 
 
 @pytest.mark.parametrize(
