@@ -1,19 +1,178 @@
-"""What a run may do. None of it is part of the job, so every run of one may have other limits."""
+"""What one run may do: how fast, how many calls at once, how many mails, what it may cost, at which hours.
+
+None of it is part of the job, so each run of a job may have other limits. `RunLimits` is resolved once, when a run
+begins: what was given with the command, else what `backfill pace` asks for, else what is configured. It is recorded
+with the run and handed down whole. The settings refuse the same values as the command line, by the same `BOUNDS`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from decimal import Decimal
+from math import isfinite
+from typing import Final, Literal
+
+from backfill.errors import ConfigError
+from backfill.hours import Hours
 
 Concurrency = int | Literal["auto"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a run may do. None of it is part of the job."""
+class Bounds:
+    """What a number may be, both ends included. `least` 0 allows 0 itself."""
+
+    least: float | Decimal
+    most: float | Decimal
+    is_whole: bool = False
+
+    def hold(self, value: object) -> bool:
+        match value:
+            case bool():
+                return False
+            case int():
+                return self.least <= value <= self.most
+            case float():
+                return not self.is_whole and isfinite(value) and self.least <= value <= self.most
+            case Decimal():
+                return not self.is_whole and value.is_finite() and self.least <= value <= self.most
+        return False
+
+    def refusal(self, value: object) -> str:
+        """What a value that they do not hold must be, e.g. "must be more than 0 and at most 256, not 5000"."""
+        whole = "a whole number, " if self.is_whole and not isinstance(value, int) else ""
+        least = f"at least {_plain(self.least)}" if self._is_too_small(value) else "more than 0"
+        return f"must be {whole}{least} and at most {self.most:,}, not {_shown(value)}"
+
+    def _is_too_small(self, value: object) -> bool:
+        """Is it more than 0 and yet not enough?"""
+        match value:
+            case float():
+                return 0 < value < self.least
+            case Decimal():
+                return value.is_finite() and 0 < value < self.least
+        return False
+
+
+#: A thousand million: more mails, or calls a day, than anybody has; it fits into every database's numbers.
+MOST_COUNT: Final = 1_000_000_000
+#: The smallest amount of money in the ledger is a nano-dollar; the largest fits into its column some thousand times.
+LEAST_USD, MOST_USD = Decimal("0.000000001"), Decimal(1_000_000)
+
+#: By the name of the field in `RunLimits`.
+BOUNDS: Final[dict[str, Bounds]] = {
+    "calls_per_minute": Bounds(0.0001, 100_000),  # at the least one call a week
+    "tokens_per_minute": Bounds(1, 1_000_000_000),
+    "concurrency": Bounds(1, 256, is_whole=True),  # each call under way has a thread and a connection
+    "max_emails": Bounds(1, MOST_COUNT, is_whole=True),
+    "max_cost_usd": Bounds(LEAST_USD, MOST_USD),
+    "max_cost_usd_per_day": Bounds(LEAST_USD, MOST_USD),
+    "max_per_day": Bounds(1, MOST_COUNT, is_whole=True),
+    "retry_attempts": Bounds(1, 20, is_whole=True),
+    "retry_delay_s": Bounds(0, 3600),
+}
+
+
+def refusal(name: str, value: object) -> str | None:
+    """Why a value is none for the limit `name`, to be said after the name; None: it is one."""
+    bounds = BOUNDS.get(name)
+    if bounds is None or value is None or bounds.hold(value) or (name == "concurrency" and value == "auto"):
+        return None
+    return bounds.refusal(value)
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """Everything that one run may do. None: no limit. Raises `ConfigError` for a value beyond `BOUNDS`."""
+
+    calls_per_minute: float = 60.0
+    tokens_per_minute: float | None = None
+    concurrency: Concurrency = 8  # calls under way at the same time; auto: as many as the pace takes
+    max_emails: int | None = None  # that this run may take
+    max_cost_usd: Decimal | None = None  # on the job, over its life
+    max_cost_usd_per_day: Decimal | None = None  # by this ledger
+    max_per_day: int | None = None  # calls to the API, by this ledger
+    between: Hours | None = None
+    retry_attempts: int = 3  # calls for one mail in a row
+    retry_delay_s: float = 5.0  # after the first of them; each later one doubles it
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def unmetered(self) -> RunLimits:
+        """The same without what limits calls that cost, for a run whose classifier makes none."""
+        return replace(self, tokens_per_minute=None, max_cost_usd=None, max_cost_usd_per_day=None, max_per_day=None)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenLimits:
+    """The limits that were given with a command; None: not given. Raises `ConfigError` as `RunLimits` does."""
 
     max_emails: int | None = None
-    concurrency: Concurrency = 8
-    retry_attempts: int = 3
-    retry_delay_s: float = 5.0
-    only_retried: bool = False  # work on the items that this run took up again, and on nothing else
+    calls_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    concurrency: Concurrency | None = None
+    max_cost_usd: Decimal | None = None
+    max_cost_usd_per_day: Decimal | None = None
+    max_per_day: int | None = None
+    between: Hours | None = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def over(self, others: RunLimits) -> RunLimits:
+        """The others, with what is given here in their place."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(others, **{name: value for name, value in given.items() if value is not None})
+
+    def going_on(self, job_id: int) -> str:
+        """The command that goes on with a job within these limits. `max_emails` is that of one run and left out."""
+        options = [
+            f"{OPTIONS[field.name]} {_plain(value)}"
+            for field in fields(self)
+            if field.name != "max_emails" and (value := getattr(self, field.name)) is not None
+        ]
+        return " ".join([f"backfill run --job {job_id}", *options])
+
+
+#: The option that gives a limit.
+OPTIONS: Final = {
+    "max_emails": "--max-emails",
+    "calls_per_minute": "--calls-per-minute",
+    "tokens_per_minute": "--tokens-per-minute",
+    "concurrency": "--concurrency",
+    "max_cost_usd": "--max-cost",
+    "max_cost_usd_per_day": "--max-cost-per-day",
+    "max_per_day": "--max-per-day",
+    "between": "--between",
+}
+
+
+def resolve_limits(given: GivenLimits, wished_calls_per_minute: float | None, configured: RunLimits) -> RunLimits:
+    """The limits of a run that begins: what was given, else the pace that was wished for, else what is configured.
+
+    A pace that was wished for by another version and is beyond today's bounds is left out.
+    """
+    if not BOUNDS["calls_per_minute"].hold(wished_calls_per_minute):
+        wished_calls_per_minute = None
+    return given.over(GivenLimits(calls_per_minute=wished_calls_per_minute).over(configured))
+
+
+def _check(limits: RunLimits | GivenLimits) -> None:
+    for field in fields(limits):
+        if reason := refusal(field.name, getattr(limits, field.name)):
+            raise ConfigError(f"{field.name} {reason}.")
+
+
+def _plain(value: object) -> str:
+    """Without an exponent, and whole numbers without a point."""
+    if isinstance(value, float):
+        value = Decimal(str(int(value) if value.is_integer() else value))
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
+def _shown(value: object) -> str:
+    """As it was given, but no longer than a line has room for."""
+    if isinstance(value, int) and value.bit_length() > 128:  # Python refuses to write a very long one
+        return "a number with more than 38 digits"
+    return f"{value!s:.40}"

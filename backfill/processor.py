@@ -17,14 +17,14 @@ from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.executor import Observer
 from backfill.folders import FolderPatterns
 from backfill.lifecycle import GIVEN_UP, JobState
-from backfill.operations.pace import Pace
+from backfill.limits import GivenLimits
 from backfill.operations.request import Intent, Request, known_job
 from backfill.operations.run import Context, Result, Verified, Workshop
 from backfill.report.summary import Summary
 from backfill.selection import DateField, Selection
 from backfill.settings import Settings
 
-__all__ = ["BackfillProcessor", "Pace", "Result", "Verified"]
+__all__ = ["BackfillProcessor", "GivenLimits", "Result", "Verified"]
 
 # A run that names such a job takes it up again.
 REOPENED = GIVEN_UP | {JobState.PAUSED}
@@ -69,7 +69,7 @@ class BackfillProcessor:
     ) -> None:
         self.settings = settings or facade.get()
         self.stop = stop or StopRequest()
-        self._pace = Pace(calls_per_minute=calls_per_minute)
+        self._given = GivenLimits(calls_per_minute=calls_per_minute)
         self._context = Context(
             settings=self.settings,
             clock=clock or SystemClock(),
@@ -110,17 +110,18 @@ class BackfillProcessor:
             force_reprocess=force_reprocess,
         )
         request = Request(selection, dry_run, folders=FolderPatterns(names, all_folders, tuple(exclude)))
-        return self.run(request, replace(self._pace, max_emails=max_emails)).summary
+        return self.run(request, replace(self._given, max_emails=max_emails)).summary
 
-    def plan(self, request: Request, pace: Pace | None = None) -> Result:
+    def plan(self, request: Request, given: GivenLimits | None = None) -> Result:
         """Fill the ledger with what a request selects, and reckon what it will take; the classifier is not called."""
         with self._workshop() as workshop:
             decision = workshop.decide(request)
             planned = workshop.plan(decision.job)
-            forecast = workshop.forecast(decision.job, pace or self._pace)
+            given = given or self._given
+            forecast = workshop.forecast(decision.job, workshop.limits(decision.job, given), given.max_emails)
             return replace(workshop.result(decision, planned, None), forecast=forecast)
 
-    def run(self, request: Request, pace: Pace | None = None) -> Result:
+    def run(self, request: Request, given: GivenLimits | None = None) -> Result:
         """Plan where needed, then work. Holds the ledger's lock; raises `LedgerHeld` when another run has it."""
         with self._workshop() as workshop, workshop.locked() as lock:
             decision = workshop.decide(request)
@@ -131,10 +132,10 @@ class BackfillProcessor:
                 workshop.ledger.jobs.reopen(decision.job.id)
             elif decision.job.state in REOPENED:
                 workshop.ledger.jobs.reopen(decision.job.id)
-            ended = workshop.work(decision.job, "run", pace or self._pace, lock)
+            ended = workshop.work(decision.job, "run", given or self._given, lock)
             return workshop.result(decision, None, ended)
 
-    def retry(self, job_id: int | None = None, reasons: Sequence[str] = (), pace: Pace | None = None) -> Result:
+    def retry(self, job_id: int | None = None, reasons: Sequence[str] = (), given: GivenLimits | None = None) -> Result:
         """Take up failed items again, all or those of some reasons, and work on them and nothing else.
 
         Without a job: that of the latest run. `ended` of the result is None when nothing had failed so.
@@ -142,7 +143,7 @@ class BackfillProcessor:
         with self._workshop() as workshop, workshop.locked() as lock:
             job = known_job(workshop.ledger, job_id)
             decision = workshop.decide(Request(job=job.id, as_planned=True), "Retrying")
-            ended = workshop.work(decision.job, "retry", pace or self._pace, lock, retry=tuple(reasons))
+            ended = workshop.work(decision.job, "retry", given or self._given, lock, retry=tuple(reasons))
             return workshop.result(decision, None, ended)
 
     def verify(self, job_id: int | None = None, *, repair: bool = False) -> Verified:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from backfill.analytics import AnalyticsFile
 from backfill.classifiers.chat import ChatClassifier, ChatSettings
@@ -22,6 +22,7 @@ from backfill.effects.notes import NotesEffect
 from backfill.errors import ConfigError
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
+from backfill.limits import RunLimits
 from backfill.mail.login import ImapAccount
 from backfill.mail.marker import ImapMarker
 from backfill.mail.mime import Reading, whole
@@ -29,7 +30,6 @@ from backfill.mail.source import ImapSource
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.ports import Classifier, Effect, MailMarker, MailSource, Price, Service
 from backfill.settings import Settings
-from backfill.settings.model import Processing
 from backfill.throttle.budget import Budget, DayLimit
 from backfill.throttle.calls import Throttler
 from backfill.throttle.mail import MailAllowance
@@ -104,8 +104,7 @@ def throttler(
     settings: Settings,
     ledger: Ledger,
     clock: Clock,
-    calls_per_minute: float | None,
-    tokens_per_minute: float | None = None,
+    limits: RunLimits,
     *,
     keeps_pace: bool = False,
 ) -> Throttler:
@@ -113,25 +112,13 @@ def throttler(
 
     `keeps_pace`: for a few calls beside others, whose pace stays what it is.
     """
-    pace = calls_per_minute if calls_per_minute is not None else settings.processing.calls_per_minute
-    tokens = tokens_per_minute if tokens_per_minute is not None else settings.processing.tokens_per_minute
-    return Throttler(ledger, clock, api(settings), pace, tokens, settings.llm.max_output_tokens, keeps_pace)
+    rates = limits.calls_per_minute, limits.tokens_per_minute
+    return Throttler(ledger, clock, api(settings), *rates, settings.llm.max_output_tokens, keeps_pace)
 
 
 def api(settings: Settings) -> str:
     """The name under which the ledger keeps the pace of the configured API, and the number of a day's calls to it."""
     return f"calls:{settings.llm.api_url}"
-
-
-def parameters(settings: Settings, allowed: Processing, *, is_metered: bool) -> dict[str, Any]:
-    """What the ledger remembers of a run's pace: what it may do, and the API by which a day's calls are counted."""
-    return {
-        "api": api(settings),
-        "calls_per_minute": allowed.calls_per_minute,
-        "max_per_day": allowed.max_per_day if is_metered else None,
-        "max_cost_usd": str(allowed.max_cost_usd) if is_metered and allowed.max_cost_usd is not None else None,
-        "between": None if allowed.between is None else str(allowed.between),
-    }
 
 
 def analytics(settings: Settings, ledger: Ledger) -> AnalyticsFile | None:
@@ -215,12 +202,13 @@ def day_limit(settings: Settings, ledger: Ledger, clock: Clock, max_per_day: int
 
 
 def budget(
-    settings: Settings, ledger: Ledger, clock: Clock, job_id: int, allowed: Processing, calls: DayLimit | None
+    settings: Settings, ledger: Ledger, clock: Clock, job_id: int, limits: RunLimits, calls: DayLimit | None
 ) -> Budget | None:
     """A run's budget; None without a limit. Raises `ConfigError` for a limit on money where nobody knows the price."""
     llm = settings.llm
     listed = None
-    if allowed.max_cost_usd is not None or allowed.max_cost_usd_per_day is not None:
+    of_job, of_day = limits.max_cost_usd, limits.max_cost_usd_per_day
+    if of_job is not None or of_day is not None:
         listed = price(settings, clock)
         if listed is None:
             raise ConfigError(
@@ -229,7 +217,6 @@ def budget(
             )
     elif calls is None:
         return None
-    of_job, of_day = allowed.max_cost_usd, allowed.max_cost_usd_per_day
     return Budget(ledger, clock, job_id, listed, llm.max_output_tokens, of_job, of_day, calls)
 
 

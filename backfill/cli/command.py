@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from backfill.cli.options import GeneralOptions, JobOptions, LimitOptions, SelectionOptions
+from backfill.cli.options import GeneralOptions, JobOptions, SelectionOptions
 from backfill.clock import StopRequest
 from backfill.lifecycle import GIVEN_UP, ExitCode, RunOutcome
+from backfill.limits import GivenLimits
 
 if TYPE_CHECKING:
     from backfill.cli.terminal import Terminal
     from backfill.ledger import Ledger
-    from backfill.operations.pace import Pace
     from backfill.operations.request import Request
     from backfill.processor import BackfillProcessor, Result
     from backfill.report.summary import Summary
@@ -98,8 +98,8 @@ class Command:
         if forecast is not None:
             print(forecast.sentence())
 
-    def finish(self, result: "Result", pace: "Pace", *, as_json: bool) -> int:
-        """Show how a run at this pace ended, and say so by the exit code. The log has it from the run itself."""
+    def finish(self, result: "Result", given: GivenLimits, *, as_json: bool) -> int:
+        """Show how a run within these limits ended, and say so by the exit code. The log has it from the run itself."""
         summary, ended = result.summary, result.ended
         self.print_summary(summary, as_json=as_json)
         if ended is not None and ended.outcome is RunOutcome.INTERRUPTED:
@@ -107,19 +107,10 @@ class Command:
                 named = f"backfill run --job {result.job.id}"
                 self.terminal.say(f"Ended: {ended.reason}. What was achieved stays; only `{named}` takes it up again.")
                 return ExitCode.OK
-            go_on = pace.going_on(result.job.id)
+            go_on = given.going_on(result.job.id)
             self.terminal.say(f"Stopped early ({ended.reason}). Nothing is lost; go on with: {go_on}")
             return ExitCode.STOPPED_EARLY
         return ExitCode.SOME_FAILED if summary.failed else ExitCode.OK
-
-
-def pace_of(limits: LimitOptions | None) -> "Pace":
-    """The limits that were given. Raises `ConfigError`."""
-    from backfill.operations.pace import Pace  # start-up: brings pydantic
-
-    limits = limits or LimitOptions()
-    limits.check()
-    return Pace(**asdict(limits) | {"between": limits.hours})
 
 
 def summary_of(ledger: "Ledger", job_id: int | None) -> "Summary":

@@ -120,7 +120,8 @@ def _judge(settings: "Settings", command: Command) -> "Iterator[Judge]":
     with command.ledger() as ledger:
         classifier = wiring.classifier(settings, ledger, clock)
         try:
-            yield Judge(classifier, wiring.throttler(settings, ledger, clock, None, keeps_pace=True), command.stop)
+            throttler = wiring.throttler(settings, ledger, clock, settings.run_limits, keeps_pace=True)
+            yield Judge(classifier, throttler, command.stop)
         finally:
             classifier.close()
 

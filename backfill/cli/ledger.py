@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from backfill.cli.command import Command
-from backfill.cli.options import EVERYWHERE, GENERAL, GeneralOptions
+from backfill.cli.options import EVERYWHERE, GENERAL, GeneralOptions, JobNumber
 from backfill.lifecycle import ExitCode
 
 LISTED = 20
@@ -16,7 +16,7 @@ ledger = App(name="ledger", help="Upgrade, copy or find the ledger database.")
 
 
 def verify(
-    job: Annotated[int | None, Parameter(help="The job's number. [default: the job of the latest run]")] = None,
+    job: JobNumber = None,
     *,
     repair: Annotated[
         bool, Parameter(help="Put right what can be; what was missed is planned by the next run.")

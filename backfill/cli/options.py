@@ -7,20 +7,35 @@ from dataclasses import astuple, dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
 from backfill.errors import ConfigError
 from backfill.hours import Hours
+from backfill.limits import OPTIONS, Concurrency, GivenLimits, refusal
 from backfill.selection import DateField, Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cyclopts import Token
+
     from backfill.folders import FolderPatterns
 
 SELECTION = Group("Selection", sort_key=1)
 LIMITS = Group("Limits", sort_key=2)
 GENERAL = Group("Everywhere", sort_key=9)
+
+
+def whole(_: object, tokens: "Sequence[Token]") -> int:
+    """A number as it is written: cyclopts rounds 2.5 to 2. Raises `ValueError`."""
+    return int(tokens[0].value)
+
+
+def whole_or_auto(_: object, tokens: "Sequence[Token]") -> Concurrency:
+    """As `whole`, or the word auto."""
+    return "auto" if tokens[0].value == "auto" else int(tokens[0].value)
 
 
 @Parameter(name="*", group=SELECTION)
@@ -89,7 +104,9 @@ class JobOptions:
     """Which job, where the selection alone does not say."""
 
     dry_run: Annotated[bool, Parameter(help="Classify and report; write no note, no keyword, no analytics.")] = False
-    job: Annotated[int | None, Parameter(help="Go on with this job; `backfill jobs` lists them.")] = None
+    job: Annotated[int | None, Parameter(converter=whole, help="Go on with this job; `backfill jobs` lists them.")] = (
+        None
+    )
     new_job: Annotated[bool, Parameter(help="Begin anew although the same mail is half done otherwise.")] = False
     as_planned: Annotated[bool, Parameter(help="Go on with the model and prompt of the job's beginning.")] = False
     ask_again: Annotated[bool, Parameter(help="Pay again for verdicts that are known already.")] = False
@@ -100,14 +117,16 @@ class JobOptions:
 class LimitOptions:
     """What this run may do."""
 
-    max_emails: Annotated[int | None, Parameter(help="Take at most so many mails that are not done yet.")] = None
+    max_emails: Annotated[
+        int | None, Parameter(converter=whole, help="Take at most so many mails that are not done yet.")
+    ] = None
     calls_per_minute: Annotated[
         float | None, Parameter(help="Pace of the calls to the API; ends one that `backfill pace` has set.")
     ] = None
     tokens_per_minute: Annotated[float | None, Parameter(help="Pace of the tokens that the calls take.")] = None
     concurrency: Annotated[
         int | Literal["auto"] | None,
-        Parameter(help="Calls under way at the same time; auto: as many as the pace takes."),
+        Parameter(converter=whole_or_auto, help="Calls under way at the same time; auto: as many as the pace takes."),
     ] = None
     max_cost: Annotated[
         Decimal | None, Parameter(help="Spend at most so many US dollars on this job, over its whole life.")
@@ -116,29 +135,23 @@ class LimitOptions:
         Decimal | None, Parameter(help="Spend at most so many US dollars a day (UTC), over all jobs.")
     ] = None
     max_per_day: Annotated[
-        int | None, Parameter(help="Make at most so many calls to the API a day (UTC); wait when they are made.")
+        int | None,
+        Parameter(converter=whole, help="Make at most so many calls to the API a day (UTC); wait when they are made."),
     ] = None
     between: Annotated[
         str | None, Parameter(help="Call only between these times of the day, e.g. 22:00-07:00; wait outside of them.")
     ] = None
 
-    def check(self) -> None:
-        """Raises `ConfigError` for a limit that lets nothing through."""
-        for option, value in (
-            ("--max-emails", self.max_emails),
-            ("--calls-per-minute", self.calls_per_minute),
-            ("--tokens-per-minute", self.tokens_per_minute),
-            ("--concurrency", None if self.concurrency == "auto" else self.concurrency),
-            ("--max-cost", self.max_cost),
-            ("--max-cost-per-day", self.max_cost_per_day),
-            ("--max-per-day", self.max_per_day),
-        ):
-            if value is not None and not value > 0:
-                raise ConfigError(f"{option} must be more than 0, not {value}.")
+    def given(self) -> GivenLimits:
+        """The limits that were given. Raises `ConfigError`, which names the option."""
+        given: dict[str, Any] = {}
+        for name, option in OPTIONS.items():
+            given[name] = getattr(self, option.removeprefix("--").replace("-", "_"))
+            if reason := refusal(name, given[name]):
+                raise ConfigError(f"{option} {reason}.")
+        return GivenLimits(**given | {"between": self._hours()})
 
-    @property
-    def hours(self) -> Hours | None:
-        """`between`, understood. Raises `ConfigError`."""
+    def _hours(self) -> Hours | None:
         try:
             return None if self.between is None else Hours.parse(self.between)
         except ValueError as error:
@@ -164,7 +177,9 @@ class GeneralOptions:
 
 Json = Annotated[bool, Parameter(name="--json", help="For machines: JSON on standard output.", group=GENERAL)]
 Yes = Annotated[bool, Parameter(help="Go ahead without asking.", group=LIMITS)]
-JobNumber = Annotated[int | None, Parameter(help="The job's number. [default: the job of the latest run]")]
+JobNumber = Annotated[
+    int | None, Parameter(converter=whole, help="The job's number. [default: the job of the latest run]")
+]
 EVERYWHERE = GeneralOptions()
 
 

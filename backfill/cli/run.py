@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from backfill.cli.command import Command, pace_of
+from backfill.cli.command import Command
 from backfill.cli.options import (
     EVERYWHERE,
     GeneralOptions,
@@ -33,7 +33,7 @@ def plan(
     """
     command = Command.begin(general)
     with command.listening():
-        result = command.processor().plan(command.request(selection, job), pace_of(limits))
+        result = command.processor().plan(command.request(selection, job), (limits or LimitOptions()).given())
     command.show_plan(result, as_json=json)
     is_complete = result.planned is not None and result.planned.is_complete
     return ExitCode.OK if is_complete else ExitCode.STOPPED_EARLY
@@ -55,10 +55,10 @@ def run(
     """
     command = Command.begin(general)
     request = command.request(selection, job)
-    pace = pace_of(limits)
+    given = (limits or LimitOptions()).given()
     with command.listening():
-        result = command.processor(assume_yes=yes).run(request, pace)
-    return command.finish(result, pace, as_json=json)
+        result = command.processor(assume_yes=yes).run(request, given)
+    return command.finish(result, given, as_json=json)
 
 
 def retry(
@@ -74,11 +74,11 @@ def retry(
 ) -> int:
     """Take up failed mails again, and only those. A verdict that is known is not paid for again."""
     command = Command.begin(general)
-    pace = pace_of(limits)
+    given = (limits or LimitOptions()).given()
     with command.listening():
-        result = command.processor(assume_yes=yes).retry(job, tuple(reason or ()), pace)
+        result = command.processor(assume_yes=yes).retry(job, tuple(reason or ()), given)
     if result.ended is None:
         pending = result.summary.counts.pending
         rest = f" {pending:,} mails are pending; `backfill run` works on those." if pending else ""
         command.terminal.say(f"Nothing has failed so; there is nothing to take up again.{rest}")
-    return command.finish(result, pace, as_json=json)
+    return command.finish(result, given, as_json=json)

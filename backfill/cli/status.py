@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from backfill.cli.command import Command, summary_of
-from backfill.cli.options import EVERYWHERE, GeneralOptions, Json
+from backfill.cli.options import EVERYWHERE, GeneralOptions, JobNumber, Json
 from backfill.lifecycle import ExitCode
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def status(
-    job: Annotated[int | None, Parameter(help="The job's number. [default: the job of the latest run]")] = None,
+    job: JobNumber = None,
     *,
     watch: Annotated[
         bool, Parameter(help="Show it again and again until the job has ended; Ctrl-C ends only the watching.")

@@ -6,7 +6,6 @@ They write a wish into the ledger and are done; a run at work reads it within a 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -15,12 +14,11 @@ from backfill.cli.command import Command
 from backfill.cli.options import EVERYWHERE, GeneralOptions, JobNumber
 from backfill.errors import ConfigError
 from backfill.lifecycle import UNFINISHED, ExitCode, JobState
+from backfill.limits import refusal
 
 if TYPE_CHECKING:
     from backfill.ledger import Ledger
     from backfill.ledger.rows import Job
-
-MOST_CALLS_PER_MINUTE = 100_000
 
 
 def pause(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> int:
@@ -76,11 +74,8 @@ def pace(
     Later runs of the job keep to it as well, until another pace is set or a run is given --calls-per-minute. Runs
     that call the same API through this ledger share one pace.
     """
-    if not (isfinite(calls_per_minute) and 0 < calls_per_minute <= MOST_CALLS_PER_MINUTE):
-        raise ConfigError(
-            f"The pace must be more than 0 and at most {MOST_CALLS_PER_MINUTE:,} calls a minute, not "
-            f"{calls_per_minute:g}; `backfill pause` stops the calls."
-        )
+    if reason := refusal("calls_per_minute", calls_per_minute):
+        raise ConfigError(f"The pace, in calls a minute, {reason}; `backfill pause` stops the calls.")
     with _steered(general, job) as steered:
         steered.ledger.steering.set_pace(steered.job.id, calls_per_minute)
         who = "its run keeps" if steered.is_at_work() else "its next run will keep"

@@ -13,9 +13,9 @@ from itertools import groupby
 from math import ceil
 from typing import Final
 
-from backfill.hours import Hours
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
+from backfill.limits import RunLimits
 from backfill.message import Message
 from backfill.ports import Classifier, MailSource, Price, Unfetched
 
@@ -62,10 +62,7 @@ class Forecaster:
     source: MailSource
     classifier: Classifier
     price: Price | None
-    calls_per_minute: float
-    max_cost: Decimal | None = None
-    max_per_day: int | None = None  # calls
-    hours: Hours | None = None  # of the day, outside of which nothing is called
+    limits: RunLimits
 
     def forecast(self, job: Job, max_emails: int | None = None) -> Forecast:
         """Reckon, for all that is left or for so many mails of it. Raises what the mail source raises."""
@@ -81,7 +78,8 @@ class Forecaster:
         tokens_in = round(calls * sum(tokens) / len(tokens)) if tokens else 0
         tokens_out = calls * ANSWER_TOKENS
         cost = self._cost(calls, tokens_in, tokens_out)
-        is_too_dear = cost is not None and self.max_cost is not None and cost > self.max_cost
+        most = self.limits.max_cost_usd
+        is_too_dear = cost is not None and most is not None and cost > most
         return Forecast(
             mails=mails,
             sampled=len(sample),
@@ -90,22 +88,25 @@ class Forecaster:
             tokens_out=tokens_out,
             cost_usd=cost,
             hours=self._elapsed_hours(calls),
-            binding_limit=f"the budget of ${self.max_cost}" if is_too_dear else self._binding_limit(calls),
+            binding_limit=f"the budget of ${most}" if is_too_dear else self._binding_limit(calls),
         )
 
     def _per_day(self) -> float:
         """How many calls the pace allows within a day's hours."""
-        return self.calls_per_minute * 60 * (24 if self.hours is None else self.hours.per_day)
+        hours = self.limits.between
+        return self.limits.calls_per_minute * 60 * (24 if hours is None else hours.per_day)
 
     def _elapsed_hours(self, calls: int) -> float:
-        per_day = self._per_day() if self.max_per_day is None else min(self._per_day(), self.max_per_day)
-        return elapsed_hours(calls, self.calls_per_minute, per_day)
+        most = self.limits.max_per_day
+        per_day = self._per_day() if most is None else min(self._per_day(), most)
+        return elapsed_hours(calls, self.limits.calls_per_minute, per_day)
 
     def _binding_limit(self, calls: int) -> str:
-        if self.max_per_day is not None and self.max_per_day < min(calls, self._per_day()):
-            return f"{self.max_per_day:,} calls a day"
-        pace = f"{self.calls_per_minute:g} calls a minute"
-        return pace if self.hours is None else f"{pace} between {self.hours}"
+        limits = self.limits
+        if limits.max_per_day is not None and limits.max_per_day < min(calls, self._per_day()):
+            return f"{limits.max_per_day:,} calls a day"
+        pace = f"{limits.calls_per_minute:g} calls a minute"
+        return pace if limits.between is None else f"{pace} between {limits.between}"
 
     def _cost(self, calls: int, tokens_in: int, tokens_out: int) -> Decimal | None:
         if self.price is None:

@@ -170,7 +170,7 @@ def _calls_left(speed: Speed) -> float:
 
 
 def _hours(speed: Speed) -> Hours | None:
-    return next((Hours.parse(run.between) for run in speed.runs if run.between is not None), None)
+    return next((run.between for run in speed.runs if run.between is not None), None)
 
 
 def _includes(hours: Hours, at: datetime, zone: tzinfo | None) -> bool:

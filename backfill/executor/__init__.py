@@ -26,7 +26,7 @@ from backfill.ledger import Ledger
 from backfill.ledger.results import Needs
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
-from backfill.limits import Limits
+from backfill.limits import RunLimits
 from backfill.ports import Classifier, Effect, MailSource
 from backfill.throttle.budget import Budget
 from backfill.throttle.calls import Throttler
@@ -34,7 +34,7 @@ from backfill.throttle.gates import Gate, Gates
 from backfill.throttle.mail import MailAllowance
 from backfill.verdict import Thresholds
 
-__all__ = ["Cap", "Ended", "Executor", "Limits", "Observer"]
+__all__ = ["Cap", "Ended", "Executor", "Observer"]
 
 # After a stop, answers in flight are awaited so long: a call costs money, and 10 s is what a supervisor grants.
 DRAIN_S = 8.0
@@ -61,10 +61,11 @@ class Executor:
     gates: tuple[Gate, ...] = ()  # what the operator asked the run to wait at
     steering: Steering | None = None  # None: nobody can steer the run
     mails: int = 0  # that the run is about, as far as it is known
+    only_retried: bool = False  # work on the items that this run took up again, and on nothing else
     _next_analytics: float = 0.0
     _began: float = 0.0
 
-    def work(self, job: Job, run: Run, limits: Limits) -> Ended:
+    def work(self, job: Job, run: Run, limits: RunLimits) -> Ended:
         """Work until nothing is left, the cap is reached, the rest is due much later, or a stop is asked for.
 
         Raises the error that stopped the run; what was achieved until then is committed. The caller ends the run,
@@ -77,7 +78,8 @@ class Executor:
         heartbeat = Heartbeat(self.ledger.runs, run, self.clock, self.running_us, lambda: self._look(run, bulletin))
         steering = () if self.steering is None else (self.steering,)
         gates = Gates((*steering, *self.gates, heartbeat), self.clock, self.stop, bulletin.waiting)
-        flow = Flow.of(job, run, limits, self.cap or Cap(limits.max_emails), gates, self.stop, bulletin)
+        cap = self.cap or Cap(limits.max_emails)
+        flow = Flow.of(job, run, limits, cap, gates, self.stop, bulletin, only_retried=self.only_retried)
         self._look(run, bulletin)  # a job that is paused already is not begun with
         with heartbeat.beating(flow.start):
             return self._work_off(flow, bulletin)

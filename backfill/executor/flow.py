@@ -21,7 +21,7 @@ from backfill.executor.results import Judgment, Opening, Result, Stopped, Task
 from backfill.ledger.attempts import Call
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
-from backfill.limits import Limits
+from backfill.limits import RunLimits
 from backfill.throttle.gates import Gates
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Flow:
 
     job: Job
     run: Run
-    limits: Limits
+    limits: RunLimits
     stop: StopRequest
     observer: Observer
     cap: Cap
@@ -51,6 +51,7 @@ class Flow:
     results: Queue[Result]
     judgments: Queue[Judgment | None]
     threads: AskingThreads
+    only_retried: bool  # nothing but what this run took up again is worked on
     #: message_key → tasks that wait for the answer to the same question. Only the reader adds keys.
     asking: dict[str, list[Task]] = field(default_factory=dict)
     asking_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,7 +62,16 @@ class Flow:
 
     @classmethod
     def of(
-        cls, job: Job, run: Run, limits: Limits, cap: Cap, gates: Gates, stop: StopRequest, observer: Observer
+        cls,
+        job: Job,
+        run: Run,
+        limits: RunLimits,
+        cap: Cap,
+        gates: Gates,
+        stop: StopRequest,
+        observer: Observer,
+        *,
+        only_retried: bool = False,
     ) -> Flow:
         """The bounds are those of `fit`."""
         threads = AskingThreads(limits.concurrency)
@@ -79,6 +89,7 @@ class Flow:
             results=Queue(),  # bounded by the window and the threads: nothing else is put there
             judgments=Queue(4 * ahead),
             threads=threads,
+            only_retried=only_retried,
         )
 
     def fit(self, concurrency: int) -> None:

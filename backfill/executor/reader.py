@@ -57,7 +57,7 @@ class Reader:
                 self._wait_for_work()
 
     def _claim(self, limit: int, *, alone: bool = False, only: Collection[int] = ()) -> list[Item]:
-        only_retried = self.flow.limits.only_retried
+        only_retried = self.flow.only_retried
         return self.ledger.items.claim(self.flow.run, limit, alone=alone, only_retried=only_retried, only=only)
 
     def _wanted(self) -> int:
@@ -221,7 +221,7 @@ class Reader:
 
     def _scope(self) -> int | None:
         """The run whose retried items are all that counts; None: every item does."""
-        return self.flow.run.id if self.flow.limits.only_retried else None
+        return self.flow.run.id if self.flow.only_retried else None
 
     def _is_blocked(self) -> bool:
         """Is the API or the mail account blocked for all? Waits until it is not."""

@@ -8,7 +8,6 @@ What runs without a limit spend beside it counts as well: a call when it begins,
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from sqlalchemy import Connection, Row, select, text, update
 from backfill.clock import micros
 from backfill.errors import BudgetReached, CallsUsedUp
 from backfill.ledger.databases.database import Database
+from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import moment
 from backfill.ledger.schema import purse as purse_table
 
@@ -96,7 +96,7 @@ class Budgets:
 
         def count(connection: Connection) -> int:
             by_run = connection.execute(COUNT_CALLS, _span(day))
-            return sum(calls for parameters, calls in by_run if json.loads(parameters).get("api") == api)
+            return sum(calls for parameters, calls in by_run if RunParameters.from_json(parameters).api == api)
 
         self._fill(purse, count)
         return purse

@@ -7,7 +7,6 @@ taken for dead and is not (a laptop that slept) is taken up again by its next cl
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from contextlib import suppress
@@ -21,6 +20,7 @@ from backfill.errors import LedgerHeld
 from backfill.ledger.databases.database import Database
 from backfill.ledger.locks import RunLock, is_free, run_lock
 from backfill.ledger.outcomes import write_outcome
+from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Run, RunInfo, moment, moment_or_none
 from backfill.ledger.schema import ITEM_CLAIMED, run
 from backfill.lifecycle import ItemStatus, RunOutcome
@@ -86,7 +86,7 @@ class Runs:
                 )
         return f"Another backfill command is writing to {self.database}; wait for it to end."
 
-    def begin(self, lock: RunLock, job_id: int, command: str, version: str, parameters: dict[str, Any]) -> Run:
+    def begin(self, lock: RunLock, job_id: int, command: str, version: str, parameters: RunParameters) -> Run:
         """Write down that this process starts working on a job, and free what dead runs left. Writes.
 
         The caller holds `lock`; beside SQLite that proves every other unended run dead.
@@ -99,7 +99,7 @@ class Runs:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": version,
-            "parameters": json.dumps(parameters, sort_keys=True, default=str),
+            "parameters": parameters.to_json(),
             "started_at": now,
             "heartbeat_at": now,
         }

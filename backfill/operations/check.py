@@ -217,7 +217,7 @@ def _api(
         if State.FAIL in (key.state, model.state):
             yield Probe("answer", State.SKIPPED, "Not tried, for the reason above.")
         elif _is_agreed(settings, may_call):
-            throttler = wiring.throttler(settings, ledger, clock, None, keeps_pace=True)
+            throttler = wiring.throttler(settings, ledger, clock, settings.run_limits, keeps_pace=True)
             if throttler.wait(stop, PATIENCE_S, tokens=tokens + throttler.answer_tokens) is not None:
                 yield _answer(classifier, letter)
             elif stop.is_set():

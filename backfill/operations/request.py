@@ -20,6 +20,9 @@ from backfill.lifecycle import GIVEN_UP, UNFINISHED, AttemptOutcome, JobState
 from backfill.ports import Fingerprint
 from backfill.selection import Selection, job_key
 
+#: Beyond, a number fits into no database's column.
+MOST_JOB: Final = 2**63 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -134,7 +137,7 @@ def known_job(ledger: Ledger, number: int | None) -> Job:
     wanted = number if number is not None else ledger.jobs.latest()
     if wanted is None:
         raise ConfigError("There is no job yet; `backfill plan` makes one.")
-    job = ledger.jobs.get(wanted)
+    job = ledger.jobs.get(wanted) if 0 < wanted <= MOST_JOB else None
     if job is None:
         raise ConfigError(f"There is no job {wanted} in this ledger; `backfill jobs` lists them.")
     return job

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
@@ -16,16 +16,17 @@ from backfill import __version__, wiring
 from backfill.clock import Clock, StopRequest
 from backfill.errors import BackfillError, ClassifierError, Declined, FolderUnknown, MailboxChanged
 from backfill.estimates.forecast import Forecast, Forecaster
-from backfill.executor import Cap, Ended, Executor, Limits, Observer
+from backfill.executor import Cap, Ended, Executor, Observer
 from backfill.executor.reader import LONGEST_WAIT_S
 from backfill.executor.steering import Steering
 from backfill.folders import resolve
 from backfill.ledger.locks import RunLock
+from backfill.ledger.parameters import RunParameters
 from backfill.ledger.reads.audit import Difference, DifferenceKind
 from backfill.ledger.rows import Job, Run, describe
 from backfill.lifecycle import RunOutcome
+from backfill.limits import GivenLimits, RunLimits, resolve_limits
 from backfill.operations.consent import processed_elsewhere
-from backfill.operations.pace import Pace
 from backfill.operations.request import SAID, Decision, Intent, Request, decide
 from backfill.operations.verify import ServerDifference, Verification
 from backfill.planner import Planned, Planner
@@ -35,7 +36,6 @@ from backfill.report.summary import Summary
 from backfill.report.text import render_text
 from backfill.selection import Selection
 from backfill.settings import Settings
-from backfill.settings.model import Processing
 from backfill.throttle.gates import HoursGate
 
 # A server that changes UIDVALIDITY again and again while a run works cannot be worked with.
@@ -186,36 +186,36 @@ class Workshop:
     # ── working ──────────────────────────────────────────────────────────────────────────────────────────
 
     def work(
-        self, job: Job, command: str, pace: Pace, lock: RunLock, retry: tuple[str, ...] | None = None
+        self, job: Job, command: str, given: GivenLimits, lock: RunLock, retry: tuple[str, ...] | None = None
     ) -> Ended | None:
         """One run on a job, from its first row to its last; None when there was nothing to retry.
 
         `retry`: take up what failed for these reasons (none: all), and nothing else.
         """
-        if pace.calls_per_minute is not None:
-            self.ledger.steering.set_pace(job.id, None)  # what is said now takes the place of an earlier wish
-        allowed = self._wished(job, pace).over(self._settings.processing)
-        limits = self._limits(allowed, only_retried=retry is not None)
+        if given.calls_per_minute is not None:
+            self.ledger.steering.set_pace(job.id, None)  # what is given now takes the place of an earlier wish
+        limits = self.limits(job, given)
         is_metered = self._classifier is not None and self._classifier.is_metered
-        parameters = {**asdict(limits), **wiring.parameters(self._settings, allowed, is_metered=is_metered)}
-        if pace.calls_per_minute is None and allowed.calls_per_minute != self._settings.processing.calls_per_minute:
-            self._context.tell(f"Pace: {allowed.calls_per_minute:g} calls a minute, set by `backfill pace`.")
+        api = wiring.api(self._settings) if is_metered else None
+        parameters = RunParameters(limits, api, only_retried=retry is not None)
+        if given.calls_per_minute is None and limits.calls_per_minute != self._settings.processing.calls_per_minute:
+            self._context.tell(f"Pace: {limits.calls_per_minute:g} calls a minute, set by `backfill pace`.")
         run = self.ledger.runs.begin(lock, job.id, command, __version__, parameters)
         log = logger.bind(job=job.id, run=run.uuid)
-        log.info("{} begins: {}, {}", command, describe(job), parameters)
+        log.info("{} begins: {}, {}", command, describe(job), parameters.to_json())
         outcome, reason, began = RunOutcome.HALTED, "", self._clock.monotonic()
         try:
             if retry is not None and not self._take_up(job, run, limits, retry):
                 outcome = RunOutcome.FINISHED
                 return None
-            ended = self._work(job, run, limits, pace, replan=retry is None)
+            ended = self._work(job, run, limits, only_retried=retry is not None)
             outcome, reason = ended.outcome, ended.reason
             return ended
         except BackfillError as error:
             reason = f"{error.reason}: {error}"
             log.error("{} halted: {}", command, error)
             if not isinstance(error, Declined):
-                self._context.tell(f"Nothing is lost; when it is put right, go on with: {pace.going_on(job.id)}")
+                self._context.tell(f"Nothing is lost; when it is put right, go on with: {given.going_on(job.id)}")
             if isinstance(error, FolderUnknown):  # renamed or deleted meanwhile: somebody has to look
                 self.ledger.steering.pause(job.id, str(error))
             raise
@@ -230,28 +230,29 @@ class Workshop:
                 log.info("{}", line)
             log.info("{} ends: {} {}; the job is {}", command, outcome, reason, state)
 
-    def _take_up(self, job: Job, run: Run, limits: Limits, reasons: tuple[str, ...]) -> int:
+    def _take_up(self, job: Job, run: Run, limits: RunLimits, reasons: tuple[str, ...]) -> int:
         taken = self.ledger.items.retry(run, reasons, limits.max_emails)
         if taken:
             self.ledger.jobs.reopen(job.id)
             self._context.tell(f"{taken} mail{' is' if taken == 1 else 's are'} taken up again.")
         return taken
 
-    def _work(self, job: Job, run: Run, limits: Limits, pace: Pace, *, replan: bool) -> Ended:
+    def _work(self, job: Job, run: Run, limits: RunLimits, *, only_retried: bool) -> Ended:
         cap = Cap(limits.max_emails)
         for _ in range(MOST_REPLANS):
-            if replan:
+            if not only_retried:
                 self.plan(job)
             self.ledger.jobs.settle(job.id)
             if self._context.stop.is_set():
                 return Ended(RunOutcome.INTERRUPTED, self._context.stop.reason)
-            mails = self.ledger.open_items.count(job.id, retried_by=run.id if limits.only_retried else None)
+            mails = self.ledger.open_items.count(job.id, retried_by=run.id if only_retried else None)
             mails = mails if limits.max_emails is None else min(mails, limits.max_emails)
-            self._ask_consent(job, pace, mails)
+            self._ask_consent(job, limits, mails)
             self._context.observer.begins(mails)
             effects = () if job.dry_run else wiring.effects(self._settings, self._allowance)
             try:
-                return self._executor(job, pace, effects, cap, mails).work(job, run, limits)
+                executor = self._executor(job, limits, effects, cap, mails, only_retried=only_retried)
+                return executor.work(job, run, limits)
             except MailboxChanged as changed:
                 logger.bind(job=job.id, run=run.uuid).warning("{}", changed)
                 self.ledger.runs.release_claims(run)
@@ -261,15 +262,15 @@ class Workshop:
                     effect.close()
         raise MailboxChanged(f"UIDVALIDITY changed {MOST_REPLANS} times during this run; ask the server's operator.")
 
-    def _executor(self, job: Job, pace: Pace, effects: tuple[Effect, ...], cap: Cap, mails: int) -> Executor:
+    def _executor(
+        self, job: Job, limits: RunLimits, effects: tuple[Effect, ...], cap: Cap, mails: int, *, only_retried: bool
+    ) -> Executor:
         classifier = self._classifier
         assert classifier is not None  # `decide` came first
         metered = classifier.is_metered
-        allowed = self._wished(job, pace).over(self._settings.processing)
-        hours = None if allowed.between is None else HoursGate(allowed.between, self._clock)
-        calls = wiring.day_limit(self._settings, self.ledger, self._clock, allowed.max_per_day) if metered else None
-        rates = allowed.calls_per_minute, allowed.tokens_per_minute
-        throttler = wiring.throttler(self._settings, self.ledger, self._clock, *rates) if metered else None
+        hours = None if limits.between is None else HoursGate(limits.between, self._clock)
+        calls = wiring.day_limit(self._settings, self.ledger, self._clock, limits.max_per_day) if metered else None
+        throttler = wiring.throttler(self._settings, self.ledger, self._clock, limits) if metered else None
         stop = self._context.stop.child()
         return Executor(
             ledger=self.ledger,
@@ -283,20 +284,25 @@ class Workshop:
             stop=stop,
             observer=self._context.observer,
             allowance=self._allowance,
-            budget=wiring.budget(self._settings, self.ledger, self._clock, job.id, allowed, calls) if metered else None,
+            budget=wiring.budget(self._settings, self.ledger, self._clock, job.id, limits, calls) if metered else None,
             cap=cap,
             gates=tuple(gate for gate in (hours, calls) if gate is not None),
             steering=Steering(self.ledger, job.id, self._clock, stop, throttler),
             mails=mails,
+            only_retried=only_retried,
         )
 
-    def _wished(self, job: Job, pace: Pace) -> Pace:
-        """What was said, with the pace that another terminal has asked for where nothing was said of it."""
+    def limits(self, job: Job, given: GivenLimits) -> RunLimits:
+        """What a run on this job may do."""
         wished = self.ledger.steering.read(job.id).calls_per_minute
-        return pace if pace.calls_per_minute is not None else replace(pace, calls_per_minute=wished)
+        limits = resolve_limits(given, wished, self._settings.run_limits)
+        return limits if self._classifier is not None and self._classifier.is_metered else limits.unmetered()
 
-    def forecast(self, job: Job, pace: Pace) -> Forecast | None:
-        """What the rest of the job will take; None where calls cost nothing. A price list out of reach is no error."""
+    def forecast(self, job: Job, limits: RunLimits, max_emails: int | None) -> Forecast | None:
+        """What the rest of the job, or so many mails of it, will take; None where calls cost nothing.
+
+        A price list out of reach is no error.
+        """
         if self._classifier is None or not self._classifier.is_metered:
             return None
         try:
@@ -304,30 +310,9 @@ class Workshop:
         except ClassifierError as error:
             self._context.tell(f"The price is not known: {error}")
             price = None
-        allowed = self._wished(job, pace).over(self._settings.processing)
-        forecaster = Forecaster(
-            self.ledger,
-            self.source,
-            self._classifier,
-            price,
-            allowed.calls_per_minute,
-            allowed.max_cost_usd,
-            allowed.max_per_day,
-            allowed.between,
-        )
-        return forecaster.forecast(job, pace.max_emails)
+        return Forecaster(self.ledger, self.source, self._classifier, price, limits).forecast(job, max_emails)
 
-    def _limits(self, allowed: Processing, *, only_retried: bool) -> Limits:
-        llm = self._settings.llm
-        return Limits(
-            max_emails=allowed.max_emails_per_run,
-            concurrency=allowed.concurrency,
-            retry_attempts=llm.retry_attempts,
-            retry_delay_s=llm.retry_delay_seconds,
-            only_retried=only_retried,
-        )
-
-    def _ask_consent(self, job: Job, pace: Pace, mails: int) -> None:
+    def _ask_consent(self, job: Job, limits: RunLimits, mails: int) -> None:
         """Ask once per job, before its first call that costs. `mails`: what the run is about. Raises `Declined`."""
         classifier, confirm = self._classifier, self._context.confirm
         begins = mails and not job.has_consent and self.ledger.attempts.latest(job.id) is None
@@ -338,7 +323,7 @@ class Workshop:
         if begins:
             llm, at_most = self._settings.llm, "At most " if self._settings.classifier == "gated" else ""
             are = "mail is" if mails == 1 else "mails are"
-            forecast = self.forecast(job, replace(pace, max_emails=mails))
+            forecast = self.forecast(job, limits, mails)
             if forecast is not None and forecast.calls == 0:
                 return  # every verdict is known: nothing will be sent
             reckoned = "" if forecast is None else f" {forecast.sentence()}"

@@ -35,6 +35,7 @@ from backfill.hosts import LOOPBACK_FORMS, bare, is_loopback
 from backfill.hours import Hours
 from backfill.keywords import RULE as KEYWORD_RULE
 from backfill.keywords import is_keyword
+from backfill.limits import BOUNDS, MOST_COUNT, RunLimits
 
 PREFIX: Final = "BACKFILL_"
 
@@ -91,10 +92,31 @@ LedgerUrl = Annotated[
 ]
 Argv = Annotated[tuple[Text, ...], _split_by(shlex.split), Field(min_length=1)]
 EffectNames = Annotated[tuple[Literal["flags", "notes"], ...], _split_by(lambda text: re.findall(r"[^,\s]+", text))]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MOST_COUNT)]
+Bytes = Annotated[int, Field(ge=1, le=10**15)]  # a petabyte
 Score = Annotated[int, Field(ge=0, le=10)]
-Money = Annotated[Decimal, Field(gt=0)]
-_CallsAtOnce: Final = TypeAdapter(Annotated[int, Field(ge=1, le=256)])
+
+
+def _within(limit: str) -> Any:
+    """A field's constraint: the bounds that the command line keeps to as well."""
+    bounds = BOUNDS[limit]
+    is_rate = 0 < bounds.least < 1
+    return Field(le=bounds.most, **{"gt": 0} if is_rate else {"ge": bounds.least})
+
+
+def _is_enough(limit: str) -> AfterValidator:
+    """A validator: the value is not a tiny one that the limit's bounds refuse."""
+
+    def check(value: Any) -> Any:
+        if value < BOUNDS[limit].least:
+            raise ValueError(f"should be at least {BOUNDS[limit].least:f}")
+        return value
+
+    return AfterValidator(check)
+
+
+Money = Annotated[Decimal, _within("max_cost_usd"), _is_enough("max_cost_usd")]
+_CallsAtOnce: Final = TypeAdapter(Annotated[int, _within("concurrency")])
 Concurrency = Annotated[  # not a plain union, whose message would speak of both
     int | Literal["auto"],
     PlainValidator(lambda value: value if value == "auto" else _CallsAtOnce.validate_python(value)),
@@ -127,7 +149,7 @@ class Imap(Section):
     important_tag: Keyword = "Important"
     spam_tag: Annotated[Keyword, Field(validate_default=True)] = "Spam"
     gmail_labels: bool = False
-    max_bytes_per_day: Count | None = None
+    max_bytes_per_day: Bytes | None = None
 
     @field_validator("security")
     @classmethod
@@ -157,8 +179,8 @@ class Llm(Section):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.2  # None: not sent
     response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
     max_output_tokens: Annotated[int, Field(ge=1, le=100_000)] = 200
-    retry_attempts: Annotated[int, Field(ge=1, le=20)] = 3
-    retry_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    retry_attempts: Annotated[int, _within("retry_attempts")] = 3
+    retry_delay_seconds: Annotated[float, _within("retry_delay_s")] = 5.0
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     data_collection: Literal["deny", "allow"] = "deny"
     zdr: bool = True
@@ -187,8 +209,8 @@ class Processing(Section):
     spam_threshold: Score = 5
     max_body_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 4000
     max_emails_per_run: Count | None = None
-    calls_per_minute: Annotated[float, Field(gt=0, le=100_000)] = 60.0
-    tokens_per_minute: Annotated[float, Field(gt=0, le=1_000_000_000)] | None = None
+    calls_per_minute: Annotated[float, _within("calls_per_minute"), _is_enough("calls_per_minute")] = 60.0
+    tokens_per_minute: Annotated[float, _within("tokens_per_minute")] | None = None
     concurrency: Concurrency = 8
     max_cost_usd: Money | None = None
     max_cost_usd_per_day: Money | None = None
@@ -259,6 +281,23 @@ class Settings(BaseSettings):
     def project_dir(self) -> Path:
         """The folder that relative paths are relative to."""
         return project_dir(self._path)
+
+    @property
+    def run_limits(self) -> RunLimits:
+        """What a run may do as far as nothing else is said."""
+        allowed, llm = self.processing, self.llm
+        return RunLimits(
+            calls_per_minute=allowed.calls_per_minute,
+            tokens_per_minute=allowed.tokens_per_minute,
+            concurrency=allowed.concurrency,
+            max_emails=allowed.max_emails_per_run,
+            max_cost_usd=allowed.max_cost_usd,
+            max_cost_usd_per_day=allowed.max_cost_usd_per_day,
+            max_per_day=allowed.max_per_day,
+            between=allowed.between,
+            retry_attempts=llm.retry_attempts,
+            retry_delay_s=llm.retry_delay_seconds,
+        )
 
     def secret(self, name: str) -> str:
         """The value of the variable `name`, from the environment or else from `.env`.

@@ -100,11 +100,12 @@ def _bare_executemany(path: Path, mails: int) -> float:
 START = """
 import sys
 from backfill.ledger import Ledger
+from backfill.ledger.parameters import RunParameters
 ledger = Ledger.open(sys.argv[1])
 job = ledger.jobs.all()[0]
 lock = ledger.runs.lock()
 ledger.runs.take(lock)
-run = ledger.runs.begin(lock, job.id, "run", "0", {})
+run = ledger.runs.begin(lock, job.id, "run", "0", RunParameters())
 ledger.jobs.settle(job.id)
 ledger.open_items.count(job.id)
 assert ledger.items.claim(run, 50)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,13 @@ from backfill.executor.writer import Writer
 from backfill.ledger.attempts import Call
 from backfill.ledger.results import Needs
 from backfill.lifecycle import IllegalTransition
-from backfill.limits import Limits
+from backfill.limits import RunLimits
 from backfill.message import Message
+from backfill.throttle.budget import Budget
 from backfill.throttle.calls import BURST_S, Throttler
 from backfill.throttle.gates import Gates
 from backfill.verdict import Scores, Thresholds, Verdict
-from tests.support.bench import INBOX, Bench, BenchClassifier
+from tests.support.bench import INBOX, PRICE, Bench, BenchClassifier
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def one_mail(bench: Bench, stop: StopRequest) -> tuple[Flow, Task]:
     assert isinstance(message, Message)
     gates = Gates((), bench.clock, stop, bench.observer.waiting)
     job = bench.ledger.jobs.get(run.job_id)
-    flow = Flow.of(job, run, Limits(concurrency=1), Cap(None), gates, stop, bench.observer)
+    flow = Flow.of(job, run, RunLimits(concurrency=1), Cap(None), gates, stop, bench.observer)
     return flow, Task(item, message)
 
 
@@ -107,7 +109,7 @@ def test_the_tokens_of_a_slot_that_came_too_late_are_not_charged(bench):
     bench.classifier.turn = bench.clock.turn
     flow, task = one_mail(bench, bench.stop)
     throttler = Throttler(bench.ledger, bench.clock, "calls:bench", 6000, tokens_per_minute=60_000)
-    budget = bench._budget(bench.ledger.jobs.get(flow.run.job_id), "1", None, None)
+    budget = Budget(bench.ledger, bench.clock, flow.run.job_id, PRICE, 100, Decimal(1))
     began = bench.clock.monotonic()
 
     with writing(bench, flow):

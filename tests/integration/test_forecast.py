@@ -13,6 +13,7 @@ import pytest
 
 from backfill.estimates.forecast import Forecast, Forecaster
 from backfill.hours import Hours
+from backfill.limits import RunLimits
 from backfill.ports import Price
 from tests.support.bench import Bench
 
@@ -28,7 +29,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def forecast(bench: Bench, price: Price | None = PRICE, max_emails: int | None = None, **limits: Any) -> Forecast:
-    forecaster = Forecaster(bench.ledger, bench.mailbox, bench.classifier, price, 50, **limits)
+    forecaster = Forecaster(
+        bench.ledger, bench.mailbox, bench.classifier, price, RunLimits(calls_per_minute=50, **limits)
+    )
     return forecaster.forecast(bench.plan(), max_emails)
 
 
@@ -91,7 +94,7 @@ def test_when_nothing_is_left_it_takes_nothing(bench: Bench) -> None:
 
 
 def test_a_budget_that_does_not_do_is_the_binding_limit(bench: Bench) -> None:
-    assert "budget" in forecast(bench, max_cost=Decimal("0.1")).binding_limit
+    assert "budget" in forecast(bench, max_cost_usd=Decimal("0.1")).binding_limit
 
 
 @pytest.mark.parametrize(
@@ -100,10 +103,10 @@ def test_a_budget_that_does_not_do_is_the_binding_limit(bench: Bench) -> None:
         ({"max_per_day": 400}, 2 * 24 + 200 / 50 / 60, "400 calls a day"),
         ({"max_per_day": 500}, 24 + 500 / 50 / 60, "500 calls a day"),
         ({"max_per_day": 1000}, 1000 / 50 / 60, "50 calls a minute"),
-        ({"hours": Hours.parse("22:00-07:00")}, 1000 / 50 / 60, "50 calls a minute between 22:00-07:00"),
-        ({"hours": Hours.parse("23:55-00:05")}, 24 + 10 / 60, "50 calls a minute between 23:55-00:05"),
-        ({"hours": Hours.parse("23:55-00:05"), "max_per_day": 400}, 2 * 24 + 4 / 60, "400 calls a day"),
-        ({"hours": Hours.parse("23:55-00:05"), "max_per_day": 600}, 24 + 10 / 60, "50 calls a minute between"),
+        ({"between": Hours.parse("22:00-07:00")}, 1000 / 50 / 60, "50 calls a minute between 22:00-07:00"),
+        ({"between": Hours.parse("23:55-00:05")}, 24 + 10 / 60, "50 calls a minute between 23:55-00:05"),
+        ({"between": Hours.parse("23:55-00:05"), "max_per_day": 400}, 2 * 24 + 4 / 60, "400 calls a day"),
+        ({"between": Hours.parse("23:55-00:05"), "max_per_day": 600}, 24 + 10 / 60, "50 calls a minute between"),
     ],
 )
 def test_hours_and_a_daily_number_are_reckoned_with_and_named_where_they_bind(

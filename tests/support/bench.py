@@ -14,12 +14,14 @@ from typing import Any
 from backfill.analytics import AnalyticsFile
 from backfill.clock import StopRequest
 from backfill.errors import Concession, MessageGone
-from backfill.executor import Ended, Executor, Limits
+from backfill.executor import Ended, Executor
 from backfill.executor.steering import Steering
 from backfill.ledger import Ledger
 from backfill.ledger.locks import RunLock
+from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
+from backfill.limits import RunLimits
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.planner import Planner
 from backfill.ports import (
@@ -204,11 +206,11 @@ class Bench:
         Planner(self.ledger, self.mailbox, self.stop).plan(job)
         return job
 
-    def begin(self, job: Job, **allowed: object) -> Run:
-        """The run holds the ledger's lock until `end`. `allowed`: what it may do, as the ledger remembers it."""
+    def begin(self, job: Job, limits: RunLimits | None = None) -> Run:
+        """The run holds the ledger's lock until `end`."""
         self.lock = self.ledger.runs.lock()
         self.ledger.runs.take(self.lock)
-        return self.ledger.runs.begin(self.lock, job.id, "run", "0", {"api": API, **allowed})
+        return self.ledger.runs.begin(self.lock, job.id, "run", "0", RunParameters(limits or RunLimits(), API))
 
     def end(self, run: Run, outcome: RunOutcome, running_us: int = 0) -> None:
         self.ledger.runs.end(run, outcome, "", running_us)
@@ -236,8 +238,15 @@ class Bench:
     ) -> Ended:
         """Plan and work; the run is ended whatever happens."""
         job = self.plan(dry_run=dry_run)
-        allowed = {"max_cost_usd": max_cost, "max_per_day": max_per_day}
-        run = self.begin(job, **allowed)
+        of_job, of_day = (None if limit is None else Decimal(limit) for limit in (max_cost, max_cost_per_day))
+        allowed = RunLimits(
+            calls_per_minute=calls_per_minute,
+            max_cost_usd=of_job,
+            max_cost_usd_per_day=of_day,
+            max_per_day=max_per_day,
+            **{"concurrency": 2, "retry_delay_s": 1.0, **limits},  # type: ignore[arg-type]
+        )
+        run = self.begin(job, allowed)
         effects: tuple[Effect, ...] = () if dry_run else (self.effect,)
         calls = None if max_per_day is None else DayLimit(self.ledger, self.clock, API, max_per_day)
         throttler = Throttler(self.ledger, self.clock, API, calls_per_minute) if self.classifier.is_metered else None
@@ -253,14 +262,14 @@ class Bench:
             clock=self.clock,
             stop=stop,
             observer=self.observer,
-            budget=self._budget(job, max_cost, max_cost_per_day, calls),
+            budget=self._budget(job, allowed, calls),
             gates=gates if calls is None else (*gates, calls),
             steering=Steering(self.ledger, job.id, self.clock, stop, throttler),
             mails=self.ledger.open_items.count(job.id),
         )
         outcome = RunOutcome.HALTED
         try:
-            ended = executor.work(job, run, Limits(**{"concurrency": 2, "retry_delay_s": 1.0, **limits}))  # type: ignore[arg-type]
+            ended = executor.work(job, run, allowed)
             outcome = ended.outcome
             return ended
         except PowerCut:
@@ -270,12 +279,10 @@ class Bench:
             if not isinstance(sys.exception(), PowerCut):
                 self.end(run, outcome, executor.running_us())
 
-    def _budget(
-        self, job: Job, max_cost: str | None, max_cost_per_day: str | None, calls: DayLimit | None
-    ) -> Budget | None:
-        if max_cost is None and max_cost_per_day is None and calls is None:
+    def _budget(self, job: Job, limits: RunLimits, calls: DayLimit | None) -> Budget | None:
+        of_job, of_day = limits.max_cost_usd, limits.max_cost_usd_per_day
+        if of_job is None and of_day is None and calls is None:
             return None
-        of_job, of_day = (None if limit is None else Decimal(limit) for limit in (max_cost, max_cost_per_day))
         return Budget(self.ledger, self.clock, job.id, PRICE, 100, of_job, of_day, calls)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from backfill.errors import BackfillError
 from backfill.ledger import Ledger
+from backfill.ledger.parameters import RunParameters
 from tests.support.clocks import TurnedClock
 from tests.support.ledgers import open_attempt
 
@@ -28,7 +29,7 @@ def main(url: str, seconds: str, claimed: str, begun: str) -> None:
     except BackfillError as error:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}), flush=True)
         return
-    run = ledger.runs.begin(lock, ledger.jobs.all()[0].id, "run", "0", {})
+    run = ledger.runs.begin(lock, ledger.jobs.all()[0].id, "run", "0", RunParameters())
     items = ledger.items.claim(run, int(claimed))
     if not items:
         items = ledger.items.claim(run, 1, alone=True)

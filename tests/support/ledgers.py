@@ -12,6 +12,7 @@ from backfill.errors import BackfillError
 from backfill.ledger import Ledger
 from backfill.ledger.attempts import Call
 from backfill.ledger.locks import RunLock
+from backfill.ledger.parameters import RunParameters
 from backfill.ledger.results import Finished, Recorded
 from backfill.ledger.rows import Item, Job, Run
 from backfill.ledger.verdicts import Judgement
@@ -93,7 +94,7 @@ class Bench:
         lock = ledger.runs.lock()
         ledger.runs.take(lock)
         self.locks.append(lock)
-        run = ledger.runs.begin(lock, (job or self.job).id, command, "0", {})
+        run = ledger.runs.begin(lock, (job or self.job).id, command, "0", RunParameters())
         self.lock_of[run.id] = lock
         return run
 

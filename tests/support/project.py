@@ -110,12 +110,12 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stderr
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """`backfill ARGUMENTS`, under way, its standard error in a pipe. Use it as a context manager."""
         return subprocess.Popen(
             [COMMAND, *arguments],
             cwd=self.folder,
-            env=_bare_environment(),
+            env=_bare_environment() | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

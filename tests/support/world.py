@@ -33,10 +33,12 @@ from backfill.errors import (
     MessageUnreadable,
     RateLimited,
 )
-from backfill.executor import Ended, Executor, Limits
+from backfill.executor import Ended, Executor
 from backfill.ledger import Ledger
+from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import Disposition
+from backfill.limits import RunLimits
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.planner import Planner
 from backfill.ports import (
@@ -349,13 +351,13 @@ class Command:
         job = self.ledger.jobs.open(INBOX.account, Selection(), WorldClassifier.fingerprint, dry_run=False)
         self.ledger.jobs.reopen(job.id)
         self.ledger.jobs.consent(job.id)
-        run = self.ledger.runs.begin(lock, job.id, "run", "0", {})
+        run = self.ledger.runs.begin(lock, job.id, "run", "0", RunParameters())
         self._work_off(job, run, is_first=True)
         if self.world.is_whole:
             lock.drop()
             lock = self.ledger.runs.lock()
             self.ledger.runs.take(lock)
-            run = self.ledger.runs.begin(lock, job.id, "retry", "0", {})
+            run = self.ledger.runs.begin(lock, job.id, "retry", "0", RunParameters())
             self._change_ones_mind(job, run)
             self._work_off(job, run, is_first=False)
         lock.drop()
@@ -404,7 +406,7 @@ class Command:
             allowance=allowance,
             budget=budget,
         )
-        ended: Ended = executor.work(job, run, Limits(concurrency=CONCURRENCY, retry_attempts=2, retry_delay_s=0.01))
+        ended: Ended = executor.work(job, run, RunLimits(concurrency=CONCURRENCY, retry_attempts=2, retry_delay_s=0.01))
         ledger.runs.end(run, ended.outcome, ended.reason, executor.running_us())
         ledger.jobs.settle(job.id)
 

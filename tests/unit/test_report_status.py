@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from backfill.estimates.outlook import outlook
+from backfill.hours import Hours
 from backfill.ledger.reads.rates import PerMail, RecentRates
 from backfill.ledger.reads.status import AtWork, JobStatus, LastError, Speed, Tally, ThrottleReading, ThrottleReadings
 from backfill.ledger.rows import Job, RunInfo
@@ -132,6 +133,9 @@ def test_mail_that_a_gate_decides_takes_no_share_of_the_pace() -> None:
     assert report_status.ends_at(replace(STATUS, speed=gated)) == NOW + timedelta(minutes=5)
 
 
+hours = Hours.parse
+
+
 def limited(at: datetime = NOW, pending: int = 600, made_today: int = 0, **run: object) -> JobStatus:
     """A run at 60 calls a minute that keeps to hours or to a number of calls a day."""
     speed = replace(paced(run=replace(AT_WORK, **run)), at=at, throttle=ThrottleReadings(CALLS, made_today=made_today))  # type: ignore[arg-type]
@@ -149,23 +153,37 @@ def limited(at: datetime = NOW, pending: int = 600, made_today: int = 0, **run: 
             "2024-05-13 00:01",
             id="today's calls are made",
         ),
-        pytest.param(limited(between="10:00-14:00"), "2024-05-03 12:10", id="all of it fits into the hours"),
-        pytest.param(limited(between="10:00-12:05"), "2024-05-04 10:05", id="a part of it"),
+        pytest.param(limited(between=hours("10:00-14:00")), "2024-05-03 12:10", id="all of it fits into the hours"),
+        pytest.param(limited(between=hours("10:00-12:05")), "2024-05-04 10:05", id="a part of it"),
         pytest.param(
-            limited(between="22:00-07:00", waiting_for="outside of 22:00-07:00"), "2024-05-03 22:10", id="by night"
+            limited(between=hours("22:00-07:00"), waiting_for="outside of 22:00-07:00"),
+            "2024-05-03 22:10",
+            id="by night",
         ),
         pytest.param(
-            limited(between="22:00-23:00", pending=9000, waiting_for="outside of 22:00-23:00"),
+            limited(between=hours("22:00-23:00"), pending=9000, waiting_for="outside of 22:00-23:00"),
             "2024-05-05 22:30",
             id="some nights",
         ),
         pytest.param(
-            limited(between="22:00-07:00", max_per_day=60, made_today=60, pending=60, waiting_for="today's calls"),
+            limited(
+                between=hours("22:00-07:00"),
+                max_per_day=60,
+                made_today=60,
+                pending=60,
+                waiting_for="today's calls",
+            ),
             "2024-05-04 00:01",
             id="by night, and the calls of today are made",
         ),
         pytest.param(
-            limited(between="10:00-13:00", max_per_day=60, made_today=60, pending=60, waiting_for="today's calls"),
+            limited(
+                between=hours("10:00-13:00"),
+                max_per_day=60,
+                made_today=60,
+                pending=60,
+                waiting_for="today's calls",
+            ),
             "2024-05-04 10:01",
             id="by day, and the calls of today are made",
         ),
@@ -182,7 +200,7 @@ def test_the_end_of_a_run_that_keeps_to_hours_or_to_calls_a_day_is_reckoned_by_t
 
 def test_what_the_end_was_reckoned_by_is_said() -> None:
     by_calls = outlook(limited(max_per_day=60, made_today=60), zone=UTC)
-    by_hours = outlook(limited(between="13:00-14:00"), zone=UTC)
+    by_hours = outlook(limited(between=hours("13:00-14:00")), zone=UTC)
 
     assert by_calls is not None
     assert by_hours is not None

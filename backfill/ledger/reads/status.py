@@ -7,7 +7,6 @@ second, beside any run: 28 ms with 300,000 calls made and 200,000 mails left.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,9 +15,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from backfill.clock import Clock, micros
+from backfill.hours import Hours
 from backfill.ledger.budgets import DAY_US, calls_purse, taken_for_job, usd
 from backfill.ledger.databases.database import Database
 from backfill.ledger.locks import held_locks
+from backfill.ledger.parameters import RunParameters
 from backfill.ledger.reads.rates import LOG_END, OF_RUNS, TAIL, UNTOLD, PerMail, RecentRates, per_mail, recent_rates
 from backfill.ledger.rows import RunInfo, moment, moment_or_none
 from backfill.ledger.runs import is_on_this_host_and_gone, run_info
@@ -54,11 +55,11 @@ class AtWork:
     info: RunInfo
     heartbeat_at: datetime
     waiting_for: str | None
-    concurrency: int | None
+    concurrency: int | None  # None: as many as the pace takes
     api: str | None  # the throttle of its calls; None: it makes none that cost
     in_flight: int
     max_per_day: int | None = None  # calls
-    between: str | None = None  # hours of the day
+    between: Hours | None = None
     max_emails: int | None = None  # that it may take at the most
     max_cost_usd: Decimal | None = None  # that may be spent on the job, over its life
 
@@ -191,19 +192,20 @@ class StatusReads:
         found = []
         for row in rows:
             if row.uuid in held and not is_on_this_host_and_gone(row.host, row.pid):
-                parameters = json.loads(row.parameters)
+                parameters = RunParameters.from_json(row.parameters)
+                limits = parameters.limits
                 found.append(
                     AtWork(
                         info=run_info(row),
                         heartbeat_at=moment(row.heartbeat_at),
                         waiting_for=row.waiting_for,
-                        concurrency=_whole(parameters.get("concurrency")),
-                        api=parameters.get("api"),
+                        concurrency=None if limits.concurrency == "auto" else limits.concurrency,
+                        api=parameters.api,
                         in_flight=int(connection.execute(IN_FLIGHT, {"run": row.id}).scalar_one()),
-                        max_per_day=_whole(parameters.get("max_per_day")),
-                        between=parameters.get("between"),
-                        max_emails=_whole(parameters.get("max_emails")),
-                        max_cost_usd=_amount(parameters.get("max_cost_usd")),
+                        max_per_day=limits.max_per_day,
+                        between=limits.between,
+                        max_emails=limits.max_emails,
+                        max_cost_usd=limits.max_cost_usd,
                     )
                 )
         return tuple(found)
@@ -283,11 +285,3 @@ def _last_errors(connection: Connection, job_id: int) -> tuple[LastError, ...]:
 def _last_error(row: Any) -> LastError:
     ref = MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid)
     return LastError(moment(row.at), row.reason or "unknown", row.http_status, ref)
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _amount(value: object) -> Decimal | None:
-    return Decimal(value) if isinstance(value, str) else None

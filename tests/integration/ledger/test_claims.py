@@ -8,6 +8,7 @@ import pytest
 
 from backfill.errors import ClaimLost, LedgerHeld
 from backfill.ledger import Ledger
+from backfill.ledger.parameters import RunParameters
 from backfill.lifecycle import AttemptOutcome, ItemStatus
 from backfill.verdict import Usage
 from tests.support.barrier import at_once
@@ -318,7 +319,7 @@ def another_run(bench, second):
     """A run of the other process. Beside SQLite it would need the lock; the statements must not depend on that."""
     if not bench.ledger.database.is_sqlite:
         return second.run()
-    run = second.ledger.runs.begin(second.ledger.runs.lock(), bench.job.id, "run", "0", {})
+    run = second.ledger.runs.begin(second.ledger.runs.lock(), bench.job.id, "run", "0", RunParameters())
     bench.write("UPDATE run SET ended_at = NULL, outcome = NULL")
     return run
 
@@ -363,7 +364,7 @@ def test_freeing_never_overwrites_what_was_finished_at_the_same_moment(bench, se
 
     at_once(
         lambda: [bench.finish(run, item, verdict) for item, verdict in zip(items, verdicts, strict=True)],
-        lambda: second.ledger.runs.begin(successor, bench.job.id, "run", "0", {}),
+        lambda: second.ledger.runs.begin(successor, bench.job.id, "run", "0", RunParameters()),
     )
 
     rows = bench.rows("SELECT status, claimed_by, losses, final_at FROM item")

@@ -11,6 +11,7 @@ from backfill.errors import ClaimLost, LedgerHeld
 from backfill.executor.heartbeat import LOOK_S, OVERDUE_S, Heartbeat
 from backfill.ledger import Ledger
 from backfill.ledger.locks import TRY_LOCK, advisory_number
+from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Run
 from backfill.message import Message
 from backfill.verdict import Scores
@@ -81,7 +82,7 @@ def test_beside_sqlite_a_run_that_lost_its_lock_to_another_process_makes_no_furt
     bench = Bench(Ledger.open(sqlite_url, clock), clock)
     lock = bench.ledger.runs.lock()
     bench.ledger.runs.take(lock)
-    heartbeat = heartbeat_of(bench, bench.ledger.runs.begin(lock, bench.job.id, "run", "0", {}))
+    heartbeat = heartbeat_of(bench, bench.ledger.runs.begin(lock, bench.job.id, "run", "0", RunParameters()))
     lock.drop()
     other = bench.ledger.runs.lock()
     other.take()

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from backfill.hours import Hours
 from backfill.ledger.budgets import Reservation
 from backfill.ledger.reads.rates import PerMail
 from backfill.ledger.rows import Item
@@ -186,7 +187,7 @@ def test_what_a_run_may_do_in_a_day_is_known_with_the_calls_that_were_made(bench
 
     speed = bench.ledger.status.speed(bench.job.id)
 
-    assert [(each.max_per_day, each.between) for each in speed.runs] == [(64, "22:00-07:00")]
+    assert [(each.max_per_day, each.between) for each in speed.runs] == [(64, Hours.parse("22:00-07:00"))]
     assert speed.throttle.made_today == 1
 
 

@@ -9,6 +9,7 @@ import pytest
 from backfill.clock import SystemClock
 from backfill.errors import LedgerUnusable
 from backfill.ledger import Ledger
+from backfill.ledger.parameters import RunParameters
 from tests.support.clocks import TurnedClock
 from tests.support.ledgers import Bench
 from tests.support.postgres import Postgres
@@ -119,7 +120,7 @@ def test_a_commit_whose_answer_is_lost_is_neither_forgotten_nor_done_twice(own_p
                 bench.plan(11, 12, 13)
                 assert bench.value("SELECT planned FROM plan_range") == 3
             case "begin_run":
-                bench.ledger.runs.begin(lock, bench.job.id, "run", "0", {})
+                bench.ledger.runs.begin(lock, bench.job.id, "run", "0", RunParameters())
                 assert bench.value("SELECT COUNT(*) FROM run") == 2
 
         assert proxy.severed == 1

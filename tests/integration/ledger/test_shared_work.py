@@ -12,9 +12,11 @@ import pytest
 
 from backfill import planner
 from backfill.clock import StopRequest
-from backfill.executor import Executor, Limits
+from backfill.executor import Executor
 from backfill.ledger import Ledger
+from backfill.ledger.parameters import RunParameters
 from backfill.lifecycle import JobState, RunOutcome
+from backfill.limits import RunLimits
 from backfill.message import MailboxKey, Message
 from backfill.planner import Planner
 from backfill.ports import Surveyed
@@ -71,7 +73,7 @@ class Process:
         (job,) = self.ledger.jobs.all()
         lock = self.ledger.runs.lock()
         self.ledger.runs.take(lock)
-        run = self.ledger.runs.begin(lock, job.id, "run", "0", {})
+        run = self.ledger.runs.begin(lock, job.id, "run", "0", RunParameters())
         executor = Executor(
             ledger=self.ledger,
             source=self.mailbox,
@@ -85,7 +87,7 @@ class Process:
             observer=self.observer,
         )
         try:
-            ended = executor.work(job, run, Limits(max_emails=max_emails, concurrency=2))
+            ended = executor.work(job, run, RunLimits(max_emails=max_emails, concurrency=2))
         finally:
             self.ledger.runs.end(run, RunOutcome.INTERRUPTED, None, 0)
             lock.drop()
