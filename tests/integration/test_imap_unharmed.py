@@ -89,6 +89,49 @@ def test_a_dry_run_stops_at_a_server_that_marks_mail_read_and_writes_nothing(rea
     assert not server.said("UID STORE")
 
 
+@pytest.mark.parametrize("read_by_owner", [{2}, {1, 2, 3}, {2, 4, 5}, set(range(1, 121)), set(range(1, 51))])
+@pytest.mark.parametrize("number", [3, 120])
+def test_a_dry_run_goes_on_when_the_owner_reads_his_mail_meanwhile(
+    reading: Make, number: int, read_by_owner: set[int]
+) -> None:
+    mails = dict.fromkeys(range(1, number + 1), MAIL)
+    with ScriptedImap(mails) as server:
+
+        def owner_reads(command: str) -> None:
+            if "BODY.PEEK[1]" in command and len(server.said("UID FETCH")) > 1:
+                for uid in read_by_owner & set(mails):
+                    server.flags[uid].add(SEEN)
+
+        server.script = owner_reads
+        fetched = list(reading(server, may_write=False).fetch(INBOX, list(mails)))
+
+    assert len(fetched) == number
+    assert not server.said("UID STORE")
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_dry_run_goes_on_while_the_owner_reads_one_mail_after_the_other(reading: Make, newest_first: bool) -> None:
+    mails = dict.fromkeys(range(1, 121), MAIL)
+    with ScriptedImap(mails) as server:
+
+        def owner_reads(command: str) -> None:
+            unread = [uid for uid in mails if SEEN not in server.flags[uid]]
+            if command.startswith("UID FETCH") and unread:
+                server.flags[unread[-1 if newest_first else 0]].add(SEEN)
+
+        server.script = owner_reads
+        fetched = list(reading(server, may_write=False).fetch(INBOX, list(mails)))
+
+    assert len(fetched) == 120
+
+
+@pytest.mark.parametrize("number", [2, 3, 51])
+def test_a_dry_run_stops_at_a_server_that_marks_a_small_folder_read(reading: Make, number: int) -> None:
+    mails = dict.fromkeys(range(1, number + 1), MAIL)
+    with ScriptedImap(mails, marks_read=True) as server, pytest.raises(MarksMailRead):
+        list(reading(server, may_write=False).fetch(INBOX, list(mails)))
+
+
 @pytest.mark.parametrize("answer", [b"{tag} NO no", b"{tag} OK done"])
 def test_where_it_cannot_be_taken_back_the_run_stops(reading: Make, answer: bytes) -> None:
     refusing: Callable[[str], list[bytes] | None] = lambda said: [answer] if said.startswith("UID STORE") else None  # noqa: E731
