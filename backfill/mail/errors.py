@@ -39,6 +39,11 @@ class CommandFailed(MailError):
         self.is_transient = is_transient
         self.words = words
 
+    @property
+    def is_no(self) -> bool:
+        """Did the server understand the command, and refuse it?"""
+        return bool(self.words) and "command error: BAD" not in self.words
+
 
 class ConnectionLost(ServerUnavailable):
     """The connection to the mail server is gone; nothing is lost, run again later."""

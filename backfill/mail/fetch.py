@@ -20,6 +20,7 @@ from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost
 from backfill.mail.headers import FIELDS, Headers
 from backfill.mail.mime import Piece, Reading, Text, content, text_of, whole
 from backfill.mail.replies import Row
+from backfill.mail.sections import Section, Sections, is_nil, literal
 from backfill.mail.seen_guard import SeenGuard
 from backfill.mail.session import Session
 from backfill.mail.structure import Part
@@ -35,6 +36,9 @@ RAW_LIMIT = 65_536  # bytes read of a mail whose structure makes no sense
 _PATIENCE = 4
 #: After a lost connection batches are smaller, and grow by so much with each one that comes through.
 _GROWTH = 5
+
+#: What Exchange gives out for a mail that it cannot turn into MIME begins so; a later try may get the mail itself.
+_STAND_IN = "Retrieval using the IMAP4 protocol failed for the following message"
 
 _FACTS = ("RFC822.SIZE", "INTERNALDATE", "FLAGS")
 _OVERVIEW = (*_FACTS, "BODYSTRUCTURE", f"BODY.PEEK[HEADER.FIELDS ({' '.join(FIELDS)})]")
@@ -60,6 +64,7 @@ class Fetcher:
 
     def __init__(self, session: Session, reading: Reading, guard: SeenGuard, *, labels_as_flags: bool = False) -> None:
         self._session = session
+        self._sections = Sections(session)
         self._reading = reading
         self._guard = guard
         self._labels_as_flags = labels_as_flags
@@ -105,15 +110,26 @@ class Fetcher:
                 self._refused_in_a_row = 0
         draft = _Draft(uid, {}, Headers(b""), None, ())
         try:
-            row = self._session.fetch(mailbox, [uid], [*_FACTS, _item("", RAW_LIMIT)]).get(uid, {})
+            row, came = self._first_bytes(mailbox, uid)
             draft.row = self._as_first_seen(uid, row)
             self._guard.check(self._session, mailbox, self._unread([draft]))
         except (CommandFailed, ConnectionLost) as again:
             return self._explained(mailbox, [uid], str(again))[0]
-        if (raw := _literal(draft.row, "")) is None:
+        if (raw := came.get("")) is None:
             return self._explained(mailbox, [uid], str(failure))[0]
         draft.raw = raw[:RAW_LIMIT]
-        return self._message(mailbox, draft)
+        return self._outcome(mailbox, draft)
+
+    def _first_bytes(self, mailbox: MailboxKey, uid: int) -> tuple[Row, dict[str, bytes]]:
+        """The mail as it comes; without what is told of it where that makes the reply unreadable."""
+        nothing: tuple[Row, dict[str, bytes]] = ({}, {})
+        for facts in (_FACTS, ("RFC822.SIZE", "INTERNALDATE")):
+            try:
+                return self._sections.fetch(mailbox, {uid: 0}, [Section("", RAW_LIMIT)], facts).get(uid, nothing)
+            except CommandFailed as failure:
+                if failure.words or facts != _FACTS:
+                    raise
+        return nothing
 
     def _gives_out_another(self, mailbox: MailboxKey) -> bool:
         """Does the server still give out a mail that it gave out before, or else the newest?"""
@@ -122,11 +138,12 @@ class Fetcher:
             uid = (
                 good.uid if good and good.mailbox == mailbox else max(self._session.search(mailbox, "UID *"), default=0)
             )
-            row = self._session.fetch(mailbox, [uid], [*_FACTS, _item("", 1024)]).get(uid, {})
+            found = self._sections.fetch(mailbox, {uid: 0}, [Section("", 1024)], _FACTS)
+            row, came = found.get(uid, ({}, {}))
             self._guard.check(self._session, mailbox, self._unread([_Draft(uid, row, Headers(b""), None, ())]))
         except (CommandFailed, ConnectionLost):
             return False
-        if _literal(row, "") is not None:
+        if "" in came:
             self._good = MessageRef(mailbox, uid)
         return self._good is not None
 
@@ -134,13 +151,18 @@ class Fetcher:
         items = (*_OVERVIEW, *_GMAIL_FACTS) if self._session.has("X-GM-EXT-1") else _OVERVIEW
         rows = self._session.fetch(mailbox, uids, items)
         found = {uid: self._as_first_seen(uid, rows[uid]) for uid in uids if uid in rows}
-        drafts = {uid: draft for uid, row in found.items() if (draft := _draft(uid, row))}
+        headers = {uid: literal(row, "HEADER", is_open=True) for uid, row in found.items()}
+        if nil := [uid for uid, row in found.items() if headers[uid] is None and is_nil(row, "HEADER", is_open=True)]:
+            whole_ones = self._session.fetch(mailbox, nil, ["BODY.PEEK[HEADER]"])
+            headers.update({uid: literal(whole_ones.get(uid, {}), "HEADER", is_open=True) or b"" for uid in nil})
+        drafts = {uid: _draft(uid, row, block) for uid, row in found.items() if (block := headers[uid]) is not None}
         missing = [uid for uid in uids if uid not in drafts]
+        self._guard.prepare(self._session, mailbox, self._unread(drafts.values()))
         for is_second in (False, True):
             asked = [draft for draft in drafts.values() if not is_second or _needs_second_look(draft)]
             missing += self._read_bodies(mailbox, asked, is_second=is_second)
         self._guard.check(self._session, mailbox, self._unread(drafts.values()))
-        read = [self._message(mailbox, draft) for draft in drafts.values() if draft.uid not in missing]
+        read = [self._outcome(mailbox, draft) for draft in drafts.values() if draft.uid not in missing]
         return [*read, *self._explained(mailbox, missing, "The mail server lists the mail but does not give it out.")]
 
     def _as_first_seen(self, uid: int, row: Row) -> Row:
@@ -156,41 +178,47 @@ class Fetcher:
 
     def _read_bodies(self, mailbox: MailboxKey, drafts: list[_Draft], *, is_second: bool) -> list[int]:
         """Fill in the text of `drafts`, those with the same sections together; the UIDs whose text did not come."""
-        groups: dict[tuple[str, ...], list[_Draft]] = defaultdict(list)
+        groups: dict[tuple[Section, ...], list[_Draft]] = defaultdict(list)
         for draft in drafts:
-            if items := self._items(draft, is_second=is_second):
-                groups[items].append(draft)
+            if wanted := self._wanted(draft, is_second=is_second):
+                groups[wanted].append(draft)
         missing: list[int] = []
-        for items, group in groups.items():
-            for together in _bounded(group, len(items) * 64_000):
-                rows = self._session.fetch(mailbox, [draft.uid for draft in together], items)
+        for wanted, group in groups.items():
+            for together in _bounded(group, len(wanted) * 64_000):
+                sizes = {draft.uid: max((part.size for part in draft.parts), default=0) for draft in together}
+                found = self._sections.fetch(mailbox, sizes, wanted)
                 missing += [
                     draft.uid
                     for draft in together
-                    if not self._fill(draft, rows.get(draft.uid, {}), is_second=is_second)
+                    if not self._fill(draft, found.get(draft.uid, ({}, {}))[1], is_second=is_second)
                 ]
         return missing
 
-    def _items(self, draft: _Draft, *, is_second: bool) -> tuple[str, ...]:
+    def _wanted(self, draft: _Draft, *, is_second: bool) -> tuple[Section, ...]:
         if draft.root is None:
-            return (_item("", RAW_LIMIT),)
-        return tuple(_item(part.section, self._reading.byte_limit(part, is_second=is_second)) for part in draft.parts)
+            return (Section("", RAW_LIMIT),)
+        return tuple(Section(part.section, self._reading.byte_limit(part, is_second=is_second)) for part in draft.parts)
 
-    def _fill(self, draft: _Draft, row: Row, *, is_second: bool) -> bool:
-        """False when a literal is missing: an OK without it means nothing (iCloud)."""
+    def _fill(self, draft: _Draft, came: dict[str, bytes], *, is_second: bool) -> bool:
+        """False when a section did not come."""
         if draft.root is None:
-            raw = _literal(row, "")
-            draft.raw = (raw or b"")[:RAW_LIMIT]
-            return raw is not None
-        pieces = []
-        for part in draft.parts:
-            data = _literal(row, part.section)
-            if data is None:
-                return False
-            pieces.append(Piece.of(part, data, self._reading.byte_limit(part, is_second=is_second)))
-        draft.pieces = pieces
-        draft.text = text_of(pieces)
+            draft.raw = came.get("", b"")[:RAW_LIMIT]
+            return "" in came
+        if any(part.section not in came for part in draft.parts):
+            return False
+        draft.pieces = [
+            Piece.of(part, came[part.section], self._reading.byte_limit(part, is_second=is_second))
+            for part in draft.parts
+        ]
+        draft.text = text_of(draft.pieces)
         return True
+
+    def _outcome(self, mailbox: MailboxKey, draft: _Draft) -> Message | Unfetched:
+        message = self._message(mailbox, draft)
+        if message.content.subject.startswith(_STAND_IN):
+            why = "The mail server gives out a notice in place of the mail, which it cannot read itself (Exchange)."
+            return Unfetched(message.ref, MessageUnreadable(why))
+        return message
 
     def _message(self, mailbox: MailboxKey, draft: _Draft) -> Message:
         size = draft.row.get(b"RFC822.SIZE")
@@ -238,11 +266,7 @@ class Fetcher:
         ]
 
 
-def _draft(uid: int, row: Row) -> _Draft | None:
-    """None when the server gave no headers."""
-    block = _literal(row, "HEADER.FIELDS", is_open=True)
-    if block is None:
-        return None
+def _draft(uid: int, row: Row, block: bytes) -> _Draft:
     headers = Headers(block)
     try:
         root = structure.from_bodystructure(row[b"BODYSTRUCTURE"])
@@ -262,17 +286,6 @@ def _bounded(drafts: list[_Draft], bytes_each: int) -> Iterator[list[_Draft]]:
     step = max(1, MAX_REPLY // bytes_each)
     for place in range(0, len(drafts), step):
         yield drafts[place : place + step]
-
-
-def _item(section: str, limit: int) -> str:
-    return f"BODY.PEEK[{section}]<0.{limit}>"
-
-
-def _literal(row: Row, section: str, *, is_open: bool = False) -> bytes | None:
-    """What came for a section, whatever the rest of its name: servers answer `<0>`, `<0.100>` or neither."""
-    start = f"BODY[{section}".encode() + (b"" if is_open else b"]")
-    found = next((value for key, value in row.items() if key.startswith(start)), None)
-    return found if isinstance(found, bytes) else None
 
 
 def _flag(flag: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from backfill.errors import ConfigError, ServerUnavailable
+from backfill.errors import ConfigError, ServerTroubled, ServerUnavailable
 from backfill.mail.errors import CommandFailed
 from backfill.mail.headers import Headers
 from backfill.mail.replies import Row
@@ -49,7 +49,10 @@ def survey(
         if uids and not selection.force_reprocess:
             processed = session.search(mailbox, f"{window} {processed_key}")
     except CommandFailed as refusal:  # of a command of ours: the server's trouble, no mail's
-        raise ServerUnavailable(str(refusal)) from refusal
+        if _is_empty(session, mailbox):  # some servers refuse to search where there is nothing (Proton Bridge)
+            return []
+        kind = ServerTroubled if refusal.is_transient else ServerUnavailable
+        raise kind(str(refusal)) from refusal
     return [Surveyed(uid, ALREADY_PROCESSED if uid in processed else None) for uid in sorted(uids)]
 
 
@@ -57,9 +60,14 @@ def _search_as_told(session: Session, mailbox: MailboxKey, criteria: str) -> set
     try:
         return session.search(mailbox, criteria)
     except CommandFailed as refusal:
-        if refusal.is_transient:
+        if refusal.is_transient or not refusal.words or (refusal.is_no and _is_empty(session, mailbox)):
             raise
         raise ConfigError(f"--search: {refusal}") from refusal
+
+
+def _is_empty(session: Session, mailbox: MailboxKey) -> bool:
+    """Does the folder hold no mail? Asked anew, since the refusal ended the connection."""
+    return session.opened(mailbox).get(b"EXISTS") == 0
 
 
 def _within_dates(session: Session, mailbox: MailboxKey, window: str, selection: Selection) -> set[int]:

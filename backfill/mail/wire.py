@@ -21,7 +21,7 @@ from imapclient import IMAPClient, SocketTimeout
 from backfill.clock import SystemClock
 
 LOGOUT_S = 2.0  # a server that never answers LOGOUT must not hold up a command whose work is done
-SAY_S = 10.0  # a wait for the server that has lasted this long is said, and again after as long
+SAY_S = 10.0  # a wait for the server that has lasted this long is said, and again after twice as long
 #: Octets a second; a reply may take longer the more of it has come. Slower lines are given up.
 SLOWEST = 8192
 #: A server in clear that has not greeted within this time may be one that waits for TLS to begin.
@@ -200,7 +200,7 @@ class Wire(imaplib.IMAP4):
 
     def receive(self, buffer: Any) -> int:
         """Some octets of the reply. Raises `TimeoutError` and `ReplyTooLarge` when a bound is passed."""
-        said_at = self._heard
+        say_after = SAY_S
         while True:
             now = self._clock.monotonic()
             left = min(
@@ -208,18 +208,18 @@ class Wire(imaplib.IMAP4):
                 self._began + self._bound.whole_s + self._came / SLOWEST - now,
             )
             # What has come is read before the time is judged: the machine may have slept.
-            self.sock.settimeout(max(0.001, min(left, SAY_S)))
+            until_said = max(0.0, self._heard + say_after - now)
+            self.sock.settimeout(max(0.001, min(left, until_said)))
             try:
                 size = self.sock.recv_into(buffer)
                 break
             except TimeoutError:
-                if left <= SAY_S:
+                if left <= until_said:
                     raise
                 waited = self._clock.monotonic() - self._began
-                if self._clock.monotonic() - said_at >= SAY_S * 0.9:
-                    said_at = self._clock.monotonic()
-                    self._has_told = True
-                    self._tell(f"Waiting for the mail server: no answer to {self._command_name} for {waited:.0f} s.")
+                self._has_told = True
+                self._tell(f"Waiting for the mail server: no answer to {self._command_name} for {waited:.0f} s.")
+                say_after *= 2
         if self._has_told:
             self._has_told = False
             self._tell(None)
