@@ -29,6 +29,7 @@ Edge = tuple[ItemStatus | None, ItemStatus]
 #: Every allowed edge with the sentence that explains it. `None` is "not in the ledger yet".
 TRANSITIONS: Final[dict[Edge, str]] = {
     (None, ItemStatus.PENDING): "planned",
+    (None, ItemStatus.SKIPPED): "planned, and excluded by a rule of the selection",
     (ItemStatus.PENDING, ItemStatus.CLASSIFIED): "verdict recorded: asked, or known already",
     (ItemStatus.PENDING, ItemStatus.SKIPPED): "excluded by a rule, which is the reason",
     (ItemStatus.PENDING, ItemStatus.VANISHED): "a search in a fresh session says it is gone",

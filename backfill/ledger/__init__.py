@@ -85,7 +85,7 @@ class Ledger:
             open_items=OpenItems(database),
             report=ReportReads(database),
             status=StatusReads(database, clock),
-            audit=Audit(database),
+            audit=Audit(database, clock),
             secrets=Secrets(database),
             budgets=Budgets(database),
             steering=JobSteering(database, clock),

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Row, bindparam, select, text
 from backfill.clock import Clock, micros
 from backfill.errors import ClaimLost
 from backfill.ledger.databases.database import Database
-from backfill.ledger.jobs import REOPEN, REOPEN_DONE
+from backfill.ledger.item_states import leaves
+from backfill.ledger.job_states import reopen_done
 from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.rows import Item, Run
 from backfill.ledger.runs import LOSSES_BEFORE_ALONE, go_on
@@ -27,6 +28,8 @@ from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
 from backfill.lifecycle import TRANSITIONS, ItemStatus
 from backfill.message import MailboxKey, MessageRef
 from backfill.verdict import Verdict
+
+PENDING, CLASSIFIED, FAILED = ItemStatus.PENDING, ItemStatus.CLASSIFIED, ItemStatus.FAILED
 
 CLAIM = f"""UPDATE item SET claimed_by = :run, claim_no = claim_no + 1, begun = FALSE
      WHERE id IN (SELECT id FROM item
@@ -68,10 +71,11 @@ RELEASE = text(
 OPEN_EPOCH = "+mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)"
 RETRY = f"""UPDATE item SET status = CASE WHEN verdict_id IS NULL THEN 'pending' ELSE 'classified' END,
               final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0, retried_by = :run
-        WHERE job_id = :job AND {ITEM_FAILED} AND {OPEN_EPOCH}"""
+        WHERE job_id = :job AND {leaves(PENDING, FAILED)} AND {leaves(CLASSIFIED, FAILED)}
+          AND {OPEN_EPOCH}"""
 REVIVE = f"""UPDATE item SET status = 'pending', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0,
               verdict_id = NULL, retried_by = :run
-        WHERE job_id = :job AND status = 'vanished' AND {OPEN_EPOCH}"""
+        WHERE job_id = :job AND {leaves(PENDING, ItemStatus.VANISHED)} AND {OPEN_EPOCH}"""
 REVIVE_UIDS = text(f"{REVIVE} AND mailbox_id = :mailbox AND uid IN :uids").bindparams(bindparam("uids", expanding=True))
 
 
@@ -173,7 +177,7 @@ class Items:
             if "vanished" in reasons:
                 taken += connection.execute(text(REVIVE), {"job": run.job_id, "run": run.id}).rowcount
             if taken:
-                connection.execute(REOPEN_DONE, {"job": run.job_id})
+                reopen_done(connection, run.job_id)
             return taken
 
         return self.database.write(work)
@@ -194,7 +198,7 @@ class Items:
         def work(connection: Connection) -> int:
             revived: int = connection.execute(REVIVE_UIDS, parameters).rowcount
             if revived:
-                connection.execute(REOPEN, {"job": job_id})
+                reopen_done(connection, job_id)
             return revived
 
         return self.database.write(work)

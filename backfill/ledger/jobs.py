@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, func, select, text
 
 from backfill.clock import Clock, micros
 from backfill.ledger.databases.database import Database
+from backfill.ledger.job_states import move, settle
 from backfill.ledger.rows import Job
-from backfill.ledger.schema import ITEM_OPEN, job
+from backfill.ledger.schema import job
 from backfill.lifecycle import UNFINISHED, JobState
 from backfill.ports import Fingerprint
 from backfill.selection import Selection, job_key
 
-# Whoever gives a done job something to do says in the same transaction that it is not done any more.
-REOPEN_DONE = text("UPDATE job SET state = 'planning', done_at = NULL WHERE id = :job AND state = 'done'")
-REOPEN = text(
-    """UPDATE job SET state = 'planning', done_at = NULL
-        WHERE id = :job AND state IN ('open', 'done', 'paused')"""
-)
-# An epoch that is closed has nothing left to plan; its folder is planned when its new epoch is.
-UNPLANNED = """SELECT 1 FROM plan_range JOIN mailbox ON mailbox.id = plan_range.mailbox_id
-     WHERE job_id = :job AND next_uid <= high_uid AND closed_at IS NULL"""
-SETTLE_PLANNED = text(
-    f"""UPDATE job SET state = 'open' WHERE id = :job AND state = 'planning'
-        AND (SELECT COUNT(*) FROM plan_range JOIN mailbox ON mailbox.id = plan_range.mailbox_id
-              WHERE job_id = :job AND closed_at IS NULL) >= :folders
-        AND NOT EXISTS ({UNPLANNED})"""
-)
-SETTLE_DONE = text(
-    f"""UPDATE job SET state = 'done', done_at = :now WHERE id = :job AND state = 'open'
-        AND NOT EXISTS ({UNPLANNED})
-        AND NOT EXISTS (SELECT 1 FROM item WHERE job_id = :job AND claimed_by IS NULL AND {ITEM_OPEN})
-        AND NOT EXISTS (SELECT 1 FROM item WHERE +job_id = :job AND claimed_by IS NOT NULL AND {ITEM_OPEN})"""
-)
+CONSENT = text("UPDATE job SET consented_at = :now WHERE id = :job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,35 +104,23 @@ class Jobs:
 
     def consent(self, job_id: int) -> None:
         """Remember that the question before the first metered call was answered with yes. Writes."""
-        self._update(job_id, consented_at=micros(self.clock.now()))
+        parameters = {"job": job_id, "now": micros(self.clock.now())}
+        self.database.write(lambda connection: connection.execute(CONSENT, parameters).rowcount)
 
     def reopen(self, job_id: int) -> None:
         """PAUSED, DONE, CANCELLED or UNDONE → PLANNING: there may be something to plan or do; `settle` says. Writes."""
-        ended = (JobState.PAUSED, JobState.DONE, JobState.CANCELLED, JobState.UNDONE)
-        self._update(job_id, only=ended, state=JobState.PLANNING, state_reason=None, done_at=None)
+        ended = {JobState.PAUSED, JobState.DONE, JobState.CANCELLED, JobState.UNDONE}
+        this = {"job": job_id}
+        self.database.write(lambda connection: move(connection, JobState.PLANNING, "id = :job", this, only=ended))
 
     def settle(self, job_id: int) -> JobState:
         """PLANNING → OPEN when every folder is planned, OPEN → DONE when no item is open; the state. Writes."""
         now = micros(self.clock.now())
-
-        def work(connection: Connection) -> JobState:
-            selection = connection.execute(select(job.c.selection).where(job.c.id == job_id)).scalar_one()
-            folders = len(Selection.from_canonical(selection).folders)
-            connection.execute(SETTLE_PLANNED, {"job": job_id, "folders": folders})
-            connection.execute(SETTLE_DONE, {"job": job_id, "now": now})
-            return JobState(connection.execute(select(job.c.state).where(job.c.id == job_id)).scalar_one())
-
-        return self.database.write(work)
+        return self.database.write(lambda connection: settle(connection, job_id, now))
 
     def _job_where(self, condition: ColumnElement[bool]) -> Job | None:
         row = self.database.read(lambda connection: connection.execute(select(job).where(condition)).one_or_none())
         return None if row is None else _job(row)
-
-    def _update(self, job_id: int, only: Sequence[JobState] = (), **values: Any) -> None:
-        statement = update(job).where(job.c.id == job_id).values(values)
-        if only:
-            statement = statement.where(job.c.state.in_(only))
-        self.database.write(lambda connection: connection.execute(statement).rowcount)
 
 
 def _job(row: Row[Any]) -> Job:

@@ -15,29 +15,30 @@ from sqlalchemy import Connection, bindparam, select, text, update
 
 from backfill.clock import Clock, micros
 from backfill.ledger.databases.database import Database
-from backfill.ledger.jobs import REOPEN, REOPEN_DONE
+from backfill.ledger.item_states import leaves
+from backfill.ledger.job_states import move, reopen_done
 from backfill.ledger.rows import PlanRange
 from backfill.ledger.schema import ITEM_OPEN, mailbox, plan_range
-from backfill.lifecycle import ItemStatus
+from backfill.lifecycle import ItemStatus, JobState
 from backfill.message import MailboxKey
 from backfill.ports import Surveyed
 
 # Rows of one mailbox stay together and in UID order, so that a claim is one fetch from one folder.
 RANK_BITS = 32
 
+VANISHED = ItemStatus.VANISHED
 CLOSE_EPOCH_ITEMS = text(
     f"""UPDATE item SET status = 'vanished', reason = 'uidvalidity_changed', final_at = :now, claimed_by = NULL,
               begun = FALSE
-         WHERE mailbox_id = :mailbox AND {ITEM_OPEN}"""
+         WHERE mailbox_id = :mailbox AND {leaves(VANISHED, ItemStatus.PENDING, ItemStatus.CLASSIFIED)}"""
 )
 REOPEN_EPOCH_ITEMS = text(
-    """UPDATE item SET status = 'pending', reason = NULL, final_at = NULL, verdict_id = NULL, due_at = 0
-        WHERE mailbox_id = :mailbox AND status = 'vanished' AND reason = 'uidvalidity_changed'"""
+    f"""UPDATE item SET status = 'pending', reason = NULL, final_at = NULL, verdict_id = NULL, due_at = 0
+        WHERE mailbox_id = :mailbox AND {leaves(ItemStatus.PENDING, VANISHED)} AND reason = 'uidvalidity_changed'"""
 )
-REOPEN_EPOCH_JOBS = text(
-    f"""UPDATE job SET state = 'planning', done_at = NULL WHERE state = 'done' AND EXISTS
-        (SELECT 1 FROM item WHERE item.job_id = job.id AND item.mailbox_id = :mailbox AND {ITEM_OPEN})"""
-)
+# Of a job that is done: it has something to do again.
+HAS_OPEN_ITEMS = f"""EXISTS (SELECT 1 FROM item
+        WHERE item.job_id = job.id AND item.mailbox_id = :mailbox AND {ITEM_OPEN})"""
 # One statement for a window's UIDs: three times as fast as one for each (measured on SQLite 3.40 and PostgreSQL 18).
 INSERT = """INSERT INTO item (job_id, mailbox_id, uid, rank, status, reason, final_at)
     SELECT :job, :mailbox, value, :rank | value, :status, :reason, CAST(:final_at AS BIGINT) FROM {uids} WHERE TRUE
@@ -45,10 +46,7 @@ INSERT = """INSERT INTO item (job_id, mailbox_id, uid, rank, status, reason, fin
 INSERT_SQLITE = text(INSERT.format(uids="json_each(:uids)"))
 INSERT_POSTGRESQL = text(INSERT.format(uids="unnest(CAST(:uids AS BIGINT[])) AS value"))
 # Unfinished jobs about a folder that was rebuilt have its new epoch to plan before they can be done.
-PLAN_NEW_EPOCH = text(
-    """UPDATE job SET state = 'planning' WHERE state = 'open'
-        AND id IN (SELECT job_id FROM plan_range WHERE mailbox_id = :mailbox)"""
-)
+PLANNED_IT = "id IN (SELECT job_id FROM plan_range WHERE mailbox_id = :mailbox)"
 OPEN_MAILBOXES = text(
     """SELECT m.id FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
         WHERE p.job_id = :job AND m.closed_at IS NULL"""
@@ -84,12 +82,18 @@ class Plans:
             )
             if reopened.rowcount:
                 connection.execute(REOPEN_EPOCH_ITEMS, {"mailbox": number})
-                connection.execute(REOPEN_EPOCH_JOBS, {"mailbox": number})
+                move(
+                    connection,
+                    JobState.PLANNING,
+                    HAS_OPEN_ITEMS,
+                    {"mailbox": number},
+                    only={JobState.DONE},
+                )
             old = select(mailbox.c.id).where(folder, mailbox.c.id != number, mailbox.c.closed_at.is_(None))
             for closed in connection.execute(old).scalars().all():
                 connection.execute(update(mailbox).where(mailbox.c.id == closed).values(closed_at=now))
                 connection.execute(CLOSE_EPOCH_ITEMS, {"mailbox": closed, "now": now})
-                connection.execute(PLAN_NEW_EPOCH, {"mailbox": closed})
+                move(connection, JobState.PLANNING, PLANNED_IT, {"mailbox": closed}, only={JobState.OPEN})
             return number
 
         return self.database.write(work)
@@ -109,7 +113,7 @@ class Plans:
             )
             window = PlanRange(*connection.execute(select(plan_range).where(this)).one())
             if not window.is_planned:
-                connection.execute(REOPEN_DONE, {"job": job_id})
+                reopen_done(connection, job_id)
             return window
 
         return self.database.write(work)
@@ -133,7 +137,7 @@ class Plans:
             inserted = self._insert(connection, window, mails, now)
             connection.execute(count, {"inserted": inserted})
             if inserted:
-                connection.execute(REOPEN_DONE, {"job": window.job_id})
+                reopen_done(connection, window.job_id)
             return inserted
 
         return self.database.write(work)
@@ -168,7 +172,7 @@ class Plans:
 
         def work(connection: Connection) -> None:
             connection.execute(PLAN_AGAIN, {"job": job_id})
-            connection.execute(REOPEN, {"job": job_id})
+            move(connection, JobState.PLANNING, "id = :job", {"job": job_id}, only={JobState.OPEN, JobState.DONE})
 
         self.database.write(work)
 

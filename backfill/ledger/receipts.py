@@ -16,13 +16,18 @@ from sqlalchemy import Connection, bindparam, select, text
 from backfill.clock import Clock, micros
 from backfill.ledger.databases.bulk import RowStatement, in_order
 from backfill.ledger.databases.database import Database
+from backfill.ledger.item_states import leaves
+from backfill.ledger.job_states import move
 from backfill.ledger.rows import Item
 from backfill.ledger.schema import ITEM_OPEN, RECEIPT_CURRENT, receipt
+from backfill.lifecycle import ItemStatus, JobState
 from backfill.message import MailboxKey, MessageRef
 from backfill.ports import Receipt, ReceiptState
 from backfill.verdict import Verdict
 
-BACK = "UPDATE item SET status = 'classified', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0"
+DONE, CLASSIFIED = ItemStatus.DONE, ItemStatus.CLASSIFIED
+BACK = f"""UPDATE item SET status = 'classified', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0
+         WHERE {leaves(CLASSIFIED, DONE)}"""
 # Effects of a dry run are never brought about, and those of a closed epoch cannot be.
 OUTDATE = text(
     """UPDATE receipt SET stale = TRUE WHERE undone_at IS NULL AND effect IN :effects AND EXISTS
@@ -31,17 +36,15 @@ OUTDATE = text(
             AND NOT job.dry_run AND mailbox.closed_at IS NULL)"""
 ).bindparams(bindparam("effects", expanding=True))
 REAPPLY = text(
-    f"""{BACK} WHERE job_id = :job AND status = 'done'
+    f"""{BACK} AND job_id = :job
           AND mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)
           AND EXISTS (SELECT 1 FROM job WHERE job.id = :job AND NOT dry_run)
           AND (SELECT COUNT(*) FROM receipt
                 WHERE receipt.mailbox_id = item.mailbox_id AND receipt.uid = item.uid AND effect IN :effects
                   AND receipt.verdict_id = item.verdict_id AND {RECEIPT_CURRENT}) < :count"""
 ).bindparams(bindparam("effects", expanding=True))
-REOPEN = text(
-    f"""UPDATE job SET state = 'planning', done_at = NULL WHERE id = :job AND state IN ('done', 'undone')
-           AND EXISTS (SELECT 1 FROM item WHERE job_id = :job AND {ITEM_OPEN})"""
-)
+HAS_OPEN_ITEMS = f"id = :job AND EXISTS (SELECT 1 FROM item WHERE job_id = :job AND {ITEM_OPEN})"
+ENDED = frozenset({JobState.DONE, JobState.UNDONE})
 
 ANY = text(
     """SELECT 1 FROM receipt JOIN mailbox ON mailbox.id = receipt.mailbox_id
@@ -60,10 +63,9 @@ TAKE_BACK = text(
     RETURNING mailbox_id, uid"""
 ).bindparams(bindparam("ids", expanding=True))
 UNAPPLIED = text(
-    f"""{BACK} WHERE job_id IN (SELECT id FROM job WHERE NOT dry_run) AND mailbox_id = :mailbox AND uid = :uid
-          AND status = 'done' RETURNING job_id"""
+    f"""{BACK} AND job_id IN (SELECT id FROM job WHERE NOT dry_run) AND mailbox_id = :mailbox AND uid = :uid
+    RETURNING job_id"""
 )
-UNDO_JOB = text("UPDATE job SET state = 'undone', done_at = NULL WHERE id = :job")
 
 RECEIPTS = RowStatement(
     f"""SELECT given.item, receipt.effect, receipt.verdict_id FROM {{rows}} JOIN receipt
@@ -117,7 +119,7 @@ class Receipts:
             if stale:
                 connection.execute(OUTDATE, parameters)
             taken: int = connection.execute(REAPPLY, parameters).rowcount
-            connection.execute(REOPEN, {"job": job_id})
+            move(connection, JobState.PLANNING, HAS_OPEN_ITEMS, {"job": job_id}, only=ENDED)
             return taken
 
         return self.database.write(work)
@@ -176,7 +178,7 @@ class Receipts:
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> int:
-            connection.execute(UNDO_JOB, {"job": job_id})
+            move(connection, JobState.UNDONE, "id = :job", {"job": job_id})
             ids = sorted(each.id for each in taken)
             mails = connection.execute(TAKE_BACK, {"ids": ids, "now": now}).all()
             others: set[int] = set()
@@ -184,7 +186,7 @@ class Receipts:
                 mail = {"mailbox": row[0], "uid": row[1]}
                 others.update(connection.execute(UNAPPLIED, mail).scalars().all())
             for other in sorted(others - {job_id}):
-                connection.execute(REOPEN, {"job": other})
+                move(connection, JobState.PLANNING, HAS_OPEN_ITEMS, {"job": other}, only=ENDED)
             return len(mails)
 
         return self.database.write(work)

@@ -19,6 +19,7 @@ from backfill.errors import BackfillError
 from backfill.ledger.attempts import Call, close_attempts, closing, open_attempts
 from backfill.ledger.databases.bulk import RowStatement, in_order
 from backfill.ledger.databases.database import Database
+from backfill.ledger.item_states import leaves
 from backfill.ledger.outcomes import write_outcomes
 from backfill.ledger.receipts import current_receipts, keep_receipts
 from backfill.ledger.rows import Item, Run
@@ -27,11 +28,13 @@ from backfill.lifecycle import AttemptOutcome, ItemStatus
 from backfill.ports import Receipt
 from backfill.verdict import Label, Thresholds, Verdict
 
+PENDING, CLASSIFIED, DONE = ItemStatus.PENDING, ItemStatus.CLASSIFIED, ItemStatus.DONE
+
 CLASSIFY = RowStatement(
-    """UPDATE item SET status = 'classified', verdict_id = given.verdict, message_key = given.message_key,
+    f"""UPDATE item SET status = 'classified', verdict_id = given.verdict, message_key = given.message_key,
               reused = given.reused, flags_before = COALESCE(item.flags_before, given.flags), reason = NULL,
               due_at = 0, begun = FALSE
-         FROM {rows} WHERE item.id = given.item AND item.status = 'pending'
+         FROM {{rows}} WHERE item.id = given.item AND item.{leaves(CLASSIFIED, PENDING)}
     RETURNING item.id, item.claimed_by, item.claim_no""",
     item="BIGINT",
     verdict="BIGINT",
@@ -41,8 +44,8 @@ CLASSIFY = RowStatement(
 )
 # `+` keeps SQLite from looking through everything that the run holds for each mail.
 FINISH = RowStatement(
-    """UPDATE item SET status = 'done', final_at = :now, claimed_by = NULL, begun = FALSE, reason = NULL
-         FROM {rows} WHERE item.id = given.item AND item.status = 'classified'
+    f"""UPDATE item SET status = 'done', final_at = :now, claimed_by = NULL, begun = FALSE, reason = NULL
+         FROM {{rows}} WHERE item.id = given.item AND item.{leaves(DONE, CLASSIFIED)}
           AND +item.claimed_by = :run AND item.claim_no = given.claim_no
     RETURNING item.id, item.claim_no""",
     item="BIGINT",

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, select, text, update
 from backfill.clock import Clock, micros
 from backfill.errors import LedgerHeld
 from backfill.ledger.databases.database import Database
+from backfill.ledger.item_states import leaves
 from backfill.ledger.locks import RunLock, is_free, run_lock
 from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.parameters import RunParameters
@@ -43,8 +44,9 @@ FREE_CLAIMS = text(
          WHERE {ITEM_CLAIMED} AND claimed_by IN :runs RETURNING id, losses"""
 ).bindparams(bindparam("runs", expanding=True))
 FAIL_POISON = text(
-    """UPDATE item SET status = 'failed', reason = 'lost', final_at = :now
-        WHERE id = :item AND status IN ('pending', 'classified') AND claimed_by IS NULL RETURNING verdict_id"""
+    f"""UPDATE item SET status = 'failed', reason = 'lost', final_at = :now
+        WHERE id = :item AND {leaves(ItemStatus.FAILED, ItemStatus.PENDING, ItemStatus.CLASSIFIED)}
+          AND claimed_by IS NULL RETURNING verdict_id"""
 )
 LOSE_ATTEMPTS = text(
     "UPDATE attempt SET outcome = 'unknown', ended_at = :now WHERE outcome = 'open' AND run_id IN :runs"

@@ -7,6 +7,7 @@ Partial indexes serve only statements in which the predicate stands as a literal
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from sqlalchemy import (
@@ -42,7 +43,7 @@ metadata = MetaData(
 Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
-def one_of(column: str, values: type[StrEnum] | frozenset[ItemStatus]) -> str:
+def one_of(column: str, values: Iterable[StrEnum]) -> str:
     """`column IN ('a', 'b')` with the values as literals, in a fixed order."""
     literals = ", ".join(f"'{value}'" for value in sorted(values))
     return f"{column} IN ({literals})"

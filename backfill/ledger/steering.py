@@ -1,24 +1,24 @@
-"""What other terminals wish of a job, and what its runs say back: pause, resume, cancel, pace.
+"""What other terminals want of a job, and what its runs say back: pause, resume, cancel, pace.
 
-A wish is a fact about the job, so it holds for every run on it and over restarts. It is written without the lock that
-a run holds; each write names the states from which it may be made, and its row count says whether it was.
+An instruction is a fact about the job, so it holds for every run on it and over restarts. It is written without the
+lock that a run holds; each write names the states from which it may be made, and its row count says whether it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, text, update
 
 from backfill.clock import Clock, micros
 from backfill.ledger.databases.database import Database
+from backfill.ledger.job_states import move
 from backfill.ledger.rows import Run
 from backfill.ledger.schema import job, run
-from backfill.lifecycle import UNFINISHED, JobState
+from backfill.lifecycle import JobState
 
-AT_WORK: Final = frozenset({JobState.PLANNING, JobState.OPEN})
+SET_PACE = text("UPDATE job SET pace = :pace, steered_at = :now WHERE id = :job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +39,23 @@ class JobSteering:
 
     def pause(self, job_id: int, reason: str) -> bool:
         """PLANNING or OPEN → PAUSED with the reason; was it so? Writes."""
-        return self._move(job_id, AT_WORK, state=JobState.PAUSED, state_reason=reason)
+        return self._move(job_id, JobState.PAUSED, reason)
 
     def resume(self, job_id: int) -> bool:
         """PAUSED → PLANNING, from where `Jobs.settle` goes on; was it so? Writes."""
-        return self._move(job_id, {JobState.PAUSED}, state=JobState.PLANNING, state_reason=None)
+        return self._move(job_id, JobState.PLANNING, only={JobState.PAUSED})
 
     def cancel(self, job_id: int, reason: str) -> bool:
         """PLANNING, OPEN or PAUSED → CANCELLED with the reason; was it so? Its items stay as they are. Writes."""
-        return self._move(job_id, UNFINISHED, state=JobState.CANCELLED, state_reason=reason)
+        return self._move(job_id, JobState.CANCELLED, reason)
 
     def set_pace(self, job_id: int, calls_per_minute: float | None) -> None:
         """The pace of the job's runs from now on; None: that which they are started with. Writes."""
-        self._move(job_id, frozenset(JobState), pace=calls_per_minute)
+        parameters = {"job": job_id, "pace": calls_per_minute, "now": micros(self.clock.now())}
+        self.database.write(lambda connection: connection.execute(SET_PACE, parameters).rowcount)
 
     def read(self, job_id: int) -> Instructions:
-        """What is wished of the job's runs."""
+        """What is asked of the job's runs."""
         statement = select(job.c.state, job.c.state_reason, job.c.pace).where(job.c.id == job_id)
         row = self.database.read(lambda connection: connection.execute(statement).one())
         return Instructions(JobState(row.state), row.state_reason, row.pace)
@@ -64,7 +65,16 @@ class JobSteering:
         statement = update(run).where(run.c.id == living.id, run.c.ended_at.is_(None)).values(waiting_for=waiting_for)
         self.database.write(lambda connection: connection.execute(statement).rowcount)
 
-    def _move(self, job_id: int, before: Collection[JobState], **values: Any) -> bool:
-        statement = update(job).where(job.c.id == job_id, job.c.state.in_(sorted(before)))
-        statement = statement.values(steered_at=micros(self.clock.now()), **values)
-        return self.database.write(lambda connection: connection.execute(statement).rowcount) == 1
+    def _move(
+        self,
+        job_id: int,
+        after: JobState,
+        reason: str | None = None,
+        only: Collection[JobState] = frozenset(JobState),
+    ) -> bool:
+        now, this = micros(self.clock.now()), {"job": job_id}
+
+        def work(connection: Connection) -> bool:
+            return move(connection, after, "id = :job", this, only=only, reason=reason, steered_at=now) == 1
+
+        return self.database.write(work)

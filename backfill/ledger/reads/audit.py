@@ -13,8 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from backfill.clock import Clock, micros
 from backfill.ledger.databases.database import Database
+from backfill.ledger.job_states import move, settle
 from backfill.ledger.schema import ATTEMPT_OPEN, ITEM_CLAIMED, ITEM_OPEN
+from backfill.lifecycle import JobState
 
 
 class DifferenceKind(StrEnum):
@@ -47,6 +50,7 @@ class Audit:
     """The questions about one job."""
 
     database: Database
+    clock: Clock
 
     def differences(self, job_id: int, effects: Sequence[str] = (), limit: int = 1000) -> list[Difference]:
         """What does not agree within the ledger, of each kind at most `limit`. Reads every item of the job.
@@ -71,9 +75,16 @@ class Audit:
         That is claims and attempts of runs that have ended, and a job that was called done too early.
         """
         parameters = {"job": job_id}
-        return self.database.write(
-            lambda connection: sum(connection.execute(text(statement), parameters).rowcount for statement in REPAIRS)
-        )
+        now = micros(self.clock.now())
+
+        def work(connection: Connection) -> int:
+            rows = sum(connection.execute(text(statement), parameters).rowcount for statement in REPAIRS)
+            reopened = move(connection, JobState.PLANNING, HAS_OPEN_ITEMS, parameters, only={JobState.DONE})
+            if reopened:
+                settle(connection, job_id, now)
+            return rows + reopened
+
+        return self.database.write(work)
 
 
 def _ask(
@@ -152,11 +163,10 @@ RECEIPTS = (
          WHERE i.job_id = :job AND i.status = 'done' AND NOT j.dry_run AND t.id IS NULL {ORDER}""",
     "{folder}, UID {uid} is done, but there is no receipt that {effect} has been brought about.",
 )
+HAS_OPEN_ITEMS = f"id = :job AND EXISTS (SELECT 1 FROM item WHERE job_id = :job AND {ITEM_OPEN})"
 REPAIRS = (
     f"""UPDATE item SET claimed_by = NULL, begun = FALSE WHERE job_id = :job AND {ITEM_CLAIMED}
            AND claimed_by IN (SELECT id FROM run WHERE ended_at IS NOT NULL)""",
     f"""UPDATE attempt SET outcome = 'unknown', ended_at = started_at WHERE {ATTEMPT_OPEN}
            AND run_id IN (SELECT id FROM run WHERE job_id = :job AND ended_at IS NOT NULL)""",
-    f"""UPDATE job SET state = 'open', done_at = NULL WHERE id = :job AND state = 'done'
-           AND EXISTS (SELECT 1 FROM item WHERE job_id = :job AND {ITEM_OPEN})""",
 )
