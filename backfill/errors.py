@@ -174,6 +174,7 @@ class Concession(StrEnum):
 
     SHORTER = "shorter"  # show half of the mail
     ROOMIER = "roomier"  # allow a longer answer
+    RENAMED = "renamed"  # ask as before; the classifier has learnt what the service calls it
 
 
 class ClassifierError(BackfillError):
@@ -187,6 +188,8 @@ class ClassifierError(BackfillError):
     usage: Usage | None = None
     #: What the API said of its limits beside it; None: nothing.
     announced: Announced | None = None
+    #: Had the reply no word of the API's own? Something that stands before it may have answered for this mail alone.
+    is_bare: bool = False
     #: With what one more call about this mail, now, may succeed; None: with nothing.
     concession: Concession | None = None
 

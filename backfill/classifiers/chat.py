@@ -7,6 +7,7 @@ it may cost to send a mail is known before (`request_body`, `estimate_tokens`).
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -14,7 +15,7 @@ from backfill.classifiers.endpoint import Endpoint
 from backfill.classifiers.prompt import RENDERING, ChatMessage, fixed_text, nonce, render, tokens_in
 from backfill.classifiers.replies import read_reply
 from backfill.clock import Clock, SystemClock
-from backfill.errors import Concession, ConfigError
+from backfill.errors import AnswerUnusable, Concession, ConfigError, ModelUnknown
 from backfill.message import Message
 from backfill.ports import ROOMIER, Fingerprint
 from backfill.verdict import Answer
@@ -32,6 +33,7 @@ SCHEMA: Final[dict[str, Any]] = {
 FIXED_TOKENS: Final = 20
 SCHEMA_TOKENS: Final = tokens_in(json.dumps(SCHEMA))
 
+LIMIT_NAMES: Final = ("max_tokens", "max_completion_tokens")
 LEAST_CHARS: Final = 500  # of a body that is shown at half its length; less tells nothing
 
 
@@ -67,6 +69,10 @@ class ChatClassifier:
         self._secret = secret
         self._clock: Clock = clock or SystemClock()
         self._endpoint = Endpoint(settings.api_url, settings.api_key, timeout_s=settings.timeout_s, clock=self._clock)
+        # OpenAI's newer models refuse `max_tokens`; most other servers know nothing else.
+        self._limit_name = LIMIT_NAMES[self._endpoint.host == "api.openai.com"]
+        self._is_renamed = False
+        self._renaming = threading.Lock()
         prompt = fixed_text(settings.prompt)
         if not prompt or not settings.model or not secret:
             raise ConfigError("The chat classifier needs a prompt, a model and a secret; none of them may be empty.")
@@ -94,8 +100,15 @@ class ChatClassifier:
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
         """Ask about one mail, once. Raises a `ClassifierError`; see `replies` for which."""
+        limit_name = self._limit_name
         reply = self._endpoint.post("/chat/completions", self.request_body(message, concession))
-        answer = read_reply(reply, self._clock.now())
+        sent = "\n".join(part.content for part in self._chat(message, concession))
+        try:
+            answer = read_reply(reply, self._clock.now(), sent=sent, api_url=self._endpoint.url)
+        except AnswerUnusable as error:
+            if error.concession is Concession.RENAMED:
+                self._rename(limit_name, error)
+            raise
         is_shown_whole = self._shown(message, concession).content.body == message.content.body
         return answer if is_shown_whole else replace(answer, truncated=True)
 
@@ -115,7 +128,7 @@ class ChatClassifier:
         body: dict[str, Any] = {
             "model": settings.model,
             "messages": [{"role": part.role, "content": part.content} for part in self._chat(message, concession)],
-            self._max_tokens_key: room * settings.max_output_tokens,
+            self._limit_name: room * settings.max_output_tokens,
         }
         if settings.temperature is not None:
             body["temperature"] = settings.temperature
@@ -148,7 +161,12 @@ class ChatClassifier:
             return message
         return replace(message, content=replace(message.content, body=body[:limit], truncated=True))
 
-    @property
-    def _max_tokens_key(self) -> str:
-        """OpenAI's newer models refuse `max_tokens`; most other servers know nothing else."""
-        return "max_completion_tokens" if self._endpoint.host == "api.openai.com" else "max_tokens"
+    def _rename(self, refused: str, error: AnswerUnusable) -> None:
+        """Use the other name of `max_tokens` from now on. Raises `ModelUnknown` where both are refused."""
+        with self._renaming:
+            if refused != self._limit_name:  # another thread has learnt it meanwhile
+                return
+            if self._is_renamed:
+                raise ModelUnknown(reason="request_refused") from error
+            self._is_renamed = True
+            self._limit_name = next(name for name in LIMIT_NAMES if name != refused)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from backfill.classifiers.addresses import advice, base_of, is_other_call
 from backfill.classifiers.connections import Connections, proxy_refusal
 from backfill.classifiers.untrusted import Reply
 from backfill.clock import Clock
@@ -31,7 +32,7 @@ class Endpoint:
     """`api_key` None: the API wants none. Raises `ConfigError` for what cannot work or would give the key away."""
 
     def __init__(self, api_url: str, api_key: str | None, *, timeout_s: float, clock: Clock) -> None:
-        self.url = api_url.strip().rstrip("/")
+        self.url = base_of(api_url)
         self.host, self._is_local = _checked(self.url, api_key)
         self._timeout = urllib3.Timeout(connect=min(MAX_CONNECT_S, timeout_s), read=timeout_s, total=timeout_s)
         self._timeout_s = timeout_s
@@ -99,6 +100,8 @@ def _checked(api_url: str, api_key: str | None) -> tuple[str, bool]:
         raise ConfigError("llm.api_url is not a URL.") from error
     if parts.scheme not in ("http", "https") or not host or parts.username or parts.query or parts.fragment:
         raise ConfigError("llm.api_url must look like https://host/v1, without user name, query or fragment.")
+    if is_other_call(api_url):
+        raise ConfigError(f"llm.api_url names another call than chat completions; {advice(api_url)}.")
     is_local = is_loopback(host)
     if api_key is not None:
         if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:

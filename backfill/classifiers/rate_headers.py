@@ -66,6 +66,20 @@ def seconds_until(value: object, now: datetime) -> float | None:
     return (number / 1000 if number >= _UNIX_MS else number) - now.timestamp()
 
 
+def header_wait_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """How long the headers ask to wait, in seconds, at most `MAX_WAIT_S`; None when they name no time to come.
+
+    Retry-After is a number of seconds or an HTTP date (RFC 9110 §10.2.3), and some write a duration; anything else in
+    it is a mistake, of which nothing is known.
+    """
+    after = headers.get("retry-after", "").strip()
+    waits = (
+        None if re.match(r"\d{4}-?\d\d", after) and _number(after) is None else seconds_until(after, now),  # ISO 8601
+        seconds_until(headers.get("x-ratelimit-reset"), now),
+    )
+    return next((min(wait, MAX_WAIT_S) for wait in waits if wait is not None and wait > 0), None)
+
+
 def _number(value: object) -> float | None:
     """A finite number; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):

@@ -73,7 +73,7 @@ class ApiService:
         reply = ask()
         if 200 <= reply.status < 300:
             return json_object(reply.body)
-        error: ClassifierError = refusal(reply, self._clock.now())
+        error: ClassifierError = refusal(reply, self._clock.now(), api_url=self._endpoint.url)
         if isinstance(error, KeyRefused | RateLimited | ServiceUnavailable):
             raise error
         return None

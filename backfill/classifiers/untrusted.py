@@ -26,12 +26,22 @@ class Reply:
     body: bytes
 
 
-def json_object(body: bytes) -> dict[str, Any]:
-    """The body's JSON object; {} when it is anything else. Fractions come as Decimal: they may be money."""
+def json_value(body: bytes) -> Any:
+    """The body's JSON, None when it is none. Fractions come as Decimal: they may be money.
+
+    A byte order mark and a byte that is no UTF-8 are no reason to lose an answer.
+    """
     try:
-        return mapping(json.loads(body, parse_float=Decimal))
+        return json.loads(body, parse_float=Decimal)
+    except UnicodeDecodeError:
+        return json_value(body.decode("utf-8", "replace").encode())
     except (ValueError, ArithmeticError, RecursionError):  # Decimal has no room for 1e99999999999999999999
-        return {}
+        return None
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The body's JSON object; {} when it is anything else."""
+    return mapping(json_value(body))
 
 
 def mapping(value: object) -> dict[str, Any]:
@@ -39,19 +49,34 @@ def mapping(value: object) -> dict[str, Any]:
 
 
 def count(value: object) -> int | None:
-    """A number of tokens; None for what is none."""
-    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
+    """A number of tokens, which some gateways write as 12.0 or "12"; None for what is none."""
+    number = _number(value)
+    return int(number) if number is not None and number <= MAX_TOKENS and number == int(number) else None
 
 
 def amount(value: object, most_usd: int = MAX_USD) -> Decimal | None:
-    """An amount of money; None for what is none, less than nothing, or more than anybody can have meant."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+    """An amount of money; None for what is none, less than nothing, or more than anybody can have meant.
+
+    Only a plain number is one: with a currency's sign or a comma in it, nobody knows of what it is an amount.
+    """
+    number = _number(value)
+    return number if number is not None and number <= most_usd else None
+
+
+def _number(value: object) -> Decimal | None:
+    """A number that is not negative, also as a string."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        return None
+    if isinstance(value, str) and not _PLAIN.fullmatch(value.strip()):
         return None
     try:
-        usd = Decimal(value)
+        number = Decimal(str(value).strip())
     except InvalidOperation:
         return None
-    return usd if usd.is_finite() and 0 <= usd <= most_usd else None
+    return number if number.is_finite() and number >= 0 else None
+
+
+_PLAIN: Final = re.compile(r"\+?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})(e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
 
 
 def clean(word: object) -> str:

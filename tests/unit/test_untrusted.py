@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 
@@ -32,13 +33,47 @@ def test_a_cost_that_no_call_has_is_unknown(cost):
     assert usage(cost=cost).cost_usd is None
 
 
-@pytest.mark.parametrize("tokens", ["99999999999", "1000000001", "9" * 4000, "1e9"])
+@pytest.mark.parametrize(
+    "tokens", ["99999999999", "1000000001", "9" * 4000, "1e10", "1.5", '"1.5"', '"many"', "-1.0", "true", "[]"]
+)
 def test_tokens_that_no_call_takes_are_unknown(tokens):
     found = usage(
         prompt_tokens=tokens, completion_tokens=tokens, prompt_tokens_details=f'{{"cached_tokens": {tokens}}}'
     )
 
     assert (found.tokens_in, found.tokens_out, found.tokens_cached) == (None, None, None)
+
+
+@pytest.mark.parametrize("tokens", ["345", "345.0", '"345"', '"345.0"', "3.45e2"])
+def test_whole_tokens_are_read_however_they_are_written(tokens):
+    assert usage(prompt_tokens=tokens).tokens_in == 345
+
+
+@pytest.mark.parametrize("cost", ["0.0000001", "1e-07", "1E-7", '"1E-7"', '"0.0000001"', '" 1e-7 "'])
+def test_a_cost_that_is_a_plain_number_is_read(cost):
+    assert usage(cost=cost).cost_usd == Decimal("1E-7")
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        '"$0.01"',
+        '"0.01 USD"',
+        '"0,01"',
+        '"1_000"',
+        '"١"',
+        '{"total": 0.01}',
+        "[0.01]",
+        "true",
+        "null",
+        '""',
+        '"free"',
+        "-1",
+        '"-0.01"',
+    ],
+)
+def test_a_cost_that_is_no_plain_number_is_unknown(cost):
+    assert usage(cost=cost).cost_usd is None
 
 
 def test_what_is_dear_or_large_but_possible_is_believed():

@@ -1,0 +1,177 @@
+"""The one verdict in what a model said: a JSON object with two scores, with whatever else it stands among.
+
+Models put fences, words, channel markup and end-of-turn tokens around it, write it as JavaScript or Python would, leave
+it in a tool call, or with their thoughts. Strict JSON is tried first, then JSON5 (https://spec.json5.org: trailing
+commas, single quotes, bare keys, comments). No library that repairs JSON is used: those close what was cut off, so that
+`{"importance_score": 1` is read as a 1 that may have been a 10. Here only a whole object counts, and where two of them
+disagree, neither does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import json5
+
+from backfill.classifiers.untrusted import mapping
+
+KEYS: Final = ("importance_score", "spam_score")
+
+#: Of a mail's answer, which holds one object. More are not looked at, since looking takes time.
+MOST_OBJECTS: Final = 500
+#: json5 takes 50 µs for each character.
+MOST_LENIENT: Final = 10
+MOST_LENIENT_CHARS: Final = 2000
+
+_THINKING: Final = r"(?:think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad)"
+#: Where thoughts begin and end: DeepSeek, Qwen and most others; Magistral; Kimi; Cohere; gpt-oss, also with its
+#: special tokens left out; Gemma.
+_MARKS: Final = re.compile(
+    rf"(?P<start><(?:\w+:)?{_THINKING}>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|channel\|>\s*analysis\b|<\|channel>)"
+    rf"|(?P<end></(?:\w+:)?{_THINKING}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|assistantfinal"
+    r"|<\|channel\|>\s*(?:final|commentary)\b)",
+    re.IGNORECASE,
+)
+#: What is no word of the model's: tokens such as <|im_end|> and <end_of_turn>, fences with their label, brackets.
+_NO_WORDS: Final = re.compile(r"<[^<>\s]{1,40}>|```\w*|[\s\ufeff]+")
+_TYPOGRAPHIC: Final = str.maketrans("“”„‟″‘’‚‛′", '"""""' + "'''''")
+
+Pair = tuple[Any, Any]
+
+
+def pairs_in(choice: dict[str, Any], *, is_whole: bool) -> tuple[set[Pair], bool]:
+    """The different pairs of scores in an answer, as they stand there, and whether it says anything at all.
+
+    Where the model answers with nothing but thoughts, and has ended them by itself (`is_whole`), its verdict is looked
+    for in those: some servers take everything for thoughts when the closing tag is missing.
+    """
+    message = mapping(choice.get("message")) or mapping(choice.get("delta"))
+    said, thoughts = _without_thoughts(_text(message.get("content")) or _text(choice.get("text")))
+    texts = [said, *_arguments(message)]
+    found = _pairs(texts)
+    if is_whole and not found and not any(_NO_WORDS.sub("", text) for text in texts):
+        texts = [thoughts, *_thoughts(message)]
+        found = _pairs(texts)
+    return found, any(text.strip() for text in texts)
+
+
+def _text(content: object) -> str:
+    """A message's content, which may come in parts, or as JSON that somebody has parsed already."""
+    match content:
+        case str():
+            return content
+        case list():  # some reasoning models answer in parts; those of thoughts have no text
+            return "".join(part["text"] for part in map(mapping, content) if isinstance(part.get("text"), str))
+        case dict():
+            return json.dumps(content, default=str)
+        case _:
+            return ""
+
+
+def _arguments(message: dict[str, Any]) -> Iterator[str]:
+    """What the model would call a function with, where it was not asked to call one."""
+    calls = message.get("tool_calls")
+    for call in [*(calls if isinstance(calls, list) else []), {"function": message.get("function_call")}]:
+        yield _text(mapping(mapping(call).get("function")).get("arguments"))
+    content = message.get("content")
+    for part in content if isinstance(content, list) else ():
+        yield _text(mapping(part).get("input"))
+
+
+def _thoughts(message: dict[str, Any]) -> Iterator[str]:
+    for key in ("reasoning_content", "reasoning", "thinking"):
+        if text := _text(message.get(key)):
+            yield text
+            return  # some servers say the same under two names
+
+
+def _without_thoughts(text: str) -> tuple[str, str]:
+    """The text without its thoughts, and those. Some servers swallow the opening tag, some models forget to close."""
+    said: list[str] = []
+    thoughts: list[str] = []
+    began: int | None = None
+    position = 0
+    for mark in _MARKS.finditer(text):
+        if mark["start"]:
+            if began is None:
+                said.append(text[position : mark.start()])
+                began = mark.end()
+            continue
+        if began is None:
+            thoughts += [*said, text[position : mark.start()]]
+            said = []
+        else:
+            thoughts.append(text[began : mark.start()])
+            began = None
+        position = mark.end()
+    (said if began is None else thoughts).append(text[position if began is None else began :])
+    return "".join(said), "".join(thoughts)
+
+
+# ── objects within text ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _pairs(texts: Iterable[str]) -> set[Pair]:
+    return {pair for text in texts for pair in _Search(text).pairs}
+
+
+class _Search:
+    """The pairs of scores in a text. An object that names a score twice has a pair that is no score."""
+
+    def __init__(self, text: str, *, is_within: bool = False) -> None:
+        self.pairs: set[Pair] = set()
+        self._is_within = is_within
+        self._strict = json.JSONDecoder(object_pairs_hook=self._object)
+        self._lenient_left = MOST_LENIENT
+        if text.lstrip().startswith('"'):  # JSON within a JSON string
+            text = self._unpacked(text)
+        position = 0
+        try:
+            for _ in range(MOST_OBJECTS):
+                position = text.find("{", position)
+                if position < 0:
+                    return
+                position = self._end(text, position)
+        except RecursionError:  # nested beyond anything that is meant
+            self.pairs.clear()
+
+    def _end(self, text: str, start: int) -> int:
+        """Read the object that begins at `start`; where to look for the next one."""
+        try:
+            return self._strict.raw_decode(text, start)[1]
+        except ValueError:
+            pass
+        part = text[start : start + MOST_LENIENT_CHARS].translate(_TYPOGRAPHIC)
+        if self._lenient_left and all(key in part for key in KEYS):
+            self._lenient_left -= 1
+            try:
+                _, error, length = json5.parse(part, consume_trailing=False, object_pairs_hook=self._object)
+            except ValueError:
+                return start + 1
+            if error is None:
+                return start + length
+        return start + 1
+
+    def _object(self, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """What either parser calls for each object that it has read to its end, inner ones first."""
+        items = list(items)
+        values: dict[str, list[Any]] = {key: [value for name, value in items if name == key] for key in KEYS}
+        if all(values.values()):
+            pair = tuple(next(iter(found)) if len(set(map(repr, found))) == 1 else None for found in values.values())
+            if not any(isinstance(value, dict | list) for value in pair):  # a schema names them as well
+                self.pairs.add((pair[0], pair[1]))
+        elif not self._is_within:  # a call's arguments are a string within an object
+            for _, value in items:
+                if isinstance(value, str) and all(key in value for key in KEYS):
+                    self.pairs |= _Search(value, is_within=True).pairs
+        return dict(items)
+
+    def _unpacked(self, text: str) -> str:
+        try:
+            inner = json.loads(text)
+        except ValueError:
+            return text
+        return inner if isinstance(inner, str) else text
