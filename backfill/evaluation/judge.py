@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backfill.clock import StopRequest
-from backfill.errors import AnswerUnusable, MessageRefused, RateLimited, ServiceUnavailable
+from backfill.errors import AnswerUnusable, Concession, MessageRefused, RateLimited, ServiceUnavailable
 from backfill.evaluation.agreement import Judged
 from backfill.evaluation.labels import Truth
 from backfill.ledger.throttles import Slot
@@ -61,6 +61,8 @@ class Judge:
                 answer = self.classifier.classify(message)
             except (AnswerUnusable, MessageRefused) as error:
                 self._settle(slot, error.usage)
+                if error.concession is Concession.RENAMED and remaining:
+                    continue
                 return Judged(truth, None, True, error.usage.cost_usd if error.usage else None)
             except (RateLimited, ServiceUnavailable) as error:
                 if not remaining or self.throttler is None:

@@ -118,12 +118,15 @@ class Asker:
             if not self.flow.gates.pass_through():
                 raise Stopped
             return self.classifier.classify(task.message), None
-        try:
-            return self.ask_patiently(task, self.throttler)
-        except ClassifierError as error:
-            if error.concession is None:
-                raise
-            return self.ask_patiently(task, self.throttler, error.concession)  # once: a second such error stands
+        concession: Concession | None = None
+        while True:
+            try:
+                return self.ask_patiently(task, self.throttler, concession)
+            except ClassifierError as error:
+                # Each once, and one alone; but what the service calls things is learnt beside them.
+                if error.concession in (None, concession) or concession not in (None, Concession.RENAMED):
+                    raise
+                concession = error.concession
 
     def ask_patiently(
         self, task: Task, throttler: Throttler, concession: Concession | None = None

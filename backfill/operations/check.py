@@ -16,12 +16,13 @@ from typing import Final
 
 from backfill import wiring
 from backfill.clock import Clock, StopRequest
-from backfill.errors import BackfillError, ConfigError, Declined, MailError
+from backfill.errors import BackfillError, ClassifierError, Concession, ConfigError, Declined, MailError
 from backfill.ledger import Ledger
 from backfill.lifecycle import ExitCode
 from backfill.message import Message
 from backfill.ports import Classifier, ModelInfo, Service
 from backfill.settings import Settings
+from backfill.verdict import Answer
 
 # A block that ends sooner is waited for before the one call.
 PATIENCE_S: Final = 60.0
@@ -59,6 +60,9 @@ REMEDIES: Final = {
     "answer_cut": "Raise llm.max_output_tokens: reasoning models think before they answer. Or use one that does not.",
     "answer_empty": "Raise llm.max_output_tokens: reasoning models think before they answer. Or use one that does not.",
     "answer_invalid": "Use a model that keeps to a form, or another llm.response_format.",
+    "address_wrong": "Set llm.api_url to the base URL of an OpenAI-compatible API.",
+    "proxy": "Correct or unset that variable; what stays on this machine goes through no proxy.",
+    "ca_bundle": "Name a PEM file with the certificates that you trust, or unset the variable.",
     "rate_limited": "Wait, or lower processing.calls_per_minute.",
     "service_unavailable": "Look at llm.api_url and the service's status page; a local server has to be started.",
     "server_unavailable": "Look at imap.server, imap.port, imap.security and your network.",
@@ -289,7 +293,7 @@ def _known_model(model: ModelInfo, settings: Settings) -> Probe:
 def _answer(classifier: Classifier, letter: Message) -> Probe:
     """One request like those of a run."""
     try:
-        answer = classifier.classify(letter)
+        answer = _answer_of(classifier, letter)
     except BackfillError as error:
         return _failed("answer", error)
     usage, scores = answer.usage, answer.scores
@@ -297,6 +301,16 @@ def _answer(classifier: Classifier, letter: Message) -> Probe:
     cost = "cost unknown" if usage.cost_usd is None else f"${usage.cost_usd:.6f}"
     by = f" by {answer.model}" if answer.model else ""
     return Probe("answer", State.OK, f"importance {scores.importance}, spam {scores.spam}{by}; {tokens}, {cost}")
+
+
+def _answer_of(classifier: Classifier, letter: Message) -> Answer:
+    """What the call says, or one more where the first has taught how the service wants to be asked, as in a run."""
+    try:
+        return classifier.classify(letter)
+    except ClassifierError as error:
+        if error.concession is not Concession.RENAMED:
+            raise
+        return classifier.classify(letter, error.concession)
 
 
 def _failed(name: str, error: BackfillError) -> Probe:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.conftest import Mailbox
-from tests.support.api_server import ApiServer, Call, Response, scores_for, verdict
+from tests.support.api_server import ApiServer, Call, Response, completion, scores_for, verdict
 from tests.support.project import Project, complaints, letter, wait_until
 
 
@@ -69,3 +69,119 @@ def test_a_mistake_in_the_environment_is_named_and_fails_no_mail(
     assert variable in checked.stdout
     assert project.report()["counts"]["pending"] == 2
     assert project.count("attempt WHERE outcome IS NULL") == 0
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_model_that_talks_around_its_verdict_is_understood_in_one_call_for_each_mail(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(4)))
+    object_ = '{"importance_score": 7, "spam_score": 2}'
+    wrapped = {
+        "Letter 0": completion(f"Sure!\n```JSON\n{object_}\n```\nAnything else?"),
+        "Letter 1": completion(f"\ufeff<think>Hm.</think>{object_[:-1]},}}<|im_end|>"),
+        "Letter 2": completion("{'importance_score': 7, 'spam_score': 2}"),
+        "Letter 3": completion(f"<|channel|>analysis<|message|>Hm.<|end|><|channel|>final<|message|>{object_}"),
+    }
+    api.answer_with(lambda call: wrapped[call.subject])
+
+    project.succeed("run", "--yes")
+
+    assert api.call_count == 4
+    assert {(line["importance_score"], line["spam_score"]) for line in project.analytics()} == {(7, 2)}
+
+
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────
+
+NO_CREDIT = {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "remedy"),
+    [
+        (
+            Response(400, '[{"error": {"code": 400, "message": "API key not valid. Pass a valid API key."}}]'),
+            3,
+            "check the key",
+        ),
+        (Response(200, NO_CREDIT), 3, "add credit"),
+        (Response(400, {"type": "error", "error": {"message": "Your credit balance is too low"}}), 3, "add credit"),
+        (
+            Response(429, {"error": {"message": "x", "code": "billing_not_active"}}, {"Retry-After": "1"}),
+            3,
+            "add credit",
+        ),
+        (Response(200, {"error": "Unexpected endpoint or method. (POST /chat/completions)"}), 2, "llm.api_url"),
+        (Response(404, {"detail": "Not Found"}), 2, "llm.api_url"),
+    ],
+    ids=["key", "credit in 200", "credit in 400", "not active", "LM Studio without /v1", "vLLM without /v1"],
+)
+def test_an_error_that_concerns_all_mail_stops_at_once_with_its_remedy_and_fails_none(
+    project: Project, mailbox: Mailbox, api: ApiServer, answer: Response, code: int, remedy: str
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(10)))
+    api.answer_with(lambda _: answer)
+
+    halted = project.run("run", "--yes", "--concurrency", "2")
+    calls = api.call_count
+    checked = project.run("check", "--yes")
+
+    assert halted.returncode == checked.returncode == code
+    (complaint,) = complaints(halted.stderr)
+    assert remedy in complaint
+    assert remedy in checked.stdout
+    assert calls <= 2
+    counts = project.report()["counts"]
+    assert (counts["pending"], counts["failed"]) == (10, 0)
+
+
+def test_a_mail_beyond_the_context_is_asked_about_once_more_and_an_unsafe_one_is_asked_about_once(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1, body="long " * 700), letter(2), letter(3))
+    too_long = Response(400, {"object": "error", "message": "This model's maximum context length is 1024 tokens."})
+    unsafe = completion("", finish_reason="SAFETY")
+
+    def answer(call: Call) -> Response:
+        if call.subject == "Letter 2":
+            return unsafe
+        return too_long if call.mail.count("long") > 500 else judge(call)
+
+    api.answer_with(answer)
+
+    run = project.run("run", "--yes")
+
+    assert run.returncode == 1
+    assert "refused: 1 · INBOX 2" in run.stdout
+    assert project.report()["counts"]["done"] == 2
+    assert sorted(call.subject for call in api.calls) == ["Letter 1", "Letter 1", "Letter 2", "Letter 3"]
+
+
+def test_a_model_with_another_name_for_the_limit_is_asked_by_that_from_the_second_call_on(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(5)))
+    refused = {
+        "message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'.",
+        "code": "unsupported_parameter",
+        "param": "max_tokens",
+    }
+    api.answer_with(lambda call: Response(400, {"error": refused}) if "max_tokens" in call.body else judge(call))
+
+    project.succeed("run", "--yes", "--concurrency", "1")
+
+    assert api.call_count == 6
+    assert project.run("check", "--yes").returncode == 0
+
+
+def test_the_address_of_the_call_itself_is_taken_as_it_is_meant(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1))
+    project.configure(llm={"api_url": f"{api.url}/chat/completions"})
+
+    project.succeed("run", "--yes")
+
+    assert [call.path for call in api.calls] == ["/v1/chat/completions"]

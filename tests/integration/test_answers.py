@@ -26,7 +26,7 @@ from backfill.errors import (
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.ports import Unfetched
 from backfill.verdict import Scores
-from tests.support.api_server import ApiServer, completion, verdict
+from tests.support.api_server import ApiServer, Response, completion, verdict
 from tests.support.bench import Bench, BenchMailbox
 
 ANSWERS = Path(__file__, "../../answers").resolve()
@@ -268,3 +268,18 @@ def test_odd_hints_do_no_harm(api: ApiServer, classifier: ChatClassifier, odd: A
     api.reply_with(status=404, body={"error": {"metadata": {"excluded_by": odd, "fallback_models": odd}}})
 
     assert type(refusal_of(classifier)) is ModelUnknown
+
+
+def test_a_limit_that_has_another_name_is_asked_for_by_that_and_the_mail_is_shortened_all_the_same(
+    api: ApiServer, bench: Bench
+) -> None:
+    unsupported = {"error": {"message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."}}
+    api.reply(Response(400, unsupported), Response(413))
+    bench.mailbox = LongMails()
+    bench.mailbox.holds(1)
+
+    bench.run()
+
+    assert bench.statuses() == {1: "done"}
+    assert ["max_tokens" in call.body for call in api.calls] == [True, False, False]
+    assert [call.mail.count("x") // 100 for call in api.calls] == [30, 30, 15]
