@@ -144,6 +144,24 @@ class MarksMailRead(MailError):
     reason = "marks_mail_read"
 
 
+class StoreUnavailable(MailError):
+    """The mail account is full, so its server stores no keywords; make room, then run again: verdicts are kept."""
+
+    exit_code = ExitCode.STOPPED_EARLY
+    reason = "store_unavailable"
+
+
+class KeywordRefused(MailError):
+    """The mail server does not store this keyword in this folder, or on these mails, and will not later."""
+
+    reason = "keyword_refused"
+
+    def __init__(self, message: str, *, proved: frozenset[int] = frozenset()) -> None:
+        """`proved`: the UIDs for which it was done all the same."""
+        super().__init__(message)
+        self.proved = proved
+
+
 class MailboxChanged(MailError):
     """The folder's UIDVALIDITY is another one: its UIDs name other mails now. It is planned anew."""
 

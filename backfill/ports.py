@@ -82,7 +82,11 @@ class MailSource(Protocol):
 
 
 class MailMarker(Protocol):
-    """Sets and removes keywords, on a connection of its own; compares UIDVALIDITY before every STORE."""
+    """Sets and removes keywords, on a connection of its own; compares UIDVALIDITY before every STORE.
+
+    `add` and `remove` may raise `KeywordRefused`, where the server will never store it, and `StoreUnavailable`, where
+    it has no room.
+    """
 
     def permitted(self, mailbox: MailboxKey, keywords: Iterable[str]) -> frozenset[str]:
         """Those of `keywords` that PERMANENTFLAGS allows to be kept (RFC 9051 §7.1)."""

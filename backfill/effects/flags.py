@@ -7,9 +7,9 @@ which bears the latter is complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from backfill.errors import EffectRefused, MessageGone
+from backfill.errors import EffectRefused, KeywordRefused, MessageGone
 from backfill.message import MailboxKey
 from backfill.ports import Judged, MailMarker, Receipt, ReceiptState, Unapplied
 from backfill.verdict import Label
@@ -43,6 +43,8 @@ class FlagsEffect:
         kept = self._kept_keywords(mailbox)
         wanted = [self._wanted(mail) for mail in mails]
         unproved: dict[int, str] = {}
+        lacking: set[int] = set()
+        refused: dict[int, dict[str, str]] = {}  # by UID, the keywords that the server will never store, and why
 
         for keyword in self._keywords:
             if keyword.casefold() not in kept:
@@ -54,22 +56,27 @@ class FlagsEffect:
                 if keyword not in keywords and not _bears(mail.flags_before, keyword)
             ]
             proved: set[int] = set()
-            if missing:
-                proved |= self._marker.add(mailbox, keyword, missing)
-            if stale:
-                proved |= self._marker.remove(mailbox, keyword, stale)
+            for act, uids in ((self._marker.add, missing), (self._marker.remove, stale)):
+                try:
+                    proved |= act(mailbox, keyword, uids) if uids else frozenset()
+                except KeywordRefused as refusal:
+                    proved |= refusal.proved
+                    for uid in set(uids) - refusal.proved:
+                        refused.setdefault(uid, {})[keyword] = str(refusal)
             for uid in {*missing, *stale} - proved:
-                unproved.setdefault(uid, keyword)
+                lacking.add(uid)
+                if keyword not in refused.get(uid, {}):
+                    unproved.setdefault(uid, keyword)
 
-        present = self._marker.present(mailbox, unproved) if unproved else frozenset()
+        present = self._marker.present(mailbox, lacking) if lacking else frozenset()
         for mail, keywords in zip(mails, wanted, strict=True):
-            if mail.ref.uid in unproved and mail.ref.uid not in present:  # expunged since it was judged
+            if mail.ref.uid in lacking and mail.ref.uid not in present:  # expunged since it was judged
                 yield Unapplied(mail.ref, self.name, MessageGone())
             elif mail.ref.uid in unproved:
-                refusal = f"The server took the keyword {unproved[mail.ref.uid]} and does not show it as asked."
-                yield Unapplied(mail.ref, self.name, EffectRefused(refusal))
+                sentence = f"The server took the keyword {unproved[mail.ref.uid]} and does not show it as asked."
+                yield Unapplied(mail.ref, self.name, EffectRefused(sentence))
             else:
-                yield self._receipt(mail, keywords, kept)
+                yield self._receipt(mail, keywords, kept, refused.get(mail.ref.uid, {}))
 
     def close(self) -> None:
         self._marker.close()
@@ -85,14 +92,17 @@ class FlagsEffect:
         tags = [*(self._label_tags[label] for label in mail.labels), self._processed_tag]
         return tuple(keyword for keyword in self._keywords if _bears(tags, keyword))
 
-    def _receipt(self, mail: Judged, keywords: tuple[str, ...], kept: frozenset[str]) -> Receipt:
-        added = [keyword for keyword in keywords if keyword.casefold() in kept]
-        refused = [keyword for keyword in keywords if keyword.casefold() not in kept]
-        if added:
-            detail = {"keywords": added, "refused": refused}
+    def _receipt(
+        self, mail: Judged, keywords: tuple[str, ...], kept: frozenset[str], why: Mapping[str, str]
+    ) -> Receipt:
+        """`why`: what the server said of keywords that it will never store on this mail."""
+        added = [keyword for keyword in keywords if keyword.casefold() in kept and keyword not in why]
+        refused = [keyword for keyword in keywords if keyword not in added]
+        detail: dict[str, object] = {"keywords": added, "refused": refused}
+        if added and not why:
             return Receipt(mail.ref, self.name, ReceiptState.APPLIED, detail)
-        detail_of_none = {"keywords": added, "refused": refused, "reason": NOT_KEPT}
-        return Receipt(mail.ref, self.name, ReceiptState.NOT_APPLICABLE, detail_of_none)
+        detail["reason"] = next(iter(why.values()), NOT_KEPT)
+        return Receipt(mail.ref, self.name, ReceiptState.APPLIED if added else ReceiptState.NOT_APPLICABLE, detail)
 
 
 def _bears(keywords: Iterable[str], keyword: str) -> bool:

@@ -12,9 +12,9 @@ import ssl
 
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, ProtocolError
 
-from backfill.errors import BackfillError, ConfigError, MailError, ServerUnavailable
-from backfill.mail.refusals import is_transient, one_line, throttling
-from backfill.mail.wire import ReplyTooLarge, SpeaksTls
+from backfill.errors import BackfillError, ConfigError, MailError, ServerUnavailable, StoreUnavailable
+from backfill.mail.refusals import is_about_the_pace, is_for_good, is_full, is_transient, one_line, throttling
+from backfill.mail.wire import ReplyTooLarge, SpeaksTls, StoreRefused
 
 UNREADABLE = "The mail server's reply cannot be read."
 
@@ -30,13 +30,15 @@ _UNREAD_LINE = re.compile(r"unexpected (?:tagged )?response|unterminated line|un
 class CommandFailed(MailError):
     """The mail server refused a command, or its reply cannot be read."""
 
-    def __init__(self, message: str, *, is_transient: bool = False, words: str = "") -> None:
+    def __init__(self, message: str, *, is_transient: bool = False, is_for_good: bool = False, words: str = "") -> None:
         """`is_transient`: the server blames itself (RFC 5530 UNAVAILABLE, SERVERBUG), so it may work later.
 
-        `words`: what the server said; empty when its reply cannot be read.
+        `is_for_good`: it says that it will not work later. `words`: what the server said; empty when its reply cannot
+        be read.
         """
         super().__init__(message)
         self.is_transient = is_transient
+        self.is_for_good = is_for_good
         self.words = words
 
     @property
@@ -77,6 +79,8 @@ def translated(error: BaseException, server: str, port: int) -> BackfillError:
             return CommandFailed(
                 f"The mail server {where} sends more than was asked for, and was not listened to any longer ({text})."
             )
+        case StoreRefused():
+            return _about_store(text)
         case socket.gaierror():
             return ConnectionLost(f"The mail server {server!r} is not found; check imap.server and the network.")
         case ConnectionRefusedError():
@@ -99,6 +103,21 @@ def translated(error: BaseException, server: str, port: int) -> BackfillError:
             )
         case _:
             return CommandFailed(f"{UNREADABLE[:-1]} ({type(error).__name__}).")
+
+
+def _about_store(text: str) -> BackfillError:
+    """What a refused STORE means: too fast, no room, never, or something else."""
+    if not is_about_the_pace(text):
+        if is_full(text):
+            return StoreUnavailable(
+                f"The mail server stores no keywords, since there is no room ({text}); make room in the account, then "
+                "run again: verdicts are kept, and no mail is asked about twice."
+            )
+        if is_for_good(text):
+            return CommandFailed(f"The mail server refuses: {text}", is_for_good=True, words=text)
+    return throttling(text) or CommandFailed(
+        f"The mail server refuses: {text}", is_transient=is_transient(text), words=text
+    )
 
 
 def _ended(where: str, text: str) -> ServerUnavailable:

@@ -6,21 +6,21 @@ UIDVALIDITY is compared in the session that stores. What a STORE answers proves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 
-from imapclient import IMAPClient
-
-from backfill.errors import ConfigError, ServerUnavailable
+from backfill.errors import ConfigError, KeywordRefused, ServerUnavailable, StoreUnavailable
 from backfill.keywords import RULE, is_keyword
 from backfill.mail.errors import CommandFailed, FolderReadOnly
 from backfill.mail.login import ImapAccount
 from backfill.mail.session import Session, Watch
 from backfill.mail.uidset import uid_sets
+from backfill.mail.wire import Client
 from backfill.message import MailboxKey
 
-Store = Callable[[str, IMAPClient], object]
+#: One in so many STOREs to a folder is proved in a fresh session, the first included.
+_FRESH_EVERY = 50
 
 
 def checked_keyword(keyword: str) -> str:
@@ -50,6 +50,7 @@ class ImapMarker:
     def __init__(self, account: ImapAccount, *, gmail_labels: bool = False, watch: Watch | None = None) -> None:
         self._session = Session(account, readonly=False, watch=watch)
         self._gmail_labels = gmail_labels
+        self._stores: Counter[MailboxKey] = Counter()
 
     def permitted(self, mailbox: MailboxKey, keywords: Iterable[str]) -> frozenset[str]:
         """Those of `keywords` that the folder keeps. Asked by SELECT: EXAMINE hides it on some servers."""
@@ -67,31 +68,20 @@ class ImapMarker:
         return asked if "\\*" in kept else frozenset(keyword for keyword in asked if keyword.lower() in kept)
 
     def add(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
-        """Set a keyword; the UIDs that bear it now."""
-        checked_keyword(keyword)
-
-        def store(uid_set: str, client: IMAPClient) -> object:
-            set_them = client.add_gmail_labels if self._gmail_labels else client.add_flags
-            return set_them(uid_set, [keyword], silent=True)
-
-        return self._store(mailbox, uids, store, proof=search_key(keyword, gmail_labels=self._gmail_labels))
+        """Set a keyword; the UIDs that bear it now. Now and then a fresh session is asked for the proof."""
+        proof = search_key(checked_keyword(keyword), gmail_labels=self._gmail_labels)
+        return self._store(mailbox, uids, "+", keyword, proof)
 
     def remove(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
         """Take a keyword away; the UIDs that do not bear it now. Writes nothing where none of them does."""
-        checked_keyword(keyword)
-
-        def store(uid_set: str, client: IMAPClient) -> object:
-            take_them = client.remove_gmail_labels if self._gmail_labels else client.remove_flags
-            return take_them(uid_set, [keyword], silent=True)
-
+        proof = unbearing_key(checked_keyword(keyword), gmail_labels=self._gmail_labels)
         if self._gmail_labels:
             self._check_labels()
-        proof = unbearing_key(keyword, gmail_labels=self._gmail_labels)
         without: frozenset[int] = frozenset()  # nearly always all of them, and a search is a fraction of a store's work
         for uid_set, named in uid_sets(uids):
             without |= self._proved(mailbox, uid_set, named, proof)
         rest = [uid for uid in uids if uid not in without]
-        return without | self._store(mailbox, rest, store, proof=proof)
+        return without | self._store(mailbox, rest, "-", keyword, proof)
 
     def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
         """Those of `uids` that are there, by a search in a fresh session."""
@@ -108,15 +98,44 @@ class ImapMarker:
         """Log out; a later call would log in again."""
         self._session.close()
 
-    def _store(self, mailbox: MailboxKey, uids: Sequence[int], store: Store, *, proof: str) -> frozenset[int]:
+    def _store(self, mailbox: MailboxKey, uids: Sequence[int], sign: str, keyword: str, proof: str) -> frozenset[int]:
         if self._gmail_labels:
             self._check_labels()
+        change, word = f"{sign}X-GM-LABELS" if self._gmail_labels else f"{sign}FLAGS", self._word(keyword)
         proved: set[int] = set()
+        refusal: CommandFailed | None = None
         for uid_set, named in uid_sets(uids):
-            with suppress(CommandFailed, FolderReadOnly):  # refused for one, it may have been done for others
-                self._session.ask(partial(store, uid_set), mailbox)
-            proved |= self._proved(mailbox, uid_set, named, proof)
+            try:
+                self._session.ask(partial(_store, uid_set=uid_set, change=change, word=word), mailbox)
+            except FolderReadOnly:
+                pass
+            except CommandFailed as error:  # refused for one, it may have been done for others
+                refusal = error if error.is_for_good else refusal
+            shown = self._proved(mailbox, uid_set, named, proof)
+            proved |= self._afresh(mailbox, uid_set, shown, proof) if shown else shown
+        if refusal is not None and not proved.issuperset(uids):
+            raise KeywordRefused(refusal.words, proved=frozenset(proved))
         return frozenset(proved)
+
+    def _word(self, keyword: str) -> str:
+        return f'"{keyword}"' if self._gmail_labels else keyword
+
+    def _afresh(self, mailbox: MailboxKey, uid_set: str, shown: frozenset[int], proof: str) -> frozenset[int]:
+        """What a fresh session shows of `shown`: a server with a full disk shows in the old one what it has not kept.
+
+        Asked for at the first STORE in a folder, and for every `_FRESH_EVERY`th: a login costs the server some work.
+        """
+        self._stores[mailbox] += 1
+        if self._stores[mailbox] % _FRESH_EVERY != 1:
+            return shown
+        self._session.renew()
+        kept = self._proved(mailbox, uid_set, shown, proof)
+        if not kept and self.present(mailbox, shown):
+            raise StoreUnavailable(
+                f"The mail server took keywords in {mailbox.folder!r}, and in a new session none of them is there; "
+                "its disk may be full. Make room in the account, then run again: verdicts are kept."
+            )
+        return kept
 
     def _proved(self, mailbox: MailboxKey, uid_set: str, named: Collection[int], proof: str) -> frozenset[int]:
         """Those of `named` that the search finds; none in a folder that opens for reading only."""
@@ -130,3 +149,7 @@ class ImapMarker:
     def _check_labels(self) -> None:
         if not self._session.has("X-GM-EXT-1"):
             raise ConfigError(f"imap.gmail_labels is for Gmail; {self._session.account.server} has no such labels.")
+
+
+def _store(client: Client, *, uid_set: str, change: str, word: str) -> None:
+    client.store(uid_set, change, [word])

@@ -67,6 +67,27 @@ _TRANSIENT = re.compile(
     re.I,
 )
 
+_PACE = re.compile(
+    r"bandwidth|throttl|\brate\b|too many (?:[\w-]+ ){0,3}(?:requests|commands|connections|sessions|operations)"
+    r"|\bper (?:second|minute|hour|day)\b|too (?:fast|quickly|frequent)|slow down",
+    re.I,
+)
+_FULL = re.compile(
+    r"\[OVERQUOTA\b|\bquota\b|(?:disk|mailbox|storage|account|volume|device) (?:is )?full\b"
+    r"|(?:not enough|insufficient|out of) (?:disk |free |storage )*(?:space|quota|storage|room)"
+    r"|no space left|read-only file",
+    re.I,
+)
+#: RFC 5530 gives `NO [LIMIT] At most 32 flags in one mailbox supported` as its example.
+_FOR_GOOD = re.compile(
+    r"\[(?:LIMIT|CANNOT|NOPERM|PERM)\b|permission denied|not (?:permitted|allowed|supported|authori[sz]ed)|read[- ]only"
+    r"|too (?:many|long) (?:[\w-]+ ){0,2}(?:keyword|flag|label)s?\b"
+    r"|(?:keyword|flag|label)s? (?:is |are )?too (?:many|long)"
+    r"|(?:keyword|flag|label)s? (?:limit|table)|at most \d+ (?:[\w-]+ ){0,2}(?:keyword|flag|label)s?"
+    r"|(?:maximum|limit)\b.{0,20}\b(?:keyword|flag|label)s?|(?:invalid|illegal|unknown|bad) (?:keyword|flag|label)",
+    re.I,
+)
+
 #: What a mail server wants of its user before it lets him in, and the remedy; the first that fits counts.
 _REMEDIES = (
     (
@@ -124,6 +145,21 @@ def throttling(text: str) -> MailThrottled | None:
     if wait_s is None:
         return None
     return MailThrottled(f"The mail server asks for patience ({wait_s:.0f} s): {one_line(text)}", wait_s=wait_s)
+
+
+def is_about_the_pace(text: str) -> bool:
+    """Is it the number of commands, or the bandwidth, that the server complains of?"""
+    return _PACE.search(text) is not None or _BACKOFF.search(text) is not None or _named(text) is not None
+
+
+def is_full(text: str) -> bool:
+    """Does a refused STORE say that there is no room?"""
+    return _FULL.search(text) is not None
+
+
+def is_for_good(text: str) -> bool:
+    """Does a refused STORE say that it would be refused again, whenever it is tried?"""
+    return _FOR_GOOD.search(text) is not None
 
 
 def _named(text: str) -> float | None:

@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import partial
 
-from imapclient import SEEN
 from loguru import logger
 
-from backfill.errors import MarksMailRead
+from backfill.errors import MarksMailRead, StoreUnavailable
 from backfill.mail.errors import CommandFailed, FolderReadOnly
 from backfill.mail.login import ImapAccount
 from backfill.mail.session import MOST_UID, Session, Watch
 from backfill.mail.uidset import uid_sets
 from backfill.mail.wire import Client
 from backfill.message import MailboxKey
+
+SEEN = "\\Seen"
 
 #: UIDs before and after a batch among which other unread mail is looked for.
 _AROUND = 2_500
@@ -99,7 +100,7 @@ class SeenGuard:
         reading.fetch(mailbox, [uid], _PEEKS)
         if _seen(reading, mailbox, {uid}):
             return True
-        self._session.ask(lambda client: client.add_flags([uid], [SEEN], silent=True), mailbox)
+        self._session.ask(lambda client: client.store(str(uid), "+FLAGS", [SEEN]), mailbox)
         return False
 
     def _mark_unread(self, mailbox: MailboxKey, uids: Collection[int]) -> None:
@@ -108,7 +109,7 @@ class SeenGuard:
                 self._session.ask(partial(_remove_seen, uid_set), mailbox)
             left = _seen(self._session, mailbox, uids)
             refusal = "it shows them as read all the same"
-        except (CommandFailed, FolderReadOnly) as error:
+        except (CommandFailed, FolderReadOnly, StoreUnavailable) as error:
             left, refusal = set(uids), str(error)
         if left:
             raise MarksMailRead(
@@ -118,7 +119,7 @@ class SeenGuard:
 
 
 def _remove_seen(uid_set: str, client: Client) -> None:
-    client.remove_flags(uid_set, [SEEN], silent=True)
+    client.store(uid_set, "-FLAGS", [SEEN])
 
 
 def _alone_turns_read(reading: Session, mailbox: MailboxKey, uid: int, unread: Collection[int]) -> bool:

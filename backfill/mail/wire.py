@@ -44,6 +44,10 @@ class SpeaksTls(imaplib.IMAP4.error):
     """A port that was spoken to in clear expects TLS from its first byte."""
 
 
+class StoreRefused(imaplib.IMAP4.error):
+    """A STORE was answered with NO or BAD; the argument is what the server said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a server is waited for: `silence_s` for most replies, `folder_s` where it works through a folder."""
@@ -283,6 +287,17 @@ class Client(IMAPClient):  # type: ignore[misc]  # it has no types
         kind, data = self.wire._command_complete("FETCH", tag)
         self._checkok("fetch", kind, data)
         return list(self.wire._untagged_response(kind, data, "FETCH")[1])
+
+    def store(self, uid_set: str, change: str, words: Sequence[str]) -> None:
+        """UID STORE, e.g. of `+FLAGS`, without an answer for each mail. Raises `StoreRefused`."""
+        try:
+            kind, data = self.wire.uid("STORE", uid_set, f"{change}.SILENT", f"({' '.join(words)})")
+        except (self.wire.abort, ReplyTooLarge):
+            raise
+        except self.wire.error as error:  # BAD
+            raise StoreRefused(str(error)) from error
+        if kind != "OK":
+            raise StoreRefused(b" ".join(each for each in data if isinstance(each, bytes)).decode("utf-8", "replace"))
 
     def listed(self) -> list[Record]:
         """LIST of everything; its reply as it came."""
