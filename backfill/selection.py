@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from datetime import date
 from enum import StrEnum
@@ -46,6 +47,11 @@ class Selection:
             raise ConfigError(f"The start date {self.start_date} is after the end date {self.end_date}; swap them.")
         if self.search is not None and not (self.search.isascii() and self.search.isprintable()):
             raise ConfigError("--search takes IMAP criteria on one line in ASCII, e.g. 'FROM bob LARGER 1000'.")
+        if self.search is not None and (length := re.search(r"~?\{\d+\+?\}$", self.search.rstrip())):
+            raise ConfigError(
+                f"--search ends in {length[0]}, which a server takes for the length of a text to come; "
+                f'what is searched for goes between quotes: "{length[0]}".'
+            )
 
     def canonical(self) -> str:
         """JSON with sorted keys: equal for equal selections, whatever the order in which folders were named."""

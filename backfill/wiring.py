@@ -56,6 +56,7 @@ def account(settings: Settings) -> ImapAccount:
         password_env=imap.password_env,
         password_command=imap.password_command,
         secret=settings.secret,
+        folder_timeout_s=imap.folder_timeout_seconds,
     )
 
 

@@ -43,7 +43,6 @@ class FlagsEffect:
         kept = self._kept_keywords(mailbox)
         wanted = [self._wanted(mail) for mail in mails]
         unproved: dict[int, str] = {}
-        lacking: set[int] = set()
         refused: dict[int, dict[str, str]] = {}  # by UID, the keywords that the server will never store, and why
 
         for keyword in self._keywords:
@@ -64,13 +63,12 @@ class FlagsEffect:
                     for uid in set(uids) - refusal.proved:
                         refused.setdefault(uid, {})[keyword] = str(refusal)
             for uid in {*missing, *stale} - proved:
-                lacking.add(uid)
                 if keyword not in refused.get(uid, {}):
                     unproved.setdefault(uid, keyword)
 
-        present = self._marker.present(mailbox, lacking) if lacking else frozenset()
+        present = self._marker.present(mailbox, unproved) if unproved else frozenset()
         for mail, keywords in zip(mails, wanted, strict=True):
-            if mail.ref.uid in lacking and mail.ref.uid not in present:  # expunged since it was judged
+            if mail.ref.uid in unproved and mail.ref.uid not in present:  # expunged since it was judged
                 yield Unapplied(mail.ref, self.name, MessageGone())
             elif mail.ref.uid in unproved:
                 sentence = f"The server took the keyword {unproved[mail.ref.uid]} and does not show it as asked."

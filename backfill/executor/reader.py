@@ -29,6 +29,8 @@ LONGEST_WAIT_S = 3600.0
 # How long a mail server may be away in one piece before the run ends with "unreachable".
 SERVER_PATIENCE_S = 600.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
+# How long it may ask for patience again and again, without giving out a mail, before the run ends and says so.
+ASKED_PATIENCE_S = 86_400.0
 
 
 @dataclass(slots=True)
@@ -122,7 +124,7 @@ class Reader:
             return []
         waiting = {item.ref.uid: item for item in items}
         messages: list[tuple[Item, Message]] = []
-        waited, pause = 0.0, FIRST_PAUSE_S
+        waited, pause, asked_s = 0.0, FIRST_PAUSE_S, 0.0
         while waiting and not self.flow.stop.is_set():
             self.ledger.items.begin(self.flow.run, list(waiting.values()))
             try:
@@ -132,10 +134,12 @@ class Reader:
                         self.flow.results.put(Troubled(item, fetched.error))
                     else:
                         messages.append((item, fetched))
-                    waited, pause = 0.0, FIRST_PAUSE_S
+                    waited, pause, asked_s = 0.0, FIRST_PAUSE_S, 0.0
             except MailThrottled as error:  # every run that reads this account knows by now
                 self.ledger.items.rest(self.flow.run, list(waiting.values()))  # waiting for the world never counts
-                self._wait(error.wait_s or pause, str(error) if self.allowance is None else self.allowance.reason())
+                asked_s += error.wait_s or pause
+                reason = str(error) if self.allowance is None else self.allowance.reason()
+                self._wait(asked_s if asked_s > ASKED_PATIENCE_S else error.wait_s or pause, reason)
                 if self.flow.ended is not None:
                     self._give_back(list(waiting.values()))
                     break

@@ -37,6 +37,7 @@ from backfill.report.text import render_text
 from backfill.selection import Selection
 from backfill.settings import Settings
 from backfill.throttle.gates import HoursGate
+from backfill.throttle.patience import PatientSource
 
 # A server that changes UIDVALIDITY again and again while a run works cannot be worked with.
 MOST_REPLANS = 5
@@ -88,6 +89,7 @@ class Workshop:
         self._clock = context.clock
         self._source: MailSource | None = None
         self._allowance = wiring.mail_allowance(self._settings, self.ledger, self._clock)
+        self._allowance.tell = lambda sentence: context.tell(sentence) if sentence else None
         self._is_real = False  # may anything be written to the mail server?
         self._classifier: Classifier | None = None
 
@@ -111,7 +113,9 @@ class Workshop:
     def source(self) -> MailSource:
         if self._source is None:
             self._allowance.wait(self._context.stop, LONGEST_WAIT_S, self._context.tell)
-            self._source = wiring.mail_source(self._settings, self._allowance, lambda: self._is_real)
+            source = wiring.mail_source(self._settings, self._allowance, lambda: self._is_real)
+            context = self._context
+            self._source = PatientSource(source, self._clock, context.stop, LONGEST_WAIT_S, context.tell)
         return self._source
 
     def _hang_up(self) -> None:

@@ -150,6 +150,7 @@ class Imap(Section):
     spam_tag: Annotated[Keyword, Field(validate_default=True)] = "Spam"
     gmail_labels: bool = False
     max_bytes_per_day: Bytes | None = None
+    folder_timeout_seconds: Annotated[float, Field(ge=1, le=3600)] = 300.0  # of opening and searching a folder
 
     @field_validator("security")
     @classmethod
