@@ -1,6 +1,6 @@
 """The rules of the `heuristic` classifier, as data: which signs speak for importance and which for spam.
 
-A sign is a phrase group (`heuristic_phrases`, in several languages) or a fact (`heuristic.FACTS`); a rule adds its two
+A sign is a phrase group (`heuristic_phrases`, in several languages) or a fact (`heuristic_signs.FACTS`); a rule adds its two
 amounts when every sign it names is there. Changing anything on this page changes the classifier's fingerprint.
 """
 

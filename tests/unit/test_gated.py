@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from backfill.classifiers.gated import CERTAINTIES, SOURCE, GatedClassifier, digest
-from backfill.classifiers.heuristic import FACTS, HeuristicClassifier
+from backfill.classifiers.heuristic import HeuristicClassifier
 from backfill.classifiers.heuristic_phrases import PHRASES
+from backfill.classifiers.heuristic_signs import FACTS
 from backfill.demo.mailbox import OWNER, sample_mailbox
 from backfill.demo.unseen import unseen_mails
 from backfill.errors import Concession

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.classifiers.heuristic import FACTS, judge, rules_digest
+from backfill.classifiers.heuristic import judge, rules_digest
 from backfill.classifiers.heuristic_phrases import PHRASES
 from backfill.classifiers.heuristic_rules import RULES, Rule
+from backfill.classifiers.heuristic_signs import FACTS
 from backfill.message import Attachment, Content, MisleadingLink
 
 DIRECT = Content(
