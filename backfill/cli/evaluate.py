@@ -173,7 +173,7 @@ def _text(classifier: str, results: "dict[str, Evaluation]", unlabelled: int) ->
         if result.unanswered:
             lines += [f"  without an answer: {result.unanswered}"]
         if result.gated:
-            lines += [f"  decided by the gate, without a call: {result.gated}"]
+            lines += [f"  decided by the gate, without a call: {result.gated}, {result.gated_wrong} of them wrongly"]
         if result.calls:
             cost = "unknown" if result.cost_usd is None else f"${_cents(result.cost_usd)}"
             lines += [f"  calls: {result.calls}, cost: {cost}"]

@@ -48,12 +48,16 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The figures of one set of mails. `cost_usd` None: unknown, or nothing that costs was asked."""
+    """The figures of one set of mails. `cost_usd` None: unknown, or nothing that costs was asked.
+
+    `gated_wrong`: mails about which the gate, which nobody looks behind, says another thing than their owner.
+    """
 
     mails: int
     unanswered: int
     calls: int
     gated: int
+    gated_wrong: int
     cost_usd: Decimal | None
     spam: Agreement
     importance: Agreement
@@ -68,10 +72,18 @@ def evaluate(judged: Sequence[Judged], thresholds: Thresholds) -> Evaluation:
         unanswered=len(judged) - len(answered),
         calls=sum(each.was_called for each in judged),
         gated=sum(answer.source == "gate" for _, answer in answered),
+        gated_wrong=sum(answer.source == "gate" and _is_wrong(answer, truth, thresholds) for truth, answer in answered),
         cost_usd=sum(costs, Decimal(0)) if costs else None,
         spam=agreement([(a.scores.spam, t.is_spam) for t, a in answered], thresholds.spam),
         importance=agreement([(a.scores.importance, t.is_important) for t, a in answered], thresholds.importance),
     )
+
+
+def _is_wrong(answer: Answer, truth: Truth, thresholds: Thresholds) -> bool:
+    """Spam is told otherwise than by the owner, or what matters to him is not seen to matter."""
+    is_spam = answer.scores.spam >= thresholds.spam
+    is_missed = truth.is_important is True and answer.scores.importance < thresholds.importance
+    return is_missed or (truth.is_spam is not None and is_spam is not truth.is_spam)
 
 
 def agreement(pairs: Iterable[tuple[int, bool | None]], threshold: int) -> Agreement:

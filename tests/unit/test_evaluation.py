@@ -56,6 +56,23 @@ def test_shares_of_nothing_are_not_known():
     assert (found.auc, found.precision, found.recall) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("truth", "scores", "wrong"),
+    [
+        (SPAM, Scores(0, 9), 0),
+        (SPAM, Scores(1, 0), 1),
+        (HAM, Scores(0, 9), 1),
+        (HAM, Scores(1, 0), 0),
+        (Truth(is_spam=False, is_important=True), Scores(1, 0), 1),
+        (Truth(is_important=False), Scores(1, 9), 0),
+    ],
+)
+def test_what_the_gate_decides_otherwise_than_the_owner_is_counted(truth, scores, wrong):
+    found = evaluate([Judged(truth, Answer(scores, "gate")), Judged(truth, Answer(scores, "chat"))], Thresholds())
+
+    assert (found.gated, found.gated_wrong) == (1, wrong)
+
+
 def test_mails_without_an_answer_are_counted_and_their_cost_too():
     answers = [
         Judged(SPAM, Answer(Scores(0, 9), "gate")),
