@@ -13,16 +13,17 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Final
 
-from backfill.classifiers.heuristic_phrases import BRANDS, PHRASES
-from backfill.classifiers.heuristic_rules import BASE_IMPORTANCE, BASE_SPAM, RULES, TOLERATED_SPAM, Rule
+from backfill.classifiers.heuristic_names import NAMES
+from backfill.classifiers.heuristic_phrases import PHRASES
+from backfill.classifiers.heuristic_rules import BASE_IMPORTANCE, BASE_SPAM, RULES, TOLERATED_SPAM, UMBRELLAS, Rule
 from backfill.classifiers.heuristic_signs import Reading, signs_of
 from backfill.errors import Concession
 from backfill.message import Content, Message
 from backfill.ports import Fingerprint
 from backfill.verdict import HIGHEST, LOWEST, Answer, Scores
 
-#: Part of the fingerprint: raise it when a fact below, or the sum in `judge`, is worked out in another way.
-READING: Final = 2
+#: Part of the fingerprint: raise it when `heuristic_signs`, or the sum in `judge`, works in another way.
+READING: Final = 3
 
 
 class HeuristicClassifier:
@@ -72,7 +73,7 @@ def judge(content: Content, max_body_chars: int) -> tuple[Scores, tuple[str, ...
 def rules_digest(rules: Iterable[Rule] = RULES) -> str:
     """SHA-256 (hex) of the tables: any changed rule, phrase or amount is another classifier."""
     table = [asdict(rule) for rule in rules]
-    tables = [READING, BASE_IMPORTANCE, BASE_SPAM, TOLERATED_SPAM, table, PHRASES, BRANDS]
+    tables = [READING, BASE_IMPORTANCE, BASE_SPAM, TOLERATED_SPAM, table, UMBRELLAS, PHRASES, NAMES]
     return hashlib.sha256(json.dumps(tables, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What mails say, as data: phrase groups in several languages, and the names that deceivers borrow.
+"""What mails say, as data: phrase groups in several languages.
 
 A group is a sign that the rules of `heuristic_rules` name. Changing anything here changes the classifier's
 fingerprint.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-#: Whole words or phrases; case, accents and punctuation do not matter. One line a language: en, de, fr, es, it, ru.
+#: Whole words or phrases; case, accents and punctuation do not matter. Languages: en, de, fr, es, it, ru, pt, nl.
 PHRASES: Final[dict[str, tuple[str, ...]]] = {
     "deadline": (
         "deadline", "due by", "due on", "is due", "by tomorrow", "by monday", "by tuesday", "by wednesday",
@@ -20,6 +20,8 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "fecha límite", "a más tardar", "antes del viernes", "antes del lunes", "vencimiento", "vence el",
         "scadenza", "entro venerdì", "entro lunedì", "entro domani", "entro il", "al più tardi",
         "крайний срок", "до пятницы", "до понедельника", "до завтра", "не позднее", "срок оплаты", "дедлайн",
+        "data limite", "prazo final", "até sexta feira", "até amanhã", "uiterlijk", "voor vrijdag", "voor maandag",
+        "voor morgen",
     ),
     "invoice": (
         "invoice", "payment due", "amount due", "your bill", "receipt for", "payment reminder", "bank statement",
@@ -28,6 +30,7 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "factura", "importe pendiente", "recibo de", "extracto de cuenta",
         "fattura", "importo dovuto", "sollecito di pagamento", "bolletta", "estratto conto",
         "счет на оплату", "счёт на оплату", "счет фактура", "квитанция", "к оплате",
+        "sua fatura", "nota fiscal", "boleto", "factuur", "betalingsherinnering",
     ),
     "appointment": (
         "appointment", "meeting", "interview", "reschedule", "your booking", "your flight", "itinerary",
@@ -37,6 +40,7 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "reunión", "su cita", "entrevista", "su reserva", "su vuelo",
         "appuntamento", "riunione", "colloquio", "la tua prenotazione", "il tuo volo",
         "встреча", "встречу", "собеседование", "ваше бронирование", "ваш рейс", "прием у врача",
+        "sua reserva", "seu voo", "consulta marcada", "afspraak", "vergadering", "uw vlucht", "uw boeking",
     ),
     "official": (
         "contract", "lawyer", "court", "tax office", "tax return", "insurance claim", "test results", "diagnosis",
@@ -49,6 +53,7 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "contrato", "abogado", "juzgado", "hacienda", "resultados médicos", "hospital", "pasaporte", "alquiler",
         "contratto", "avvocato", "tribunale", "agenzia delle entrate", "referto", "ospedale", "passaporto", "affitto",
         "договор", "адвокат", "суд", "налоговая", "результаты анализов", "больница", "похороны", "паспорт", "школа",
+        "advogado", "belastingaangifte", "advocaat", "huurcontract",
     ),
     "request": (
         "could you", "can you", "would you", "please send", "please confirm", "please let me know", "let me know",
@@ -66,6 +71,8 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "per favore conferma", "mi faccia sapere",
         "не могли бы", "можешь", "можете", "пожалуйста подтвердите", "дай знать", "что думаешь", "сообщите",
         "твой ответ", "ваш ответ",
+        "você poderia", "poderia me", "me avise", "sua resposta", "kun je", "kunt u", "zou je", "laat me weten",
+        "jouw antwoord",
     ),
     "personal": (
         "how are you", "see you", "miss you", "love you", "happy birthday", "mum and dad", "mom and dad", "grandma",
@@ -75,26 +82,40 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "cómo estás", "besos", "abrazos", "feliz cumpleaños", "hasta pronto", "mamá", "abuela",
         "come stai", "baci", "un abbraccio", "buon compleanno", "a presto", "mamma", "nonna",
         "как дела", "целую", "обнимаю", "с днем рождения", "до встречи", "мама", "бабушка",
+        "como você está", "beijos", "feliz aniversário", "até breve", "hoe gaat het", "liefs", "gefeliciteerd met",
+        "tot gauw",
     ),
     "security": (
         "new sign in", "new login", "security alert", "password was changed", "unusual activity", "recovery email",
         "neue anmeldung", "sicherheitswarnung", "passwort wurde geändert", "nouvelle connexion", "alerte de sécurité",
         "nuevo inicio de sesión", "alerta de seguridad", "nuovo accesso", "avviso di sicurezza",
         "новый вход", "пароль был изменен",
+        "novo acesso", "alerta de segurança", "nieuwe aanmelding", "beveiligingsmelding",
     ),
     "urgency": (
-        "urgent", "urgently", "immediately", "act now", "within 24 hours", "within 48 hours", "final notice",
+        "urgent", "urgently", "act now", "within 24 hours", "within 48 hours", "final notice",
         "last warning", "expires today", "will be suspended", "has been suspended", "will be closed",
         "has been limited",
-        "has been locked", "will be deactivated", "immediate action", "as soon as possible",
-        "dringend", "sofort", "umgehend", "innerhalb von 24 stunden", "letzte warnung", "wird gesperrt",
+        "has been locked", "will be deactivated", "immediate action",
+        "dringend", "innerhalb von 24 stunden", "letzte warnung", "wird gesperrt",
         "wurde gesperrt",
         "wird geschlossen", "wurde eingeschränkt", "letzte mahnung",
-        "urgence", "immédiatement", "sous 24 heures", "dernier avertissement", "sera suspendu", "a été suspendu",
-        "urgente", "inmediatamente", "en 24 horas", "último aviso", "será suspendida", "ha sido suspendida",
-        "immediatamente", "entro 24 ore", "ultimo avviso", "verrà sospeso", "è stato sospeso", "è stato bloccato",
-        "срочно", "немедленно", "в течение 24 часов", "последнее предупреждение", "будет заблокирован",
+        "urgence", "sous 24 heures", "dernier avertissement", "sera suspendu", "a été suspendu",
+        "urgente", "en 24 horas", "último aviso", "será suspendida", "ha sido suspendida",
+        "entro 24 ore", "ultimo avviso", "verrà sospeso", "è stato sospeso", "è stato bloccato",
+        "срочно", "в течение 24 часов", "последнее предупреждение", "будет заблокирован",
         "заблокирована",
+        "action required", "action needed", "immediate attention", "final reminder", "last reminder", "has expired",
+        "has been blocked", "has been restricted", "has been deactivated", "avoid suspension", "will be terminated",
+        "will be deleted", "ist abgelaufen", "läuft ab", "letzte chance", "letzte erinnerung", "handeln sie jetzt",
+        "action requise", "dernière chance", "a expiré", "expire bientôt", "acción requerida", "última oportunidad",
+        "ha expirado", "ha sido bloqueada", "urgência", "ação necessária", "ação urgente",
+        "última chance", "em 24 horas", "será bloqueada", "será bloqueado", "foi bloqueada", "foi bloqueado",
+        "será suspensa", "expira hoje", "expiram hoje", "expiram em", "binnen 24 uur", "laatste kans",
+        "laatste waarschuwing", "wordt geblokkeerd", "is geblokkeerd", "is verlopen", "verloopt vandaag",
+        "actie vereist",
+        "act immediately", "respond immediately", "sofort handeln", "sofortiges handeln", "agissez immédiatement",
+        "actúe de inmediato",
     ),
     "credentials": (
         "verify your account", "confirm your account", "your password", "verify your identity",
@@ -111,35 +132,76 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "conferma i tuoi dati",
         "carta di credito",
         "подтвердите аккаунт", "подтвердите учетную запись", "ваш пароль", "данные карты", "подтвердите личность",
+        "password will expire", "password has expired", "password expires", "your payment details",
+        "your payment method", "ihre zahlungsmethode", "bestätigen sie ihre", "aktualisieren sie ihre",
+        "votre moyen de paiement", "confirmez vos", "confirmer vos", "confirme seus dados", "confirmar seus dados",
+        "atualize seus dados", "sua senha", "senha expirou", "atualização cadastral", "acesso à sua conta",
+        "dados bancários", "uw wachtwoord", "bevestig uw", "verifieer uw", "uw betaalgegevens",
+        "password reset", "reset your password", "passwort zurücksetzen", "redefinir sua senha",
     ),
     "parcel": (
         "your parcel", "your package", "customs fee", "held at customs", "delivery failed", "redelivery fee",
         "ihr paket", "zollgebühr", "zustellung fehlgeschlagen", "votre colis", "frais de douane", "su paquete",
         "gastos de aduana", "il tuo pacco", "spese doganali", "ваша посылка", "таможенный сбор",
+        "zustellversuch", "zustellungsversuch", "sua encomenda", "encomenda retida", "seu pacote", "taxas aduaneiras",
+        "alfândega", "uw pakket", "je pakket", "pakket wacht",
     ),
     "winnings": (
-        "you have won", "you ve won", "lottery", "prize winner", "claim your prize", "lucky winner", "jackpot winner",
+        "you have won", "you ve won", "lottery", "prize winner", "claim your prize", "jackpot winner",
         "you have been selected to receive", "congratulations you have been selected",
         "sie haben gewonnen", "lotterie", "ihr gewinn wartet", "gewinner ausgewählt",
         "vous avez gagné", "loterie", "gagnant du tirage", "ha ganado", "has ganado", "lotería", "reclame su premio",
         "hai vinto", "ha vinto", "lotteria", "ritira il premio",
         "вы выиграли", "лотерея", "лотерее", "ваш выигрыш", "заберите приз",
+        "jou winnaar", "u heeft gewonnen", "je hebt gewonnen", "você ganhou", "foi sorteado",
+        "you are the lucky winner", "you are a lucky winner",
     ),
     "money_bait": (
-        "million dollars", "million usd", "million euros", "next of kin", "inheritance fund", "beneficiary",
+        "next of kin", "inheritance fund", "beneficiary",
         "wire transfer of",
         "consignment box", "late client", "unclaimed funds", "god bless you", "compensation fund",
         "transfer of funds",
-        "millionen euro", "millionen dollar", "erbschaft von", "nachlass von", "millions d euros", "héritage de",
-        "millones de dólares", "millones de euros", "herencia de", "milioni di euro", "milioni di dollari",
+        "erbschaft von", "nachlass von", "héritage de",
+        "herencia de",
         "eredità di",
-        "миллионов долларов", "миллиона долларов", "наследство",
+        "наследство",
+    ),
+    "millions": (
+        "million dollars", "million usd", "million euros", "millionen euro", "millionen dollar", "millions d euros",
+        "millones de dólares", "millones de euros", "milioni di euro", "milioni di dollari", "milhões de dólares",
+        "milhões de euros", "miljoen euro", "миллионов долларов", "миллиона долларов",
     ),
     "crypto": (
         "bitcoin", "btc", "ethereum", "crypto", "cryptocurrency", "airdrop", "usdt", "wallet seed", "seed phrase",
         "nft",
         "kryptowährung", "cryptomonnaie", "criptomoneda", "criptomonedas", "criptovaluta", "criptovalute",
         "биткоин", "криптовалюта", "криптовалюты",
+        "xrp", "solana", "blockchain assets",
+    ),
+    "wallet": (
+        "your wallet", "trust wallet", "metamask", "hardware wallet", "crypto wallet", "wallet connect",
+        "walletconnect", "phantom wallet", "coinbase wallet", "ledger live", "ledger device", "your ledger",
+        "ledger user", "trezor", "seed phrase", "recovery phrase", "secret phrase",
+        "claim your tokens", "token claim", "airdrop", "deine wallet", "ihre wallet", "ihr wallet", "votre wallet",
+        "tu billetera", "su billetera", "il tuo wallet", "sua carteira digital", "uw wallet", "je wallet",
+        "ваш кошелек", "криптокошелек",
+    ),
+    "reward": (
+        "claim your reward", "claim your gift", "claim your bonus", "claim your free", "you have been chosen",
+        "you have been selected", "you ve been selected", "your reward", "exclusive reward", "answer and win",
+        "complete the survey", "short survey", "sie wurden ausgewählt", "sie wurden heute", "ihre belohnung",
+        "unsere verlosung", "gutschein im wert", "gewinner bekanntgabe", "wurden als gewinner",
+        "vous avez été sélectionné", "vous avez été choisi", "votre récompense", "has sido seleccionado",
+        "ha sido seleccionado", "tu recompensa", "sei stato selezionato", "sei stata selezionata", "il tuo premio",
+        "resgate seus pontos", "pontos livelo", "seus pontos", "seu prêmio", "você foi selecionado",
+        "u bent geselecteerd", "je bent geselecteerd", "win een", "uw beloning", "je beloning", "вы были выбраны",
+        "ваш подарок",
+        "su premio", "tu premio", "получить приз", "получите деньги",
+    ),
+    "trust_me": (
+        "from a trusted sender", "sent by a trusted", "this sender is trusted", "vertrauenswürdigen absender",
+        "expéditeur de confiance", "remitente de confianza", "mittente attendibile", "remetente confiável",
+        "vertrouwde afzender", "надежного отправителя",
     ),
     "profit": (
         "guaranteed profit", "double your", "financial freedom", "passive income", "earn money", "make money",
@@ -150,6 +212,7 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "gagner de l argent", "revenu passif", "gains garantis", "gana dinero", "ganar dinero", "ingresos pasivos",
         "guadagna subito", "guadagnare da casa", "reddito passivo", "заработок", "пассивный доход",
         "заработать деньги",
+        "doubles your", "start earning", "semana sin trabajar", "settimana senza lavorare", "гарантированный доход",
     ),
     "pills": (
         "viagra", "v1agra", "cialis", "levitra", "xanax", "tramadol", "online pharmacy", "no prescription",
@@ -157,12 +220,16 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "lose weight fast", "male enhancement", "enlargement", "potenzmittel", "abnehmen ohne", "ohne rezept",
         "sans ordonnance", "perdre du poids", "sin receta", "pierde peso", "adelgazar rápido",
         "senza ricetta", "perdere peso", "виагра", "похудеть", "без рецепта",
+        "keto gummies", "cbd gummies", "erectile dysfunction",
     ),
     "adult": (
-        "hot singles", "sexy girls", "horny", "adult dating", "nude pics", "one night stand", "webcam girls", "xxx",
+        "hot singles", "sexy girls", "horny", "adult dating", "nude pics", "one night stand", "webcam girls",
         "heiße singles", "sexkontakte", "rencontres coquines", "femmes célibataires", "chicas calientes",
         "citas calientes",
         "incontri hot", "ragazze sexy", "горячие девушки", "интим знакомства",
+        "singles near you", "russische schoonheden", "oekraïense schoonheden", "ukrainische frauen",
+        "filles ukrainiennes", "spannend avontuur", "meet singles",
+        "xxx videos", "xxx pics",
     ),
     "gambling": (
         "casino", "free spins", "online poker", "betting bonus", "slot machine", "freispiele", "spielautomaten",
@@ -175,12 +242,16 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "sofortkredit", "kredit ohne schufa", "crédit immédiat", "prêt rapide", "préstamo inmediato",
         "crédito rápido",
         "prestito immediato", "prestito veloce", "кредит без", "быстрый займ",
+        "empréstimo aprovado", "empréstimo pessoal",
+        "pré aprovado", "pre aprovado", "préstamo preaprobado",
     ),
     "extortion": (
         "recorded you", "your webcam", "i have access to your device", "send the bitcoin", "your dirty",
         "compromising video",
         "ich habe sie gefilmt", "ihre webcam", "j ai piraté", "votre webcam", "he hackeado", "tu cámara web",
         "ho hackerato", "la tua webcam", "взломал ваш", "ваша веб камера",
+        "access to your devices", "gained access to your", "hacked your", "zugriff auf ihre geräte",
+        "tive acesso ao seu", "acesso aos seus dispositivos", "toegang tot uw apparaten",
     ),
     "gift_cards": (
         "gift card codes", "buy gift cards", "itunes cards", "steam cards", "purchase gift cards", "scratch the back",
@@ -195,17 +266,18 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
     "offer": (
         "limited time", "special offer", "exclusive deal", "buy now", "order now", "shop now", "percent off",
         "discount",
-        "sale ends", "free shipping", "click here", "best price", "lowest price", "satisfaction guaranteed",
+        "sale ends", "free shipping", "best price", "lowest price", "satisfaction guaranteed",
         "act fast",
         "sonderangebot", "rabatt", "jetzt kaufen", "jetzt bestellen", "nur heute", "gratis versand",
-        "hier klicken", "gutschein",
-        "offre spéciale", "offre limitée", "remise", "achetez maintenant", "livraison gratuite", "cliquez ici",
+        "gutschein",
+        "offre spéciale", "offre limitée", "remise", "achetez maintenant", "livraison gratuite",
         "soldes",
-        "oferta especial", "oferta limitada", "descuento", "compra ahora", "envío gratis", "haga clic", "rebajas",
-        "offerta speciale", "offerta limitata", "sconto", "acquista ora", "spedizione gratuita", "clicca qui",
+        "oferta especial", "oferta limitada", "descuento", "compra ahora", "envío gratis", "rebajas",
+        "offerta speciale", "offerta limitata", "sconto", "acquista ora", "spedizione gratuita",
         "saldi",
-        "скидка", "скидки", "специальное предложение", "купить сейчас", "бесплатная доставка", "нажмите здесь",
+        "скидка", "скидки", "специальное предложение", "купить сейчас", "бесплатная доставка",
         "распродажа",
+        "aanbieding", "korting", "desconto", "oferta exclusiva", "promoção",
     ),
     "sales_pitch": (
         "seo services", "money back guarantee", "satisfaction guaranteed",
@@ -226,6 +298,7 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "darse de baja", "cancelar la suscripción", "no desea recibir",
         "annulla iscrizione", "cancellarti", "disiscriviti",
         "отписаться", "отказаться от рассылки",
+        "uitschrijven", "afmelden", "descadastrar", "cancelar inscrição", "deixar de receber", "não deseja receber",
     ),
     "push": (
         "click here", "click below", "click on the link below", "please click",
@@ -234,6 +307,8 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "hier klicken", "jetzt klicken", "klicken sie hier", "jetzt bestellen", "jetzt anmelden", "jetzt sichern",
         "cliquez ici", "commandez maintenant", "inscrivez vous vite", "haga clic", "pulse aquí", "compre ahora",
         "clicca qui", "ordina ora", "нажмите здесь", "закажите сейчас", "перейдите по ссылке", "点击",
+        "klik hier", "klik op de", "clique aqui", "clique no botão", "clique abaixo", "acesse agora",
+        "нажмите на ссылку", "点击链接", "立即点击",
     ),
     "unknown_reader": (
         "dear friend", "dear sir", "dear madam", "dear customer", "dear user", "dear valued", "dear beneficiary",
@@ -241,6 +316,8 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "sehr geehrter kunde", "sehr geehrte kundin", "lieber freund", "lieber kunde", "lieber nutzer",
         "cher client", "chère cliente", "cher ami", "estimado cliente", "estimado usuario", "querido amigo",
         "gentile cliente", "caro amico", "caro utente", "уважаемый клиент", "дорогой друг",
+        "dear client", "dear member", "dear account owner", "dear beloved", "sehr geehrter nutzer", "caro cliente",
+        "prezado cliente", "prezada cliente", "beste klant", "geachte klant",
     ),
     "forged_scores": (
         "importance score", "importance_score", "spam score is", "spam_score", "importance 10", "importance 9",
@@ -260,16 +337,6 @@ PHRASES: Final[dict[str, tuple[str, ...]]] = {
         "ignore les instructions",
         "ignora las instrucciones", "ignora todas las", "ignora le istruzioni", "ignora tutte le",
         "игнорируй предыдущие", "игнорируй все", "забудь все инструкции",
+        "ignore as instruções", "negeer alle vorige",
     ),
 }  # fmt: skip
-
-#: Names that deceivers borrow, as they stand in a display name and in the true owner's domain.
-BRANDS: Final = (
-    "paypal", "amazon", "apple", "microsoft", "netflix", "google", "facebook", "instagram", "whatsapp", "dhl",
-    "fedex",
-    "usps", "dpd", "ebay", "sparkasse", "postbank", "commerzbank",
-    "wells fargo", "bank of america", "hsbc", "barclays", "bnp paribas", "la poste", "bbva", "santander", "correos",
-    "poste italiane", "intesa sanpaolo", "unicredit", "sberbank", "сбербанк", "coinbase", "binance", "docusign",
-    "linkedin",
-    "dropbox", "spotify", "telekom", "vodafone",
-)  # fmt: skip

@@ -11,9 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from backfill.classifiers.heuristic_phrases import BRANDS, PHRASES
+from backfill.classifiers.heuristic_names import (
+    BRANDS,
+    DANGEROUS_FILES,
+    DOCUMENT_FILES,
+    FREE_HOSTS,
+    ODD_ENDINGS,
+    PAGE_FILES,
+    SHORTENERS,
+)
+from backfill.classifiers.heuristic_phrases import PHRASES
+from backfill.classifiers.heuristic_rules import UMBRELLAS
 from backfill.message import Content
-from backfill.sites import are_one_site
+from backfill.sites import are_one_site, site_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ def _mailbox(sender: str) -> tuple[str, str]:
     """Display name and address. Not `email.utils`: the name is decoded, so it may hold bare commas."""
     name, bracket, rest = sender.rpartition("<")
     if not bracket:
-        return "", sender.strip().lower()
+        return ("", sender.strip().lower()) if "@" in sender else (sender.strip(), "")
     return name.strip(' "'), rest.partition(">")[0].strip().lower()
 
 
@@ -68,20 +78,8 @@ def _domain(address: str) -> str:
 
 
 _BULK: Final = frozenset({"bulk", "list", "junk"})
-_SHORTENERS: Final = frozenset(
-    {"bit.ly", "tinyurl.com", "t.co", "goo.gl", "is.gd", "cutt.ly", "ow.ly", "rb.gy", "t.ly"}
-)
-_ODD_ENDINGS: Final = (
-    ".top", ".xyz", ".icu", ".click", ".buzz", ".cyou", ".rest", ".cfd", ".sbs", ".quest", ".bond", ".zip", ".mov",
-    ".tk", ".ml", ".ga", ".gq",
-)  # fmt: skip
-_DANGEROUS: Final = (
-    ".exe", ".scr", ".pif", ".com", ".bat", ".cmd", ".vbs", ".vbe", ".js", ".jse", ".wsf", ".hta", ".lnk", ".ps1",
-    ".jar", ".msi", ".iso", ".img", ".vhd", ".docm", ".xlsm", ".pptm",
-)  # fmt: skip
-_DOCUMENTS: Final = (".pdf", ".doc", ".docx", ".odt", ".xls", ".xlsx", ".ods")
-_PAGES: Final = (".htm", ".html", ".shtml", ".svg")
 
+_ANY_PASS: Final = (("spf", "dkim", "dmarc"), ("pass", "bestguesspass"))
 _NO_REPLY: Final = re.compile(
     r"no[-_.]?reply|do[-_.]?not[-_.]?reply|nepasrepondre|notifications?|mailer-daemon|postmaster|newsletter|marketing|promo"
 )
@@ -93,7 +91,10 @@ _IP_HOST: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _SCORE: Final = re.compile(
     r"\b(?:importance|spam)(?:[ _-]?score)?[\"']?\s{0,3}(?:[:=]|\bis\b|\bto\b)\s{0,3}[\"']?\d", re.IGNORECASE
 )
-_MIXED: Final = re.compile(r"[A-Za-z][\u0400-\u04ff]|[\u0400-\u04ff][A-Za-z]")
+#: A Latin letter beside a Greek or Cyrillic one.
+_MIXED: Final = re.compile(r"[A-Za-z][\u0370-\u03ff\u0400-\u04ff]|[\u0370-\u03ff\u0400-\u04ff][A-Za-z]")
+#: Letters and digits in the shape of mathematical, enclosed or full-width signs.
+_DISGUISED: Final = re.compile(r"[\U0001d400-\U0001d7ff\u2460-\u24ff\uff21-\uff3a\uff41-\uff5a]")
 
 
 def _auth(reading: Reading, methods: tuple[str, ...], results: tuple[str, ...]) -> bool:
@@ -115,6 +116,30 @@ def _has_borrowed_brand(reading: Reading) -> bool:
     return any(f" {brand} " in name and brand.replace(" ", "") not in domain for brand in BRANDS)
 
 
+def _has_cousin_domain(reading: Reading) -> bool:
+    """The sender's domain holds a brand and more: `paypal-help.example`, where `paypal.example` is the brand's."""
+    label = site_of(reading.domain).partition(".")[0]
+    return any(brand in label and brand != label for brand in BRANDS if len(brand) >= 4)
+
+
+def _is_named_unlike_its_domain(reading: Reading) -> bool:
+    """No word of the display name, nor its initials, occurs in the domain: `Some Wallet <info@town.example>`."""
+    words = _fold(reading.name).split()
+    domain = re.sub(r"[\W_]", "", _fold(reading.domain))
+    told = [word for word in words if len(word) >= 3 or not word.isascii()]
+    initials = "".join(word[0] for word in words)
+    return bool(told) and not any(word in domain for word in told) and not (len(initials) > 2 and initials in domain)
+
+
+def _calls_owner_by_address(reading: Reading) -> bool:
+    subject = reading.content.subject.lower()
+    return any("@" in to and _mailbox(to)[1] in subject for to in reading.content.to)
+
+
+def _is_below(host: str, names: tuple[str, ...]) -> bool:
+    return any(host == name or host.endswith(f".{name}") for name in names)
+
+
 def _has_other_address_in_name(reading: Reading) -> bool:
     return any(not are_one_site(domain, reading.domain) for domain in _ADDRESS.findall(reading.name))
 
@@ -129,10 +154,20 @@ def _is_mostly_upper(text: str, at_least: int, share: float) -> bool:
 
 
 def _mixes_scripts(reading: Reading) -> bool:
-    """Latin and Cyrillic letters in one word: look-alikes. Jargon does it now and then in a body."""
+    """Latin beside Greek or Cyrillic letters in one word: look-alikes. Jargon does it now and then in a body."""
     if _MIXED.search(reading.content.subject) or _MIXED.search(reading.name):
         return True
     return len(_MIXED.findall(reading.body)) >= 4
+
+
+def _links_home(reading: Reading) -> bool:
+    """At least one link leads to the sender's own site."""
+    return bool(reading.domain) and any(are_one_site(host, reading.domain) for host in reading.hosts)
+
+
+def _misleads_away(reading: Reading) -> bool:
+    """A misleading link leads to another site than the sender's, whose mass mail often passes his own counter."""
+    return any(not are_one_site(link.real_host, reading.domain) for link in reading.content.misleading_links)
 
 
 def _has_link(reading: Reading) -> bool:
@@ -147,35 +182,46 @@ FACTS: Final[dict[str, Callable[[Reading], bool]]] = {
     "no_reply_sender": lambda r: bool(_NO_REPLY.search(r.address.rpartition("@")[0])),
     "marked_spam": lambda r: r.content.marked_spam is True,
     "dmarc_fail": lambda r: _auth(r, ("dmarc",), ("fail",)),
-    "other_auth_fail": lambda r: _auth(r, ("spf", "dkim"), ("fail", "permerror")),
+    "other_auth_fail": lambda r: _auth(r, ("spf", "dkim", "compauth"), ("fail", "softfail", "permerror")),
+    "dmarc_pass": lambda r: _auth(r, ("dmarc",), ("pass",)),
+    "nobody_vouches": lambda r: bool(r.content.authentication) and not _auth(r, *_ANY_PASS),
     "auth_pass": lambda r: _auth(r, ("dmarc", "dkim"), ("pass",)) and not _auth(r, ("dmarc",), ("fail",)),
     "reply_to_elsewhere": _is_reply_to_elsewhere,
     "borrowed_brand": _has_borrowed_brand,
     "other_address_in_name": _has_other_address_in_name,
-    "odd_sender_domain": lambda r: r.domain.endswith(_ODD_ENDINGS),
+    "cousin_domain": _has_cousin_domain,
+    "named_unlike_domain": _is_named_unlike_its_domain,
+    "sender_without_domain": lambda r: bool(r.content.sender) and "." not in r.domain,
+    "odd_sender_domain": lambda r: r.domain.endswith(ODD_ENDINGS),
     "to_owner": lambda r: r.content.addressed_to_owner is True,
     "not_to_owner": lambda r: r.content.addressed_to_owner is False,
     "no_recipient": lambda r: _recipients(r) == 0,
     "few_recipients": lambda r: 1 <= _recipients(r) <= 3,
+    "called_by_address": _calls_owner_by_address,
     "many_recipients": lambda r: _recipients(r) > 10,
     "reply": lambda r: r.content.is_reply,
     "re_subject": lambda r: bool(_RE_SUBJECT.match(r.content.subject)),
     "question": lambda r: bool(_QUESTION.search(r.body, 0, 2000)),
     "amount": lambda r: bool(_AMOUNT.search(r.body)),
     "link": _has_link,
+    "links_home": _links_home,
+    "links_astray": lambda r: bool(r.hosts) and not _links_home(r),
     "misleading_link": lambda r: bool(r.content.misleading_links),
+    "misleading_link_away": _misleads_away,
     "numeric_link": lambda r: any(_IP_HOST.fullmatch(host) for host in r.hosts),
-    "odd_link": lambda r: any(host.endswith(_ODD_ENDINGS) or "xn--" in host for host in r.hosts),
-    "short_link": lambda r: any(host in _SHORTENERS for host in r.hosts),
+    "odd_link": lambda r: any(host.endswith(ODD_ENDINGS) or "xn--" in host for host in r.hosts),
+    "short_link": lambda r: any(_is_below(host, SHORTENERS) for host in r.hosts),
+    "free_host_link": lambda r: any(_is_below(host, FREE_HOSTS) for host in r.hosts),
     "bare_link": lambda r: _has_link(r) and len(r.body) < 160,
-    "dangerous_attachment": lambda r: any(name.endswith(_DANGEROUS) for name in r.names),
-    "page_attachment": lambda r: any(name.endswith(_PAGES) for name in r.names),
-    "document_attachment": lambda r: any(name.endswith(_DOCUMENTS) for name in r.names),
+    "dangerous_attachment": lambda r: any(name.endswith(DANGEROUS_FILES) for name in r.names),
+    "page_attachment": lambda r: any(name.endswith(PAGE_FILES) for name in r.names),
+    "document_attachment": lambda r: any(name.endswith(DOCUMENT_FILES) for name in r.names),
     "calendar_attachment": lambda r: any(x.content_type == "text/calendar" for x in r.content.attachments),
     "score_named": lambda r: bool(_SCORE.search(r.content.subject) or _SCORE.search(r.body)),
     "shouting": _is_shouting,
     "exclamations": lambda r: "!!" in r.content.subject or r.body.count("!") >= 5,
     "mixed_scripts": _mixes_scripts,
+    "disguised_letters": lambda r: len(_DISGUISED.findall(f"{r.name} {r.content.subject}")) >= 4,
     "empty": lambda r: not r.body.strip() and not r.names,
 }
 
@@ -193,4 +239,5 @@ def signs_of(reading: Reading) -> frozenset[str]:
         for sign, phrase in _PHRASES_BY_FIRST_WORD[word]
         if phrase in reading.text
     }
-    return frozenset(said | {sign for sign, is_true in FACTS.items() if is_true(reading)})
+    told = said | {sign for sign, is_true in FACTS.items() if is_true(reading)}
+    return frozenset(told | {sign for sign, any_of in UMBRELLAS.items() if not told.isdisjoint(any_of)})

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backfill.classifiers.gated import CERTAINTIES
 from backfill.classifiers.heuristic import judge, rules_digest
 from backfill.classifiers.heuristic_phrases import PHRASES
-from backfill.classifiers.heuristic_rules import RULES, Rule
+from backfill.classifiers.heuristic_rules import RULES, UMBRELLAS, Rule
 from backfill.classifiers.heuristic_signs import FACTS
 from backfill.message import Attachment, Content, MisleadingLink
 
@@ -206,9 +207,11 @@ def test_the_explanation_names_the_rules_in_the_order_of_the_table():
 
 def test_every_rule_names_signs_that_exist_and_every_sign_is_used():
     named = {sign.removeprefix("not ") for rule in RULES for sign in rule.when}
+    named |= {sign for known in CERTAINTIES for signs in (known.all_of, known.any_of, known.none_of) for sign in signs}
+    named |= {sign for signs in UMBRELLAS.values() for sign in signs}
 
-    assert not FACTS.keys() & PHRASES.keys()
-    assert named == FACTS.keys() | PHRASES.keys()
+    assert len(FACTS) + len(PHRASES) + len(UMBRELLAS) == len({*FACTS, *PHRASES, *UMBRELLAS})
+    assert named == {*FACTS, *PHRASES, *UMBRELLAS}
 
 
 def test_rule_names_are_distinct_and_fit_a_list_with_commas():
