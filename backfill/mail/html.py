@@ -1,9 +1,8 @@
 """HTML to the text that a person sees, and the links with what they show and where they lead.
 
-Hidden text is dropped: it is filler, or instructions that are meant for a machine. Where nothing else is there
-the hidden text comes back, then the pictures' texts: a mail in HTML never becomes an empty one. Styles are read
-where they stand on the element, and in style sheets as far as they go by one class or id, which is how mails hide
-things; what shows only after the whole cascade is not found out. Pure.
+Hidden text is dropped: it is filler, or instructions that are meant for a machine. Where a person sees no text, the
+pictures stand in with their texts or their number, then the hidden text, which is marked as such: a mail in HTML never
+becomes an empty one. Pure.
 """
 
 from __future__ import annotations
@@ -16,23 +15,13 @@ from urllib.parse import unquote, urlsplit
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree, NodeType
 
+from backfill.mail.hidden import drop_hidden
+from backfill.mail.styles import Sheet
 from backfill.mail.text import clean, is_meaningful, one_line
 
-_HIDDEN = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|mso-hide\s*:\s*all"
-    r"|(?<![-\w])opacity\s*:\s*0(?:\.0*)?\s*(?:[;!]|$)",
-    re.IGNORECASE,
-)
-_NO_HEIGHT = re.compile(r"(?<![-\w])(?:max-)?height\s*:\s*0(?:px)?\s*(?:[;!]|$)", re.IGNORECASE)
-_CLIPPED = re.compile(r"overflow\s*:\s*hidden", re.IGNORECASE)
-_INK = re.compile(r"(?<![-\w])color\s*:\s*([^;!]+)", re.IGNORECASE)
-_PAPER = re.compile(r"(?<![-\w])background(?:-color)?\s*:\s*([^;!]+)", re.IGNORECASE)
-_COLOURS = {"white": "#ffffff", "black": "#000000"}
-_SIZELESS = re.compile(
-    r"font-size\s*:\s*(?:0(?:\.\d*)?(?:px|pt|em|rem|%)?|1(?:\.0*)?(?:px|pt|%))\s*(?:[;!]|$)", re.IGNORECASE
-)
-_SIZED = re.compile(r"font(?:-size)?\s*:", re.IGNORECASE)
 _META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
+
+HIDDEN = "[hidden text]"  # before text that no person sees, where there is no other
 
 _TAG = re.compile(r"<[^<>]{0,2000}>")
 _URL = re.compile(r"https?://[^\s<>\"')\]}]+", re.IGNORECASE)
@@ -46,11 +35,7 @@ _FILE_ENDING = re.compile(
     r"pdf|docx?|xlsx?|pptx?|od[ts]|txt|csv|rtf|zip|rar|exe|png|jpe?g|gif|svg|html?|xml|json|js|md"
 )
 
-_CSS_COMMENT = re.compile(r"/\*.{0,5000}?\*/|<!--|-->", re.DOTALL)
-_BRACE = re.compile(r"([{}])")
-_SELECTOR = re.compile(r"[a-z]{0,12}([.#][\w-]{1,60})", re.IGNORECASE)
-MAX_STYLE_SHEETS = 100_000  # characters of them that are read
-
+MAX_ELEMENTS = 20_000
 MAX_LINKS = 200  # of one text; the rest is not looked at
 
 _LEADS_BY = {"a": "href", "area": "href", "form": "action", "base": "href"}
@@ -65,8 +50,13 @@ def text_and_links(html: str) -> tuple[str, list[Link]]:
         tree = HTMLTree.parse(html)
         elements = _elements(tree)
         links = list(_links(elements))
-        _drop_hidden(tree, elements)
-        return _text(tree) or _text(html) or _stand_in(html), links
+        _write_out_buttons(tree, elements)
+        sheet = Sheet("\n".join(node.text for node in elements if node.tag == "style"))
+        is_any_hidden = drop_hidden(tree, sheet)
+        text = _text(tree) or _stand_in(tree)
+        if not text and is_any_hidden and (hidden := _text(html)):
+            text = f"{HIDDEN} {hidden}"
+        return text or clean(tree.title or ""), links
     except ValueError:  # HTMLParserException is one
         return clean(_TAG.sub(" ", html)), []
 
@@ -103,11 +93,36 @@ def _text(html: Any, *, alt_texts: bool = False) -> str:
     return text if is_meaningful(text) else ""
 
 
-def _stand_in(html: str) -> str:
-    """For HTML without text: the pictures' texts, the title, or their number."""
-    tree = HTMLTree.parse(html)
-    pictures = sum(node.tag == "img" for node in _elements(tree))
-    return _text(tree, alt_texts=True) or clean(tree.title or "") or (f"[{pictures} pictures]" if pictures else "")
+def _stand_in(tree: Any) -> str:
+    """What pictures that a person sees say of themselves, else the title, else their number."""
+    pictures = [node for node in _elements(tree) if _is_picture(node)]
+    if not pictures:
+        return ""
+    return _text(tree, alt_texts=True) or clean(tree.title or "") or f"[{len(pictures)} pictures]"
+
+
+def _is_picture(node: Any) -> bool:
+    if node.tag == "img":
+        sizes = [node.getattr(side) or "" for side in ("width", "height")]
+        return not any(size.strip().removesuffix("px") in ("0", "1") for size in sizes)  # those count who opened it
+    if node.tag in ("svg", "video", "object", "embed") or node.hasattr("background"):
+        return True
+    if node.tag == "input":
+        return (node.getattr("type") or "").lower() == "image"
+    return "url(" in (node.getattr("style") or "").lower()
+
+
+def _write_out_buttons(tree: Any, elements: list[Any]) -> None:
+    """The parser takes no text from buttons, which a person reads first."""
+    for node in elements[:MAX_ELEMENTS]:
+        if node.tag == "button":
+            label = node.text
+        elif node.tag == "input" and (node.getattr("type") or "").lower() in ("submit", "button"):
+            label = node.getattr("value") or ""
+        else:
+            continue
+        if label.strip() and node.parent is not None:
+            node.parent.insert_before(tree.create_text_node(f" {label[:200]} "), node)
 
 
 def _links(elements: list[Any]) -> Iterator[Link]:
@@ -123,84 +138,6 @@ def _shown_host(text: str) -> str:
         return ""
     host = found[2].lower()
     return "" if not found[1] and _FILE_ENDING.fullmatch(host.rpartition(".")[2]) else host
-
-
-def _drop_hidden(tree: Any, elements: list[Any]) -> None:
-    sheet = _sheet(elements)
-    styled = _styled(elements, sheet)
-    has_sizeless = any(_SIZELESS.search(style) for _, style in styled)
-    for element, style in reversed(styled):  # from within, so that none is dropped twice
-        if element.hasattr("hidden") or _hides(style):
-            element.decompose()
-    for element, style in _styled(_elements(tree), sheet) if has_sizeless else ():
-        if _SIZELESS.search(style):
-            _drop_sizeless(element)
-
-
-def _drop_sizeless(element: Any) -> None:
-    """Text of size nothing, but not what is given a size again within: newsletters set 0 on every table cell."""
-    waiting = list(element.child_nodes)
-    while waiting:
-        node = waiting.pop()
-        if node.type == NodeType.TEXT:
-            node.decompose()
-        elif node.type == NodeType.ELEMENT and not _SIZED.search(node.getattr("style") or ""):
-            waiting.extend(node.child_nodes)
-
-
-def _hides(style: str) -> bool:
-    if _HIDDEN.search(style) or (_NO_HEIGHT.search(style) and _CLIPPED.search(style)):
-        return True
-    ink, paper = _INK.search(style), _PAPER.search(style)
-    return bool(ink and paper) and _colour(ink[1]) == _colour(paper[1])  # type: ignore[index]  # by the line's first half
-
-
-def _colour(value: str) -> str:
-    value = re.sub(r"\s", "", value).lower()
-    value = _COLOURS.get(value, value)
-    return f"#{value[1] * 2}{value[2] * 2}{value[3] * 2}" if re.fullmatch("#[0-9a-f]{3}", value) else value
-
-
-def _sheet(elements: list[Any]) -> dict[str, str]:
-    """What the style sheets say of `.class` and `#id`, all their declarations together."""
-    css = "\n".join(node.text for node in elements if node.tag == "style")[:MAX_STYLE_SHEETS]
-    rules: dict[str, str] = {}
-    for selectors, style in _rules(_CSS_COMMENT.sub(" ", css)):
-        for selector in selectors.split(","):
-            if found := _SELECTOR.fullmatch(selector.strip()):
-                rules[found[1]] = f"{rules.get(found[1], '')};{style}"[:2000]
-    return {name: style for name, style in rules.items() if _hides(style) or _SIZELESS.search(style)}
-
-
-def _rules(css: str) -> Iterator[tuple[str, str]]:
-    """Selectors and declarations, without what stands in @media and the like: that is hidden on telephones only."""
-    around: list[str] = []
-    before, *rest = _BRACE.split(css)
-    for brace, after in zip(rest[::2], rest[1::2], strict=True):
-        if brace == "{":
-            around.append(before.rpartition(";")[2])
-        elif around:
-            selectors = around.pop()
-            if not around and not selectors.lstrip().startswith("@"):
-                yield selectors, before
-        before = after
-
-
-def _styled(elements: list[Any], sheet: dict[str, str]) -> list[tuple[Any, str]]:
-    """The elements that have a style or are hidden, with the style that the sheet and they themselves give."""
-    styled = []
-    for node in elements:
-        style = node.getattr("style") or ""
-        if sheet and (names := _names(node)):
-            style = ";".join([*(sheet[name] for name in names if name in sheet), style])
-        if style or node.hasattr("hidden"):
-            styled.append((node, style))
-    return styled
-
-
-def _names(node: Any) -> list[str]:
-    names = [f".{name}" for name in (node.getattr("class") or "").split()]
-    return [*names, f"#{node.id}"] if node.id else names
 
 
 def _elements(tree: Any) -> list[Any]:

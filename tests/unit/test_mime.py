@@ -45,41 +45,6 @@ def test_html_only_mail_is_never_empty_and_loses_its_hidden_text():
 
 
 @pytest.mark.parametrize(
-    "hidden",
-    [
-        '<p style="display: none">secret</p>',
-        '<p style="font-size:1px">secret</p>',
-        '<p style="max-height:0; overflow:hidden">secret</p>',
-        '<p style="color:#FFF;background-color:white">secret</p>',
-        "<style>.pre { mso-hide: all; display:none !important }</style><p class='x pre'>secret</p>",
-        "<style><!-- a{color:red} p.pre, td.y { font-size: 0 } --></style><p class=pre>secret</p>",
-        "<style>/* } */ #h{visibility:hidden}</style><p id=h>secret</p>",
-        "<p hidden>secret</p>",
-    ],
-)
-def test_what_a_person_does_not_see_is_not_shown(hidden):
-    assert mail(f"{hidden}<p>Hello</p>", "Content-Type: text/html").body == "Hello"
-
-
-@pytest.mark.parametrize(
-    "shown",
-    [
-        '<p style="background-color:#fff;color:#ffe">hello</p>',
-        '<p style="max-height:0px">hello</p>',
-        "<style>@media (max-width:600px) { .wide { display:none } }</style><p class=wide>hello</p>",
-        "<style>.hide a { display:none } .other { display:none }</style><p class=hide>hello</p>",
-        '<p style="font-size:10px;line-height:0">hello</p>',
-    ],
-)
-def test_what_a_person_sees_is_shown(shown):
-    assert mail(f"{shown}<p>Bob</p>", "Content-Type: text/html").body.split() == ["hello", "Bob"]
-
-
-def test_html_whose_text_is_all_hidden_is_shown_all_the_same():
-    assert mail('<p style="display:none">Hello</p>', "Content-Type: text/html").body == "Hello"
-
-
-@pytest.mark.parametrize(
     ("html", "body"),
     [
         ('<img src="x" alt="Sale 50%"><img src="y">', "Sale 50%"),

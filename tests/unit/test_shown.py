@@ -51,6 +51,13 @@ FIELDS = {
         *("iso_2022_jp_with_a_vendor_character", "body"),
         "会議は①三時からです。",
     ),
+    "small, yet readable": (
+        "html_font_size_0_9em",
+        "body",
+        "View document\n\nDear Bob, a new contract has been shared with you.",
+    ),
+    "pictures seen, filler hidden": ("html_pictures_seen_hidden_filler_shown", "body", "[1 pictures]"),
+    "ink like the paper": ("html_ink_like_the_paper", "body", "Your points expire."),
     "date in numbers, days first": ("date_day_month_year", "date", "2024-04-29T23:34:00+00:00"),
 }
 

@@ -1,0 +1,198 @@
+"""The style of an element of HTML mail, from its own attributes and from style sheets. Pure.
+
+Sheets are read as far as they go by tag, class, id and what an element stands in, which is how mails are written;
+@media is left out, since it is for telephones. A later rule wins, more specific ones over others, as in browsers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+MAX_SHEET: Final = 100_000  # characters that are read
+MAX_RULES: Final = 600
+MAX_ANCESTORS: Final = 30  # that are looked at for one selector
+
+#: Only these tell whether a text is seen.
+PROPERTIES: Final = re.compile(
+    r"display|visibility|opacity|font|font-size|color|background|background-(?:color|image)|(?:min-|max-)?(?:height|width)"
+    r"|overflow(?:-[xy])?|padding(?:-\w+)?|position|left|right|top|bottom|text-indent|margin-(?:left|top)|clip|clip-path"
+    r"|transform|mso-hide|animation(?:-name)?|-webkit-text-fill-color"
+)
+_COMMENT = re.compile(r"/\*.{0,5000}?\*/|<!--|-->", re.DOTALL)
+_BRACE = re.compile(r"([{}])")
+_MEDIA_FOR_ALL = re.compile(r"\s*@media\s+(?:all|screen|only screen)\s*", re.IGNORECASE)
+_COMPOUND = re.compile(r"(\*|[a-z][\w:-]{0,30})?((?:[.#][\w-]{1,60})*)(?::link|:root)?", re.IGNORECASE)
+_STATE = re.compile(r":(?:hover|visited|active|focus|checked|before|after|target|nth|first|last|not)", re.IGNORECASE)
+
+
+Declaration = tuple[str, str, bool]  # property, value, and is it `!important`
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Style:
+    """Values by property, in lower case; "" for what is not said. The same for elements that are styled alike."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> str:
+        return self.values.get(name, "")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Element:
+    """What selectors look at, and the element around it."""
+
+    tag: str
+    id: str
+    classes: frozenset[str]
+    style: str
+    around: Element | None
+
+    @classmethod
+    def of(cls, node: Any, around: Element | None) -> Self:
+        names = node.getattr("class")
+        classes = frozenset(names.split()) if names else frozenset()
+        return cls(node.tag, node.getattr("id") or "", classes, node.getattr("style") or "", around)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compound:
+    tag: str
+    ids: frozenset[str]
+    classes: frozenset[str]
+
+    def fits(self, element: Element) -> bool:
+        return (
+            self.tag in ("", element.tag)
+            and (not self.ids or self.ids == {element.id})
+            and self.classes <= element.classes
+        )
+
+    @property
+    def key(self) -> str:
+        return next((f".{name}" for name in self.classes), next((f"#{name}" for name in self.ids), self.tag))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    selector: tuple[_Compound, ...]
+    declarations: tuple[Declaration, ...]
+    rank: tuple[int, int, int, int]
+
+    def fits(self, element: Element) -> bool:
+        *around, own = self.selector
+        if not own.fits(element):
+            return False
+        place, left = element.around, MAX_ANCESTORS
+        while around and place is not None and left:
+            if around[-1].fits(place):
+                around.pop()
+            place, left = place.around, left - 1
+        return not around
+
+
+class Sheet:
+    """The rules of a mail's style sheets."""
+
+    def __init__(self, css: str = "") -> None:
+        self._rules: dict[str, list[_Rule]] = defaultdict(list)
+        self._known: dict[tuple[tuple[int, ...], str], Style] = {}
+        self.has_unread_colours = False  # a rule that is too clever for this reader sets a background
+        rules = 0
+        for selectors, body in _blocks(_COMMENT.sub(" ", css[:MAX_SHEET])):
+            declarations = tuple(declared(body))
+            for selector in selectors.split(",")[:50] if declarations else ():
+                compounds = _compounds(selector)
+                if compounds and rules < MAX_RULES:
+                    rules += 1
+                    self._add(compounds, declarations, rules)
+                elif not _STATE.search(selector) and any(name.startswith("background") for name, _, _ in declarations):
+                    self.has_unread_colours = True
+
+    def style(self, element: Element) -> Style:
+        """Of the rules that fit, and of the element's own attribute."""
+        found = self._candidates(element)
+        if not found and not element.style:
+            return _NONE
+        fitting = [rule for rule in found if rule.fits(element)]
+        key = tuple(rule.rank[-1] for rule in fitting), element.style
+        if key not in self._known:
+            self._known[key] = _merged(fitting, element.style) if fitting or element.style else _NONE
+        return self._known[key]
+
+    def _candidates(self, element: Element) -> list[_Rule]:
+        if not self._rules:
+            return []
+        keys = [element.tag, "*", *(f".{name}" for name in element.classes), f"#{element.id}"]
+        return [rule for key in keys if key in self._rules for rule in self._rules[key]]
+
+    def _add(self, selector: tuple[_Compound, ...], declarations: tuple[Declaration, ...], order: int) -> None:
+        counts = [sum(len(getattr(each, name)) for each in selector) for name in ("ids", "classes")]
+        rank = (counts[0], counts[1], sum(bool(each.tag) for each in selector), order)
+        key = selector[-1].key or "*"
+        self._rules[key] = [*self._rules[key][-49:], _Rule(selector, declarations, rank)]
+
+
+_NONE = Style()
+
+
+def declared(css: str) -> Iterator[Declaration]:
+    """Property, value, and is it `!important`, of those that matter here."""
+    for declaration in css.split(";"):
+        name, colon, value = declaration.partition(":")
+        name = name.strip().lower()
+        if colon and PROPERTIES.fullmatch(name):
+            value, _, important = value[:300].lower().partition("!")
+            if value.strip():
+                yield name, " ".join(value.split()), important.strip().startswith("important")
+
+
+def _merged(rules: list[_Rule], own: str) -> Style:
+    fitting = sorted(rules, key=lambda rule: rule.rank)
+    every = [*(each for rule in fitting for each in rule.declarations), *declared(_COMMENT.sub(" ", own))]
+    values: dict[str, str] = {}
+    for wanted in (False, True):
+        for name, value, is_important in every:
+            if is_important is wanted:
+                if name in ("background", "font"):  # a shorthand sets all of its parts
+                    for part in ("background-color", "background-image") if name == "background" else ("font-size",):
+                        values.pop(part, None)
+                values[name] = value
+    return Style(values)
+
+
+def _compounds(selector: str) -> tuple[_Compound, ...]:
+    """() for a selector that this reader does not know."""
+    compounds = []
+    for part in re.split(r"\s*>\s*|\s+", selector.strip())[:10]:
+        found = _COMPOUND.fullmatch(part)
+        if not found or not part:
+            return ()
+        names = re.findall(r"[.#][\w-]+", found[2])
+        tag = (found[1] or "").lower()
+        compounds.append(
+            _Compound(
+                "" if tag == "*" else tag,
+                frozenset(name[1:] for name in names if name[0] == "#"),
+                frozenset(name[1:] for name in names if name[0] == "."),
+            )
+        )
+    return tuple(compounds)
+
+
+def _blocks(css: str) -> Iterator[tuple[str, str]]:
+    """Selectors and declarations; of @media only what holds on every screen."""
+    around: list[str] = []
+    before, *rest = _BRACE.split(css)
+    for brace, after in zip(rest[::2], rest[1::2], strict=True):
+        if brace == "{":
+            around.append(before.rpartition(";")[2])
+        elif around:
+            selectors = around.pop()
+            if not selectors.lstrip().startswith("@") and all(_MEDIA_FOR_ALL.fullmatch(each) for each in around):
+                yield selectors, before
+        before = after
