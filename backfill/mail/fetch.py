@@ -18,7 +18,8 @@ from backfill.errors import MessageGone, MessageUnreadable, ServerUnavailable
 from backfill.mail import structure
 from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost
 from backfill.mail.headers import FIELDS, Headers
-from backfill.mail.mime import Piece, Reading, Text, content, text_of, whole
+from backfill.mail.mime import LOOKS, Piece, Reading, Text, content, text_of, whole
+from backfill.mail.passages import Passage, charset, passages
 from backfill.mail.replies import Row
 from backfill.mail.sections import Section, Sections, is_nil, literal
 from backfill.mail.seen_guard import SeenGuard
@@ -53,10 +54,14 @@ class _Draft:
     row: Row
     headers: Headers
     root: Part | None  # None: the structure makes no sense, the mail is read as it comes
-    parts: tuple[Part, ...]
-    pieces: list[Piece] = field(default_factory=list)
+    passages: tuple[Passage, ...]
     raw: bytes = b""
     text: Text = field(default_factory=Text)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest part that is read, as the structure has it; 0 when it has none."""
+        return max((part.size for passage in self.passages for part in passage.parts), default=0)
 
 
 class Fetcher:
@@ -158,9 +163,9 @@ class Fetcher:
         drafts = {uid: _draft(uid, row, block) for uid, row in found.items() if (block := headers[uid]) is not None}
         missing = [uid for uid in uids if uid not in drafts]
         self._guard.prepare(self._session, mailbox, self._unread(drafts.values()))
-        for is_second in (False, True):
-            asked = [draft for draft in drafts.values() if not is_second or _needs_second_look(draft)]
-            missing += self._read_bodies(mailbox, asked, is_second=is_second)
+        for look in range(LOOKS):
+            asked = [draft for draft in drafts.values() if not look or draft.text.wants_more]
+            missing += self._read_bodies(mailbox, asked, look)
         self._guard.check(self._session, mailbox, self._unread(drafts.values()))
         read = [self._outcome(mailbox, draft) for draft in drafts.values() if draft.uid not in missing]
         return [*read, *self._explained(mailbox, missing, "The mail server lists the mail but does not give it out.")]
@@ -176,41 +181,37 @@ class Fetcher:
         known = {draft.uid: draft.row.get(b"FLAGS") for draft in drafts}
         return {uid for uid, flags in known.items() if isinstance(flags, tuple) and SEEN not in flags}
 
-    def _read_bodies(self, mailbox: MailboxKey, drafts: list[_Draft], *, is_second: bool) -> list[int]:
+    def _read_bodies(self, mailbox: MailboxKey, drafts: list[_Draft], look: int) -> list[int]:
         """Fill in the text of `drafts`, those with the same sections together; the UIDs whose text did not come."""
         groups: dict[tuple[Section, ...], list[_Draft]] = defaultdict(list)
         for draft in drafts:
-            if wanted := self._wanted(draft, is_second=is_second):
+            if wanted := self._wanted(draft, look):
                 groups[wanted].append(draft)
         missing: list[int] = []
         for wanted, group in groups.items():
-            for together in _bounded(group, len(wanted) * 64_000):
-                sizes = {draft.uid: max((part.size for part in draft.parts), default=0) for draft in together}
+            for together in _bounded(group, sum(section.limit for section in wanted)):
+                sizes = {draft.uid: draft.largest for draft in together}
                 found = self._sections.fetch(mailbox, sizes, wanted)
                 missing += [
-                    draft.uid
-                    for draft in together
-                    if not self._fill(draft, found.get(draft.uid, ({}, {}))[1], is_second=is_second)
+                    draft.uid for draft in together if not self._fill(draft, found.get(draft.uid, ({}, {}))[1], look)
                 ]
         return missing
 
-    def _wanted(self, draft: _Draft, *, is_second: bool) -> tuple[Section, ...]:
+    def _wanted(self, draft: _Draft, look: int) -> tuple[Section, ...]:
         if draft.root is None:
-            return (Section("", RAW_LIMIT),)
-        return tuple(Section(part.section, self._reading.byte_limit(part, is_second=is_second)) for part in draft.parts)
+            return () if look else (Section("", RAW_LIMIT),)
+        return tuple(Section(part.section, limit) for part, limit in self._reading.wanted(draft.passages, look))
 
-    def _fill(self, draft: _Draft, came: dict[str, bytes], *, is_second: bool) -> bool:
+    def _fill(self, draft: _Draft, came: dict[str, bytes], look: int) -> bool:
         """False when a section did not come."""
         if draft.root is None:
             draft.raw = came.get("", b"")[:RAW_LIMIT]
             return "" in came
-        if any(part.section not in came for part in draft.parts):
+        wanted = self._reading.wanted(draft.passages, look)
+        if any(part.section not in came for part, _ in wanted):
             return False
-        draft.pieces = [
-            Piece.of(part, came[part.section], self._reading.byte_limit(part, is_second=is_second))
-            for part in draft.parts
-        ]
-        draft.text = text_of(draft.pieces)
+        pieces = {part.section: Piece.of(part, came[part.section], limit) for part, limit in wanted}
+        draft.text = text_of(draft.passages, pieces, self._reading)
         return True
 
     def _outcome(self, mailbox: MailboxKey, draft: _Draft) -> Message | Unfetched:
@@ -270,16 +271,12 @@ def _draft(uid: int, row: Row, block: bytes) -> _Draft:
     headers = Headers(block)
     try:
         root = structure.from_bodystructure(row[b"BODYSTRUCTURE"])
-        parts = structure.texts(root)
+        chosen = passages(root)
     except FOREIGN:  # structures are as odd as the mails that they describe
         return _Draft(uid, row, headers, None, ())
-    if root.is_multipart and not parts and not structure.attachments(root):  # a boundary that never comes
+    if root.is_multipart and not chosen and not structure.attachments(root):  # a boundary that never comes
         return _Draft(uid, row, headers, None, ())
-    return _Draft(uid, row, Headers(block, structure.charset(root)), root, parts)
-
-
-def _needs_second_look(draft: _Draft) -> bool:
-    return not draft.text.text and draft.text.is_cut
+    return _Draft(uid, row, Headers(block, charset(root)), root, chosen)
 
 
 def _bounded(drafts: list[_Draft], bytes_each: int) -> Iterator[list[_Draft]]:

@@ -18,7 +18,7 @@ from backfill.mail.styles import Element, Sheet, Style
 #: Programs show nothing of these, although text stands in them.
 _NEVER_SEEN: Final = frozenset({"title", "xml", "dialog", "datalist", "script", "style", "template", "noframes"})
 _COLOURED: Final = frozenset({"a", "font", "body", "table", "tbody", "thead", "tr", "td", "th", "div"})  # by attributes
-MAX_NODES: Final = 40_000  # that are looked at
+MAX_NODES: Final = 15_000  # that are looked at
 _SMALLEST_PX: Final = 4.0  # of a font that anybody reads
 _OFF_PX: Final = -300.0  # outside of every window
 

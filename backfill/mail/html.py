@@ -23,6 +23,17 @@ _META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?([A-Za-z0-9_:
 
 HIDDEN = "[hidden text]"  # before text that no person sees, where there is no other
 
+_TAGS = "html|head|body|div|p|br|table|tr|td|font|b|i|u|a|span|center|img|h[1-6]|meta|style|strong|em|ul|li|hr"
+_KNOWN_TAG = re.compile(rf"</?(?:{_TAGS})(?=[\s/>])", re.IGNORECASE)
+_ANY_KNOWN_TAG = re.compile(rf"</?(?:{_TAGS})(?=[\s/>])[^<>]{{0,2000}}>", re.IGNORECASE)
+_BEGINS_AS_HTML = re.compile(
+    rf"[\s\ufeff]*(?:<!--.{{0,2000}}?-->\s*)?<(?:!doctype\s+html|(?:{_TAGS})(?=[\s/>]))", re.IGNORECASE | re.DOTALL
+)
+_TAG = re.compile(rf"</?(?:{_TAGS})(?=[\s/>])", re.IGNORECASE)
+_ANY_KNOWN_TAG = re.compile(rf"</?(?:{_TAGS})(?=[\s/>])[^<>]{{0,2000}}>", re.IGNORECASE)
+_BEGINS_AS_HTML = re.compile(
+    rf"[\s\ufeff]*(?:<!--.{{0,2000}}?-->\s*)?<(?:!doctype\s+html|(?:{_TAGS})(?=[\s/>]))", re.I | re.S
+)
 _TAG = re.compile(r"<[^<>]{0,2000}>")
 _URL = re.compile(r"https?://[^\s<>\"')\]}]+", re.IGNORECASE)
 #: Browsers take any number and kind of slashes, and an address without a scheme for one of the page's.
@@ -52,13 +63,26 @@ def text_and_links(html: str) -> tuple[str, list[Link]]:
         links = list(_links(elements))
         _write_out_buttons(tree, elements)
         sheet = Sheet("\n".join(node.text for node in elements if node.tag == "style"))
+        title = clean(tree.title or "")
         is_any_hidden = drop_hidden(tree, sheet)
-        text = _text(tree) or _stand_in(tree)
+        text = _text(tree) or _stand_in(tree, title)
         if not text and is_any_hidden and (hidden := _text(html)):
             text = f"{HIDDEN} {hidden}"
-        return text or clean(tree.title or ""), links
+        return text or title, links
     except ValueError:  # HTMLParserException is one
         return clean(_TAG.sub(" ", html)), []
+
+
+def looks_like_html(text: str) -> bool:
+    """Is it HTML that calls itself plain text? Mails about HTML, and code, begin with words."""
+    head = text[:20_000]
+    tags = _KNOWN_TAG.findall(head)
+    if len(tags) < 2:
+        return False
+    if _BEGINS_AS_HTML.match(head):
+        return True
+    in_tags = sum(map(len, _ANY_KNOWN_TAG.findall(head)))
+    return len(tags) >= 5 and 5 * in_tags >= len(head)
 
 
 def links_in_text(text: str) -> list[Link]:
@@ -93,12 +117,12 @@ def _text(html: Any, *, alt_texts: bool = False) -> str:
     return text if is_meaningful(text) else ""
 
 
-def _stand_in(tree: Any) -> str:
+def _stand_in(tree: Any, title: str) -> str:
     """What pictures that a person sees say of themselves, else the title, else their number."""
     pictures = [node for node in _elements(tree) if _is_picture(node)]
     if not pictures:
         return ""
-    return _text(tree, alt_texts=True) or clean(tree.title or "") or f"[{len(pictures)} pictures]"
+    return _text(tree, alt_texts=True) or title or f"[{len(pictures)} pictures]"
 
 
 def _is_picture(node: Any) -> bool:

@@ -7,19 +7,28 @@ one by one or the mail as a whole. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from backfill.mail import structure
+from backfill.mail.calendars import calendar_text
 from backfill.mail.charsets import decoded
 from backfill.mail.headers import BROKEN, Headers, authentication, words_decoded
-from backfill.mail.html import Link, declared_charset, links_in_text, text_and_links
+from backfill.mail.html import HIDDEN, Link, declared_charset, links_in_text, looks_like_html, text_and_links
+from backfill.mail.passages import CALENDAR, HTML, Passage, charset, passages
 from backfill.mail.quotes import trimmed
 from backfill.mail.spam_marks import marked_spam
 from backfill.mail.structure import Part
 from backfill.mail.text import clean, one_line, transfer_decoded
 from backfill.message import Attachment, Content, MisleadingLink
 from backfill.sites import are_one_site
+
+LOOKS = 3  # at a part, each four times as far as the one before
+FEW_WORDS = 5  # tell nothing of whether two texts are the same
+
+#: A letter of a script that is written without blanks stands for a word.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w{3,}")
 
 MAX_ADDRESSES, MAX_HOSTS, MAX_MISLEADING = 50, 30, 10
 
@@ -31,15 +40,27 @@ class Reading:
     owner: str = ""  # the account's address; "" when it is not known
     max_body_chars: int = 4000
 
-    def byte_limit(self, part: Part, *, is_second: bool = False) -> int:
-        """How many transferred bytes of a part are worth fetching.
+    def wanted(self, chosen: Iterable[Passage], look: int) -> tuple[tuple[Part, int], ...]:
+        """The parts to fetch, each with how many of its transferred bytes: four times as many with every look.
 
-        4 per character: UTF-8 in base64, or Latin text in quoted-printable. 16 for HTML, most of which is markup.
-        A second look, for parts that begin with nothing readable (HTML with a long style sheet), goes four times
-        as far.
+        4 per character: UTF-8 in base64, or Latin text in quoted-printable. 16 for HTML, most of which is markup; a
+        fourth of that where it only has to be compared with the plain text. Further looks are for parts that begin
+        with what nobody reads: style sheets, pictures within the HTML.
         """
-        limit = max(8192, self.max_body_chars * (16 if part.content_type == "text/html" else 4))
-        return 4 * limit if is_second else limit
+        return tuple(
+            (part, self._limit(part, is_compared=bool(passage.plain) and part in passage.rich) * 4**look)
+            for passage in chosen
+            for part in passage.parts
+        )
+
+    def _limit(self, part: Part, *, is_compared: bool) -> int:
+        bytes_a_char = (4 if is_compared else 16) if part.content_type in HTML else 4
+        return max(8192, self.max_body_chars * bytes_a_char)
+
+    @property
+    def enough(self) -> int:
+        """So many characters of a text need no further look at parts that were cut."""
+        return self.max_body_chars * 3 // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +84,7 @@ class Text:
     text: str = ""
     links: tuple[Link, ...] = ()
     is_cut: bool = False  # parts of it were not fetched
+    wants_more: bool = False  # another look may show what a person sees
 
 
 def content(headers: Headers, text: Text, attached: Iterable[Part], reading: Reading) -> Content:
@@ -94,22 +116,56 @@ def content(headers: Headers, text: Text, attached: Iterable[Part], reading: Rea
     )
 
 
-def text_of(pieces: Sequence[Piece]) -> Text:
-    """The text of all pieces, joined by an empty line."""
-    texts: list[str] = []
-    links: list[Link] = []
-    for piece in pieces:
-        data = transfer_decoded(piece.data, piece.part.encoding, is_cut=piece.is_cut)
-        if piece.part.content_type == "text/html":
-            second = declared_charset(data)
-            text, found = text_and_links(decoded(data, piece.part.charset, second=second, is_cut=piece.is_cut))
-        else:
-            text = clean(decoded(data, piece.part.charset, is_cut=piece.is_cut))
-            found = links_in_text(text)
-        links += found
-        if text and text not in texts:
-            texts.append(text)
-    return Text("\n\n".join(texts), tuple(links), any(piece.is_cut for piece in pieces))
+def text_of(chosen: Iterable[Passage], pieces: Mapping[str, Piece], reading: Reading) -> Text:
+    """The text of all passages, joined by an empty line. `pieces`: what was fetched, by section."""
+    texts: list[Text] = []
+    for passage in chosen:
+        faces = [face for face in (passage.plain, passage.rich) if face]
+        read = [_joined([_read(pieces[part.section]) for part in face]) for face in faces]
+        texts.append(_of_two_faces(*read) if len(read) == 2 else _joined(read))
+    every = _joined(texts)
+    return replace(every, wants_more=every.wants_more or (every.is_cut and len(every.text) < reading.enough))
+
+
+def _of_two_faces(plain: Text, rich: Text) -> Text:
+    """Plain text where it says what a person sees, else the HTML: stubs and decoys stand in plain text."""
+    seen, said = _vocabulary(rich.text), _vocabulary(plain.text)
+    if not seen or rich.text.startswith(HIDDEN):
+        return replace(plain, links=rich.links, wants_more=rich.is_cut) if plain.text else rich
+    links = rich.links + plain.links
+    if 2 * len(seen & said) >= len(seen):
+        return replace(plain, links=links, wants_more=rich.is_cut and len(seen) < FEW_WORDS)
+    if len(seen) < FEW_WORDS and said:  # a picture, a button: the plain text may say what it shows
+        return Text(f"{rich.text}\n\n{plain.text}", links, plain.is_cut, wants_more=rich.is_cut)
+    return replace(rich, links=links)
+
+
+def _vocabulary(text: str) -> set[str]:
+    return set(_WORD.findall(text[:20_000].casefold()))
+
+
+def _joined(texts: Sequence[Text]) -> Text:
+    distinct = dict.fromkeys(each.text for each in texts if each.text)
+    links = tuple(link for each in texts for link in each.links)
+    is_cut, wants_more = any(each.is_cut for each in texts), any(each.wants_more for each in texts)
+    return Text("\n\n".join(distinct), links, is_cut, wants_more)
+
+
+def _read(piece: Piece) -> Text:
+    part = piece.part
+    data = transfer_decoded(piece.data, part.encoding, is_cut=piece.is_cut)
+    is_html = part.content_type in HTML
+    text = decoded(data, part.charset, second=declared_charset(data) if is_html else "", is_cut=piece.is_cut)
+    if is_html or (part.content_type == "text/plain" and looks_like_html(text)):
+        return Text(*_tupled(text_and_links(text)), piece.is_cut)
+    if part.content_type == CALENDAR:
+        text = calendar_text(text) or text
+    text = clean(text)
+    return Text(text, tuple(links_in_text(text)), piece.is_cut)
+
+
+def _tupled(found: tuple[str, list[Link]]) -> tuple[str, tuple[Link, ...]]:
+    return found[0], tuple(found[1])
 
 
 def whole(raw: bytes, size: int, reading: Reading) -> Content:
@@ -122,18 +178,16 @@ def whole(raw: bytes, size: int, reading: Reading) -> Content:
     except BROKEN:
         rest = raw.partition(b"\r\n\r\n")[2]
         root, payloads = Part("1", "text/plain", size=len(rest)), {"1": rest}
-    parts = structure.texts(root)
+    chosen = passages(root)
     text = Text()
-    for is_second in (False, True):
-        if not text.text:
-            text = text_of(
-                [
-                    Piece.of(part, payloads[part.section], reading.byte_limit(part, is_second=is_second))
-                    for part in parts
-                ]
-            )
+    for look in range(LOOKS):
+        wanted = reading.wanted(chosen, look)
+        pieces = {part.section: Piece.of(part, payloads[part.section], limit) for part, limit in wanted}
+        text = text_of(chosen, pieces, reading)
+        if not text.wants_more:
+            break
     text = replace(text, is_cut=text.is_cut or size > len(raw))
-    return content(Headers(raw, structure.charset(root)), text, structure.attachments(root), reading)
+    return content(Headers(raw, charset(root)), text, structure.attachments(root), reading)
 
 
 def _address(pair: tuple[str, str]) -> str:

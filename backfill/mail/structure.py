@@ -1,13 +1,13 @@
-"""What a mail is made of, and which of its parts are read: from BODYSTRUCTURE, or from the bytes themselves.
+"""What a mail is made of: from BODYSTRUCTURE, or from the bytes themselves.
 
-Both ways give the same tree of `Part`s and so the same choice: the text that a person reads first, one of several
-alternatives, without attachments. Pure. Raises ValueError for a structure that makes no sense.
+Both ways give the same tree of `Part`s, and so the same choice of what is read. Pure. Raises ValueError for a structure
+that makes no sense.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import Message as ParsedMail
@@ -18,12 +18,7 @@ from typing import Any
 from imapclient.response_types import BodyData
 
 MAX_DEPTH = 40
-MAX_TEXTS = 6  # text parts read of one mail
 MAX_ATTACHMENTS = 50
-
-#: An alternative in plain text smaller than this, in bytes, beside HTML of ten times its size says no more than
-#: "your program cannot show HTML".
-_STUB = 200
 
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100}")
 
@@ -57,17 +52,6 @@ class Part:
         return self.disposition == "attachment" or bool(self.filename and self.disposition != "inline")
 
 
-def texts(root: Part) -> tuple[Part, ...]:
-    """The text parts to read, in order; where there are none, any text that the mail carries; at most `MAX_TEXTS`."""
-    chosen = _readable(root) or [part for part in _leaves(root) if _is_text(part)]
-    return tuple(part for part in chosen if part.size)[:MAX_TEXTS]
-
-
-def charset(root: Part) -> str:
-    """What the first text that is read declares."""
-    return next((part.charset for part in texts(root) if part.charset), "")
-
-
 def attachments(root: Part) -> tuple[Part, ...]:
     """What else hangs on the mail; neither its alternatives nor the pictures of its HTML; at most `MAX_ATTACHMENTS`."""
     return tuple(_attached(root))[:MAX_ATTACHMENTS]
@@ -92,35 +76,7 @@ def from_bytes(raw: bytes) -> tuple[Part, dict[str, bytes]]:
     return _from_mail(mail, "", 0, payloads), payloads
 
 
-# ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _readable(part: Part) -> list[Part]:
-    if part.is_attachment:
-        return []
-    match part.content_type:
-        case "text/plain" | "text/html":
-            return [part]
-        case "multipart/alternative":
-            return _best([_readable(child) for child in part.parts])
-        case "multipart/related" | "multipart/signed":  # the first part is the mail, the others serve it
-            return next(filter(None, map(_readable, part.parts)), [])
-        case _ if part.is_multipart:
-            return [leaf for child in part.parts for leaf in _readable(child)]
-        case _:
-            return []
-
-
-def _best(alternatives: Sequence[list[Part]]) -> list[Part]:
-    """Plain text where it says something, else the last, which the sender holds for the best (RFC 2046 §5.1.4)."""
-    filled = [choice for choice in alternatives if sum(part.size for part in choice)]
-    if not filled:
-        return []
-    plain = next((choice for choice in filled if all(part.content_type == "text/plain" for part in choice)), None)
-    if plain is None:
-        return filled[-1]
-    size, richest = sum(part.size for part in plain), max(sum(part.size for part in choice) for choice in filled)
-    return filled[-1] if size < _STUB and richest >= 10 * size else plain
+# ── attachments ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _attached(part: Part, *, is_related: bool = False) -> Iterator[Part]:
@@ -132,18 +88,6 @@ def _attached(part: Part, *, is_related: bool = False) -> Iterator[Part]:
     is_read = part.content_type in ("text/plain", "text/html") and not part.is_attachment
     if not is_read and not is_picture_of_html:
         yield part
-
-
-def _leaves(part: Part) -> Iterator[Part]:
-    """All that can be read, attached mails included."""
-    for child in part.parts:
-        yield from _leaves(child)
-    if not part.parts:
-        yield part
-
-
-def _is_text(part: Part) -> bool:
-    return part.content_type.startswith("text/") and part.content_type != "text/calendar"
 
 
 # ── from the server ──────────────────────────────────────────────────────────────────────────────────────

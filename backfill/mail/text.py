@@ -32,6 +32,9 @@ _SEEN = str.maketrans(
 _ODD = re.compile(f"[{''.join(f'{chr(each[0])}-{chr(each[-1])}' for each in (*_UNSEEN, *_BLANKS, _SURROGATES))}]+")
 
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
+#: A line that is no base64, and one that is.
+_ODD_LINE = re.compile(rb"[^A-Za-z0-9+/=\s]")
+_CODED_LINE = re.compile(rb"[ \t]*[A-Za-z0-9+/]{4,}={0,2}[ \t]*[\r\n]*")
 
 
 def clean(text: str) -> str:
@@ -54,8 +57,8 @@ def one_line(text: str, limit: int = 1000) -> str:
 
 def transfer_decoded(data: bytes, encoding: str, *, is_cut: bool = False) -> bytes:
     """The part's bytes without base64 or quoted-printable, as far as they can be had."""
-    match encoding.strip().lower():
-        case "base64":
+    match encoding.strip("\"'; \t").lower():
+        case "base64" | "base-64" | "b64":
             return _from_base64(data)
         case "quoted-printable":
             if is_cut:
@@ -78,6 +81,22 @@ def _seen(text: str) -> str:
 
 
 def _from_base64(data: bytes) -> bytes:
+    """The text, with what stands before or behind it as it is: banners and footers that servers on the way added."""
+    if not _ODD_LINE.search(data):
+        return _letters_decoded(data)
+    lines = data.splitlines(keepends=True)
+    coded = [number for number, line in enumerate(lines) if _CODED_LINE.fullmatch(line)]
+    whole = [number for number in coded if len(lines[number].strip()) % 4 == 0]
+    if not whole:
+        return data if not coded else _letters_decoded(data)
+    first, last = whole[0], whole[0]
+    for number in coded:
+        if number == last + 1 or (number > last and len(lines[number].strip()) >= 40):
+            last = number
+    return b"".join((*lines[:first], _letters_decoded(b"".join(lines[first : last + 1])), b"\r\n", *lines[last + 1 :]))
+
+
+def _letters_decoded(data: bytes) -> bytes:
     """Quantum by quantum where the whole does not decode; a broken last one is dropped."""
     letters = data.translate(None, _NOT_BASE64)
     out = []

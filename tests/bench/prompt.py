@@ -27,6 +27,7 @@ from backfill.evaluation.labels import Truth, find_mails
 from backfill.mail import mime, structure
 from backfill.mail.headers import Headers
 from backfill.mail.mime import Piece, Reading
+from backfill.mail.passages import passages
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.verdict import Thresholds
 from tests.bench import mails
@@ -101,8 +102,9 @@ def _predecessor_chars(raw: bytes) -> int:
     headers = Headers(raw)
     head = sum(len(headers.text(name)) for name in ("subject", "from"))
     root, payloads = structure.from_bytes(raw)
-    pieces = [Piece(part, payloads[part.section]) for part in structure.texts(root)]
-    return FIXED_CHARS + head + min(len(mime.text_of(pieces).text), MAX_BODY_CHARS)
+    chosen = passages(root)
+    pieces = {part.section: Piece(part, payloads[part.section]) for each in chosen for part in each.parts}
+    return FIXED_CHARS + head + min(len(mime.text_of(chosen, pieces, Reading()).text), MAX_BODY_CHARS)
 
 
 def _labelled(sample: Iterable[SampleMail], owner: str) -> list[tuple[Message, Truth]]:

@@ -58,6 +58,28 @@ FIELDS = {
     ),
     "pictures seen, filler hidden": ("html_pictures_seen_hidden_filler_shown", "body", "[1 pictures]"),
     "ink like the paper": ("html_ink_like_the_paper", "body", "Your points expire."),
+    "picture within the HTML, before the text": (
+        *("html_data_uri_before_the_text", "body"),
+        "Notice\n\nWe limit your account until you confirm your card.",
+    ),
+    "HTML first, a stub last": (
+        *("alternative_html_first_plain_stub_last", "body"),
+        "\n\n".join(f"Your invoice {number} is due on Friday, please pay." for number in range(12)),
+    ),
+    "decoy in plain text": (
+        *("alternative_plain_is_a_decoy", "body"),
+        "You were chosen! Answer one question and win a phone. Start",
+    ),
+    "first part empty": ("related_first_part_empty", "body", "Sale: 50 per cent off."),
+    "base64, then a footer": (
+        *("base64_then_plain_footer", "body"),
+        f"안녕하세요. 내일 회의가 있습니다.\n\n{'_' * 47}\nOur list: https://lists.example/our-list",
+    ),
+    "plain text that is HTML": ("plain_text_that_is_html", "body", "FREE\n\nBuy now\n\nOnly today"),
+    "calendar alone": (
+        *("calendar_only", "body"),
+        "METHOD: REQUEST\nSUMMARY: Hearing at court\nDTSTART: 20240311T090000Z\nLOCATION: Room 5",
+    ),
     "date in numbers, days first": ("date_day_month_year", "date", "2024-04-29T23:34:00+00:00"),
 }
 

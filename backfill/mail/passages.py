@@ -1,0 +1,118 @@
+"""Which parts of a mail are read: passages in order, each in plain text, in HTML, or in both where they say the same.
+
+What a person's program shows is the HTML; plain text is shorter to read and cheaper. Only the bytes tell whether both
+say the same, so both are fetched, of the HTML first a little. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backfill.mail.structure import Part
+
+MAX_TEXTS = 6  # text parts read of one mail
+HTML = frozenset({"text/html", "application/xhtml+xml"})
+READABLE = HTML | {"text/plain"}
+CALENDAR = "text/calendar"
+
+#: Parts of fewer bytes, all together, hold no text: an empty line, a blank.
+_NOTHING = 5
+#: What follows the first part of multipart/related serves it, unless the first holds fewer bytes than this.
+_STUB = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Parts that follow each other; where both are there, `rich` shows a person what `plain` should say."""
+
+    plain: tuple[Part, ...] = ()
+    rich: tuple[Part, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return self.plain + self.rich
+
+    @property
+    def best(self) -> tuple[Part, ...]:
+        return self.rich or self.plain
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+
+def passages(root: Part) -> tuple[Passage, ...]:
+    """What to read, in order: the mail's own text, forwarded mails; else any text that there is; `MAX_TEXTS` parts."""
+    chosen = [passage for passage in [*_readable(root), *_forwarded(root)] if passage.size]
+    if sum(passage.size for passage in chosen) < _NOTHING:
+        chosen += [Passage((part,)) for part in _leaves(root) if _is_text(part) and part.size]
+    kept: list[Passage] = []
+    seen: set[str] = set()
+    for passage in chosen:
+        sections = {part.section for part in passage.parts}
+        if not sections & seen and len(seen) + len(sections) <= MAX_TEXTS:
+            seen |= sections
+            kept.append(passage)
+    return tuple(kept)
+
+
+def charset(root: Part) -> str:
+    """What the first text that is read declares."""
+    return next((part.charset for passage in passages(root) for part in passage.parts if part.charset), "")
+
+
+def _readable(part: Part) -> list[Passage]:
+    if part.is_attachment:
+        return []
+    if part.content_type in READABLE:
+        return [Passage((part,))]
+    match part.content_type:
+        case "multipart/alternative":
+            return _faces([_readable(child) for child in part.parts])
+        case "multipart/related" | "multipart/signed":  # the first part is the mail, the others serve it
+            filled = [choice for choice in map(_readable, part.parts) if _size(choice)]
+            first = filled[0] if filled else []
+            return first if _size(first) >= _STUB else [passage for choice in filled for passage in choice]
+        case _ if part.is_multipart:
+            return [passage for child in part.parts for passage in _readable(child)]
+        case _:
+            return []
+
+
+def _faces(alternatives: list[list[Passage]]) -> list[Passage]:
+    """The plain face and the largest of the others, which comes last as a rule (RFC 2046 §5.1.4), but not always."""
+    filled = [choice for choice in alternatives if _size(choice)]
+    plain = next((choice for choice in filled if not _has_html(choice)), [])
+    rich = max((choice for choice in filled if _has_html(choice)), key=_size, default=[])
+    if not plain or not rich:
+        return plain or rich
+    return [Passage(*(tuple(part for each in face for part in each.best) for face in (plain, rich)))]
+
+
+def _size(choice: list[Passage]) -> int:
+    return sum(passage.size for passage in choice)
+
+
+def _has_html(choice: list[Passage]) -> bool:
+    return any(part.content_type in HTML for passage in choice for part in passage.parts)
+
+
+def _forwarded(part: Part, *, is_report: bool = False) -> Iterator[Passage]:
+    """The texts of mails within the mail; not of those that a report returns."""
+    if part.content_type == "message/rfc822" and part.parts and not is_report:
+        yield from _readable(part.parts[0])
+    for child in part.parts:
+        yield from _forwarded(child, is_report=is_report or part.content_type == "multipart/report")
+
+
+def _leaves(part: Part) -> Iterator[Part]:
+    """All that can be read, attached mails included."""
+    for child in part.parts:
+        yield from _leaves(child)
+    if not part.parts:
+        yield part
+
+
+def _is_text(part: Part) -> bool:
+    return part.content_type.startswith("text/") or part.content_type in HTML | {"message/delivery-status"}
