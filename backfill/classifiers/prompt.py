@@ -20,6 +20,7 @@ from backfill.message import Content
 RENDERING: Final = 2
 
 MAX_HEADER_CHARS: Final = 300  # a subject that needs more is not read by people either
+MAX_URL_CHARS: Final = 60  # of a link behind its host
 MAX_NAMES: Final = 8  # recipients, attachments, links: the first tell the kind, the rest cost tokens
 
 #: What could be taken for our delimiter, or for the control tokens of a chat template: some local servers read
@@ -28,6 +29,8 @@ MAX_NAMES: Final = 8  # recipients, attachments, links: the first tell the kind,
 _FORGERY: Final = re.compile(
     r"[<＜\[](?:(?<!\[)(?=(?i:[\s/]*mail\b|[|｜]|/?s>|<?/?SYS>|(?:start|end)_of_turn))|(?<=\[)(?=(?i:/?INST\])))"
 )
+#: Where a link leads is told by its host and how its path begins; the rest is for counting who clicked.
+_LONG_URL: Final = re.compile(rf"(https?://[^\s/?#<>]{{1,253}}[/?#][^\s<>]{{{MAX_URL_CHARS}}})[^\s<>]+", re.IGNORECASE)
 _COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
@@ -52,7 +55,8 @@ def nonce(secret: bytes, message_key: str) -> str:
 
 def render(template: str, content: Content, nonce: str) -> list[ChatMessage]:
     """The chat for one mail: the fixed text as the system's message, the mail as the user's, and nothing else."""
-    mail = "\n".join([*_headers(content), "", content.body + ("\n[…]" if content.truncated else "")])
+    body = _LONG_URL.sub(r"\1…", content.body) if "://" in content.body else content.body
+    mail = "\n".join([*_headers(content), "", body + ("\n[…]" if content.truncated else "")])
     shown = f"<mail-{nonce}>\n{_harmless(mail, nonce)}\n</mail-{nonce}>"
     return [ChatMessage("system", fixed_text(template)), ChatMessage("user", shown)]
 

@@ -89,12 +89,13 @@ class Text:
 
 def content(headers: Headers, text: Text, attached: Iterable[Part], reading: Reading) -> Content:
     """Put together what a classifier is shown."""
-    body = trimmed(text.text)
+    subject = headers.text("subject")
+    body = trimmed(text.text, subject)
     sent = headers.sent
     recipients, copied = headers.addresses("to"), headers.addresses("cc")
     hosts, misleading = _links(text.links)
     return Content(
-        subject=headers.text("subject"),
+        subject=subject,
         sender=_address(headers.sender("from")),
         to=tuple(map(_address, recipients[:MAX_ADDRESSES])),
         cc=tuple(map(_address, copied[:MAX_ADDRESSES])),

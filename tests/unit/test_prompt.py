@@ -151,6 +151,19 @@ def test_another_host_in_the_text_is_not_taken_for_the_one_that_a_link_leads_to(
     assert "\nLinks: evil.example\n" in shown(Content(body=body, link_hosts=("evil.example",)))
 
 
+@pytest.mark.parametrize(
+    ("url", "right"),
+    [
+        ("https://a.example/" + "x" * 60, "https://a.example/" + "x" * 60),
+        ("https://a.example/" + "x" * 400, "https://a.example/" + "x" * 60 + "…"),
+        ("http://a.example?" + "x" * 400, "http://a.example?" + "x" * 60 + "…"),
+        ("https://" + "sub." * 30 + "example/p", "https://" + "sub." * 30 + "example/p"),
+    ],
+)
+def test_of_a_long_link_the_host_and_sixty_characters_are_shown(url, right):
+    assert shown(Content(body=f"see <{url}> now")).endswith(f"see <{right}> now\n</mail-c0ffee>")
+
+
 def test_a_host_that_is_named_as_misleading_is_not_named_twice():
     mail = Content(link_hosts=("evil.example",), misleading_links=(MisleadingLink("bank.example", "evil.example"),))
 

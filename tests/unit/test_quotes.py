@@ -66,3 +66,93 @@ def test_a_forwarded_mail_is_left_whole():
     text = "FYI\n\n---------- Forwarded message ---------\nFrom: Bob\n> the news\n-- \nBob"
 
     assert trimmed(text) == text
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        "Ann Example\nHead of Examples\n+49 30 123456\nwww.example.org",
+        "Ann Example\nThis e-mail is confidential and meant for its intended recipient alone.",
+        'You received this message because you are subscribed to the Google Groups "cats" group.',
+    ],
+)
+def test_what_programs_put_below_two_dashes_is_cut(below):
+    assert trimmed(f"See you at noon.\n\n--\n{below}") == "See you at noon."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Trouble viewing this? Click here.\n\n--\n\nFull\n\nHello,\n\nPay within 24 hours or your photos are deleted.",
+        "Hi\n--\nthe meeting is at nine in the large room upstairs.\n--\nBring the slides, please, all of them.",
+    ],
+)
+def test_two_dashes_above_the_text_hide_nothing_of_it(text):
+    assert trimmed(text) == text
+
+
+def test_a_box_that_is_drawn_with_bars_is_no_quote():
+    text = "The sums:\n\n| item | sum |\n| rent | 900 |"
+
+    assert trimmed(text) == text
+
+
+def test_between_answers_a_quote_keeps_six_lines_of_its_first_level():
+    quote = "\n".join(f"> line {number}" for number in range(9))
+    text = f"Hello,\n\n{quote}\n\nYes.\n\n> > old\n> new\n\nNo."
+
+    kept = "\n".join(f"> line {number}" for number in range(6))
+    assert trimmed(text) == f"Hello,\n\n{kept}\n> […]\n\nYes.\n\n> […]\n> new\n\nNo."
+
+
+@pytest.mark.parametrize(
+    "footer",
+    [
+        f"{'_' * 47}\ncats mailing list\ncats@x.example\nhttps://x.example/listinfo/cats",
+        f"{'-' * 69}\nTo unsubscribe, e-mail: cats-off@x.example",
+        "==========\nTo leave: https://x.example/unsubscribe\n\n----------\nList archive: https://x.example/a",
+    ],
+)
+def test_the_footer_of_a_mailing_list_is_cut(footer):
+    assert trimmed(f"The cat is back.\n\n{footer}") == "The cat is back."
+
+
+@pytest.mark.parametrize(
+    "text", ["Menu\n----------\nSoup and bread", "----------\nunsubscribe me", "a\n===\nmailing list"]
+)
+def test_a_rule_alone_is_no_footer(text):
+    assert trimmed(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA1\n\nHello.\n-----BEGIN PGP SIGNATURE-----\n\niQ\n=ab",
+            "Hello.",
+        ),
+        ("Hi\n-----BEGIN PGP MESSAGE-----\n\nhQEM\n-----END PGP MESSAGE-----\nBye", "Hi\n[PGP message]\nBye"),
+        ("My key:\n-----BEGIN PGP PUBLIC KEY BLOCK-----\nmQEN\nmQEN", "My key:\n[PGP public key block]"),
+        ("See this\nbegin 644 a.gif\nM1234\nM1234\nM1234\n`\nend", "See this\n[attached: a.gif]"),
+    ],
+)
+def test_blocks_that_only_programs_read_are_cut(text, right):
+    assert trimmed(text).strip() == right
+
+
+OUTLOOK = "From: Bob <bob@b.example>\nSent: Monday, 4 March 2024 10:00\nTo: Ann\nSubject: lunch"
+
+
+def test_below_outlooks_heading_six_lines_are_kept_and_none_of_the_history_below_that():
+    history = "\n".join(f"line {number}" for number in range(9))
+
+    kept = trimmed(f"Yes.\n\n{OUTLOOK}\n\n{history}\n\n{OUTLOOK}\n\nolder", "RE: lunch")
+
+    assert kept.startswith(f"Yes.\n\n{OUTLOOK}\n\nline 0\n")
+    assert kept.endswith("line 5")
+
+
+def test_what_outlook_forwards_is_left_whole():
+    text = f"FYI\n\n{OUTLOOK}\n\n" + "\n".join(f"line {number}" for number in range(20))
+
+    assert trimmed(text, "FW: lunch") == text
