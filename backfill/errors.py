@@ -8,10 +8,12 @@ decides by the words of a message. `lifecycle.IllegalTransition` stands outside 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from backfill.lifecycle import Disposition, ExitCode
+from backfill.lifecycle import Disposition, ExitCode, IllegalTransition
 from backfill.verdict import Announced, Usage
 
 
@@ -27,6 +29,34 @@ class BackfillError(Exception):
         super().__init__(message or " ".join((inspect.getdoc(type(self)) or type(self).__name__).split()))
         if reason is not None:
             self.reason = reason
+
+
+# ── what nobody expected ─────────────────────────────────────────────────────────────────────────────────
+
+
+class Unexpected(BackfillError):
+    """An error that nobody expected befell this one mail; the others go on."""
+
+    disposition = Disposition.LOSE
+    reason = "unexpected"
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """With the trace of `error` and the name of its class. Its words are left out: they may be the mail's."""
+        kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+        return cls(f"Nobody expected this error: {kind}.").with_traceback(error.__traceback__)
+
+
+@contextmanager
+def around_one_mail() -> Iterator[None]:
+    """Work on one mail, or on a batch that is to be taken apart. Raises `Unexpected` for what is no `BackfillError`."""
+    try:
+        yield
+    except (BackfillError, IllegalTransition):
+        raise
+    # One odd mail must not keep all others from being worked on, whatever it makes parsers, classifiers and effects do.
+    except Exception as error:  # noqa: BLE001
+        raise Unexpected.of(error) from None
 
 
 # ── the operator's own input ─────────────────────────────────────────────────────────────────────────────

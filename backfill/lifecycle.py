@@ -65,6 +65,7 @@ class Disposition(StrEnum):
     SKIP = "skip"  # a rule excludes the mail
     VANISH = "vanish"  # the mail is proved to be gone
     FAIL = "fail"  # refused for good
+    LOSE = "lose"  # nobody expected it: counts as a loss of the mail, which fails after the third
     DROP = "drop"  # this run no longer holds the claim: nothing may be written
     HALT = "halt"  # the run cannot go on; everything claimed is given back
     REPLAN = "replan"  # the folder has a new UIDVALIDITY: close the epoch, plan the folder anew

@@ -21,9 +21,9 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backfill import files
-from backfill.errors import ConfigError, EffectUnavailable
+from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.message import Content, MailboxKey, Message, MessageRef
-from backfill.ports import Judged, Receipt, ReceiptState
+from backfill.ports import Judged, Receipt, ReceiptState, Unapplied
 from backfill.verdict import Scores, Verdict
 
 MAX_SLUG_BYTES = 100  # with date, suffix and extension 127: also below eCryptfs's limit of 143
@@ -50,13 +50,20 @@ class NotesEffect:
             raise _template_error(error) from error
         self._render(_SPECIMEN)  # a template that does not work is found before the first mail is paid for
 
-    def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
+    def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         """Write each mail's note; APPLIED when it stands there with our bytes, FOREIGN when other bytes do.
 
-        All are on the disk before the first is answered.
+        All are on the disk before the first receipt is given. A mail with which the template does not work, though it
+        does with others, is refused.
         """
+        rendered: list[tuple[Judged, bytes]] = []
+        for mail in mails:
+            try:
+                rendered.append((mail, self._render(mail)))
+            except ConfigError as error:
+                yield Unapplied(mail.ref, self.name, EffectRefused(str(error)))
+        mails, notes = [mail for mail, _ in rendered], [note for _, note in rendered]
         paths = [note_path(_message_of(mail)) for mail in mails]
-        notes = [self._render(mail) for mail in mails]
         targets = [self._notes_dir / path for path in paths]
         try:
             before = [(mail.previous or {}).get("sha256") for mail in mails]
@@ -81,6 +88,10 @@ class NotesEffect:
             return self._template.render(_facts(mail)).encode()
         except TemplateError as error:
             raise _template_error(error) from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of its expressions
+            raise ConfigError(
+                f"The note template does not work: {type(error).__name__}; see paths.note_template."
+            ) from error
 
 
 def note_path(message: Message) -> PurePosixPath:

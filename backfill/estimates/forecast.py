@@ -7,16 +7,18 @@ What nobody knows, such as the price of a local model, is None and never 0.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
 from math import ceil
 from typing import Final
 
+from backfill.errors import Unexpected, around_one_mail
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
 from backfill.limits import RunLimits
-from backfill.message import Message
+from backfill.message import MailboxKey, Message
 from backfill.ports import Classifier, MailSource, Price, Unfetched
 
 SAMPLE: Final = 50
@@ -70,11 +72,11 @@ class Forecaster:
         mails = left if max_emails is None else min(left, max_emails)
         sample = list(self._sample(job))
         known = self.ledger.verdicts.known(job.fingerprint, job.generation, [message.key for message in sample])
-        asked = [m for m in sample if m.key not in known and self.classifier.decide_free(m) is None]
+        asked = [message for message in sample if message.key not in known and self._is_asked(message)]
         if mails and not sample:
             return Forecast(mails, 0, None, None, None, None, None, self._binding_limit(mails))
         calls = round(mails * len(asked) / len(sample)) if sample else 0
-        tokens = [self.classifier.estimate_tokens(message) for message in asked]
+        tokens = [self._tokens(message) for message in asked]
         tokens_in = round(calls * sum(tokens) / len(tokens)) if tokens else 0
         tokens_out = calls * ANSWER_TOKENS
         cost = self._cost(calls, tokens_in, tokens_out)
@@ -116,9 +118,30 @@ class Forecaster:
     def _sample(self, job: Job) -> Iterable[Message]:
         refs = self.ledger.open_items.sample(job.id, SAMPLE)
         for mailbox, of_mailbox in groupby(refs, key=lambda ref: ref.mailbox):
-            for fetched in self.source.fetch(mailbox, [ref.uid for ref in of_mailbox]):
+            for fetched in self._fetched(mailbox, [ref.uid for ref in of_mailbox]):
                 if not isinstance(fetched, Unfetched):
                     yield fetched
+
+    def _fetched(self, mailbox: MailboxKey, uids: list[int]) -> list[Message | Unfetched]:
+        """One odd mail costs the sample no more than itself; the run will say what is the matter with it."""
+        try:
+            with around_one_mail():
+                return list(self.source.fetch(mailbox, uids))
+        except Unexpected:
+            if len(uids) == 1:
+                return []
+        middle = len(uids) // 2
+        return self._fetched(mailbox, uids[:middle]) + self._fetched(mailbox, uids[middle:])
+
+    def _is_asked(self, message: Message) -> bool:
+        with suppress(Unexpected), around_one_mail():
+            return self.classifier.decide_free(message) is None
+        return False
+
+    def _tokens(self, message: Message) -> int:
+        with suppress(Unexpected), around_one_mail():
+            return self.classifier.estimate_tokens(message)
+        return 0
 
 
 def elapsed_hours(calls: float, per_minute: float, per_day: float) -> float:

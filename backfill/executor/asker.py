@@ -24,6 +24,7 @@ from backfill.errors import (
     MessageRefused,
     RateLimited,
     ServiceUnavailable,
+    around_one_mail,
 )
 from backfill.executor.flow import Flow
 from backfill.executor.results import Asked, Stopped, Task, Troubled
@@ -32,6 +33,7 @@ from backfill.ledger.attempts import Call, Question
 from backfill.ledger.budgets import Reservation
 from backfill.ledger.throttles import Slot
 from backfill.lifecycle import AttemptOutcome
+from backfill.message import Message
 from backfill.ports import ROOMIER, Classifier
 from backfill.throttle.budget import Budget
 from backfill.throttle.calls import Throttler
@@ -111,13 +113,14 @@ class Asker:
 
     def _ask(self, task: Task) -> tuple[Answer, int | None]:
         """The answer, with its attempt where it took a call. What costs nothing takes no slot either."""
-        free = self.classifier.decide_free(task.message)
+        with around_one_mail():
+            free = self.classifier.decide_free(task.message)
         if free is not None:
             return free, None
         if self.throttler is None:
             if not self.flow.gates.pass_through():
                 raise Stopped
-            return self.classifier.classify(task.message), None
+            return self._classify(task.message, None), None
         concession: Concession | None = None
         while True:
             try:
@@ -146,7 +149,7 @@ class Asker:
             with self.flow.threads.opening():
                 attempt_id, slot = self._open(task, throttler, slot, tokens, concession)
             try:
-                answer = self.classifier.classify(task.message, concession)
+                answer = self._classify(task.message, concession)
             except ClassifierError as error:
                 self._heed(throttler, slot, error)
                 outcome = OUTCOMES.get(type(error), AttemptOutcome.HALTED)
@@ -158,6 +161,17 @@ class Asker:
                 raise
         self._learn(throttler, slot, answer.usage, answer.usage.announced)
         return answer, attempt_id
+
+    def _classify(self, message: Message, concession: Concession | None) -> Answer:
+        with around_one_mail():
+            answer = self.classifier.classify(message, concession)
+            if not isinstance(answer, Answer):
+                raise TypeError("an answer that is none")
+            return answer
+
+    def _tokens(self, message: Message) -> int:
+        with around_one_mail():
+            return self.classifier.estimate_tokens(message)
 
     def _open(
         self, task: Task, throttler: Throttler, slot: Slot, tokens: int, concession: Concession | None
@@ -213,7 +227,7 @@ class Asker:
         if throttler.tokens_per_minute is None:
             return 0
         answer = throttler.answer_tokens * (ROOMIER if concession is Concession.ROOMIER else 1)
-        return self.classifier.estimate_tokens(task.message) + answer
+        return self._tokens(task.message) + answer
 
     def _heed(self, throttler: Throttler, slot: Slot, error: ClassifierError) -> None:
         """Before anything else: until the ledger knows, the other threads go on calling."""
@@ -232,7 +246,7 @@ class Asker:
     def _reservation(self, task: Task, concession: Concession | None) -> Reservation | None:
         if self.budget is None:
             return None
-        tokens = self.classifier.estimate_tokens(task.message)
+        tokens = self._tokens(task.message)
         return self.budget.reservation(tokens, is_roomier=concession is Concession.ROOMIER)
 
     def _pause(self, details: Any) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 LONGEST_ROW = 5
 LONGEST_UNUSABLE_ROW = 10
+# An error that nobody expected, after a call that was paid for, says more of a bug than of so many mails.
+LONGEST_UNEXPECTED_ROW = 20
 LAST = 100
 
 
@@ -42,3 +44,9 @@ class Breaker:
         self._row.add(item_id)
         self._last.append(False)
         return len(self._row) >= (LONGEST_UNUSABLE_ROW if self.has_succeeded else LONGEST_ROW)
+
+    def unexpected(self, item_id: int) -> bool:
+        """A call for a mail ended as nobody expected; True when the run had better stop."""
+        self._row.add(item_id)
+        self._last.append(False)
+        return len(self._row) >= LONGEST_UNEXPECTED_ROW

@@ -15,7 +15,7 @@ from queue import Empty
 from loguru import logger
 
 from backfill.clock import Clock
-from backfill.errors import ServerUnavailable
+from backfill.errors import ServerUnavailable, Unexpected, around_one_mail
 from backfill.executor.flow import Flow
 from backfill.executor.reader import LONGEST_WAIT_S
 from backfill.executor.results import Applied, Judgment
@@ -81,7 +81,7 @@ class Effecter:
         for effect in self.effects:
             outstanding = [judged for judged in batch if judged.receipts.get(effect.name) != judged.verdict.id]
             if outstanding:
-                for answer in self._patiently(effect, [self._judged(judgment, effect) for judgment in outstanding]):
+                for answer in self._answers(effect, [self._judged(judgment, effect) for judgment in outstanding]):
                     kept = receipts if isinstance(answer, Receipt) else refusals
                     kept[answer.ref].append(answer)  # type: ignore[arg-type]  # the pair matches by the line above
         return [
@@ -105,11 +105,21 @@ class Effecter:
             previous=self.ledger.receipts.detail_of(judgment.item, effect.name) if has_earlier else None,
         )
 
+    def _answers(self, effect: Effect, mails: list[Judged]) -> list[Receipt | Unapplied]:
+        """One for each mail. A batch that ends as nobody expected is halved until the one mail at fault is alone."""
+        try:
+            return self._patiently(effect, mails)
+        except Unexpected as error:
+            if len(mails) == 1:
+                return [Unapplied(mails[0].ref, effect.name, error)]
+        middle = len(mails) // 2
+        return [*self._answers(effect, mails[:middle]), *self._answers(effect, mails[middle:])]
+
     def _patiently(self, effect: Effect, mails: list[Judged]) -> list[Receipt | Unapplied]:
         """Applying twice does no harm, so a batch that the server broke off is applied again as a whole."""
         for pause in PAUSES_S:
             try:
-                return list(effect.apply(mails))
+                return _applied(effect, mails)
             except ServerUnavailable as error:
                 wait = error.wait_s or pause
                 if wait > LONGEST_WAIT_S:
@@ -120,4 +130,12 @@ class Effecter:
                 self.flow.observer.waiting(None)
                 if self.flow.stop.is_set():
                     raise _LeftOff from error
-        return list(effect.apply(mails))
+        return _applied(effect, mails)
+
+
+def _applied(effect: Effect, mails: list[Judged]) -> list[Receipt | Unapplied]:
+    with around_one_mail():
+        answers = list(effect.apply(mails))
+        if sorted(answer.ref for answer in answers) != sorted(mail.ref for mail in mails):
+            raise LookupError("not every mail was answered exactly once")
+        return answers

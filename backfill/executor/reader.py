@@ -13,7 +13,7 @@ from itertools import groupby
 from loguru import logger
 
 from backfill.clock import Clock
-from backfill.errors import MailThrottled, ServerUnavailable
+from backfill.errors import MailThrottled, ServerUnavailable, Unexpected, around_one_mail
 from backfill.executor.flow import Ended, Flow
 from backfill.executor.results import Judgment, Known, Task, Troubled
 from backfill.ledger import Ledger
@@ -74,7 +74,10 @@ class Reader:
             self._wait((due - self.clock.now()).total_seconds(), f"a mail is tried again at {due:%H:%M:%S} UTC")
         elif due is not None:
             numbers = self.flow.cap.take_due(self.clock.now())
-            self._take(self._claim(len(numbers), only=numbers))
+            items = self._claim(len(numbers), only=numbers)
+            self._take(items)
+            for number in {*numbers} - {item.id for item in items}:
+                self._take_alone(only=[number])
         elif self.flow.window.inside:
             self.flow.window.wait_for_change(0.2)
         else:
@@ -125,16 +128,27 @@ class Reader:
         waiting = {item.ref.uid: item for item in items}
         messages: list[tuple[Item, Message]] = []
         waited, pause, asked_s = 0.0, FIRST_PAUSE_S, 0.0
+        most = len(waiting)
         while waiting and not self.flow.stop.is_set():
-            self.ledger.items.begin(self.flow.run, list(waiting.values()))
+            together = sorted(waiting)[:most]
+            self.ledger.items.begin(self.flow.run, [waiting[uid] for uid in together])
             try:
-                for fetched in self.source.fetch(items[0].ref.mailbox, sorted(waiting)):
-                    item = waiting.pop(fetched.ref.uid)
-                    if isinstance(fetched, Unfetched):
-                        self.flow.results.put(Troubled(item, fetched.error))
-                    else:
-                        messages.append((item, fetched))
-                    waited, pause, asked_s = 0.0, FIRST_PAUSE_S, 0.0
+                with around_one_mail():
+                    for fetched in self.source.fetch(items[0].ref.mailbox, together):
+                        item = waiting.pop(fetched.ref.uid)
+                        if isinstance(fetched, Unfetched):
+                            self.flow.results.put(Troubled(item, fetched.error))
+                        else:
+                            messages.append((item, fetched))
+                        waited, pause, asked_s = 0.0, FIRST_PAUSE_S, 0.0
+                    if unanswered := waiting.keys() & together:
+                        raise LookupError(f"{len(unanswered)} mails were asked for and not answered")
+                most = 2 * most
+            except Unexpected as error:  # the batch is halved until the one mail at fault is alone
+                left = waiting.keys() & together
+                most = max(1, len(left) // 2)
+                if left and len(together) == 1:
+                    self.flow.results.put(Troubled(waiting.pop(together[0]), error))
             except MailThrottled as error:  # every run that reads this account knows by now
                 self.ledger.items.rest(self.flow.run, list(waiting.values()))  # waiting for the world never counts
                 asked_s += error.wait_s or pause
@@ -197,15 +211,26 @@ class Reader:
             flow.window.wait_for_change(0.2)
         elif open_items.count(flow.job.id, retried_by=scope) == 0:
             flow.ended = Ended(RunOutcome.FINISHED)
-        elif alone := self._claim(1, alone=True):
-            self._take(alone)
-            while flow.window.inside and not flow.stop.is_set():
-                flow.window.wait_for_change(0.2)
+        elif self._take_alone():
+            pass
         elif due := open_items.next_due(flow.job.id, retried_by=scope):
             seconds = (due - self.clock.now()).total_seconds()
             self._wait(seconds, f"the next mail is due at {due:%Y-%m-%d %H:%M:%S} UTC")
         else:  # the rest is on its way to the effects, or in the hands of other runs
             self.clock.sleep(0.2, flow.stop)
+
+    def _take_alone(self, only: Collection[int] = ()) -> bool:
+        """Take a mail that was lost several times, once nothing else is in hand; False when none is due."""
+        alone = self._claim(1, alone=True, only=only)
+        if alone:
+            self._await_all()
+            self._take(alone)
+            self._await_all()
+        return bool(alone)
+
+    def _await_all(self) -> None:
+        while self.flow.window.inside and not self.flow.stop.is_set():
+            self.flow.window.wait_for_change(0.2)
 
     def _passes_gates(self) -> bool:
         """Wait for the gates, but not for nothing: what is in hand may be the last."""

@@ -24,13 +24,15 @@ from backfill.errors import (
     LedgerUnusable,
     RateLimited,
     ServiceUnavailable,
+    Unexpected,
+    around_one_mail,
 )
 from backfill.executor.asker import Blocked
 from backfill.executor.breaker import Breaker
 from backfill.executor.flow import Flow
 from backfill.executor.results import Applied, Asked, Judgment, Known, Opening, Result, Troubled
 from backfill.ledger import Ledger
-from backfill.ledger.results import Finished, Needs, Recorded
+from backfill.ledger.results import Committed, Finished, Needs, Recorded
 from backfill.ledger.rows import Item
 from backfill.ledger.verdicts import Judgement
 from backfill.lifecycle import Disposition
@@ -117,13 +119,16 @@ class Writer:
                 opening.refuse()
             openings = []
         done = [result for result in applied if not result.refusals]
-        committed = self.ledger.results.commit(
-            self.flow.run,
-            finished=[Finished(each.judgment.item, each.judgment.verdict, each.labels, each.receipts) for each in done],
-            judged=[_judgement(result) for result in judged],
-            calls=[opening.call for opening in openings],
-            needs=self.needs,
-        )
+        try:
+            committed = self._save(judged, done, openings)
+        except Unexpected as error:
+            steps = [*judged, *done, *openings]
+            if len(steps) > 1:
+                return self._commit_one_by_one(judged, applied, openings)
+            if not steps:
+                raise
+            self._lose(steps[0], error)
+            done, judged, openings, committed = [], [], [], Committed([], [], [])
         for opening, answer in zip(openings, committed.opened, strict=True):
             opening.answer(answer)
         for result, is_ours in zip(done, committed.done, strict=True):
@@ -134,10 +139,58 @@ class Writer:
             waiting += self._recorded(one, record)
         for result in applied:
             if result.refusals:
-                item = result.judgment.item
-                self.ledger.receipts.keep(item, result.judgment.verdict, result.receipts)
-                self._dispose(item, result.refusals[0].error, is_inside=False)
+                self._refused(result)
         return waiting
+
+    def _save(self, judged: Sequence[Asked | Known], done: Sequence[Applied], openings: Sequence[Opening]) -> Committed:
+        """Raises `Unexpected` when one of them cannot be saved, such as a value that the database does not take."""
+        with around_one_mail():
+            return self.ledger.results.commit(
+                self.flow.run,
+                finished=[
+                    Finished(each.judgment.item, each.judgment.verdict, each.labels, each.receipts) for each in done
+                ],
+                judged=[_judgement(result) for result in judged],
+                calls=[opening.call for opening in openings],
+                needs=self.needs,
+            )
+
+    def _commit_one_by_one(
+        self, judged: Sequence[Asked | Known], applied: Sequence[Applied], openings: Sequence[Opening]
+    ) -> list[Asked | Known]:
+        """Each of these in a transaction of its own, since one of them cannot be saved."""
+        waiting: list[Asked | Known] = []
+        for one in applied:
+            self._commit([], [one], [])
+        for answer in judged:
+            waiting += self._commit([answer], [], [])
+        for opening in openings:
+            self._commit([], [], [opening])
+        return waiting
+
+    def _lose(self, result: Asked | Known | Applied | Opening, error: Unexpected) -> None:
+        """A step that cannot be saved befalls its mail."""
+        match result:
+            case Asked(task):
+                self._trouble(Troubled(task.item, error, task.message.key, was_asked=True))
+            case Known(task):
+                self._trouble(Troubled(task.item, error, task.message.key))
+            case Applied(judgment):
+                self._dispose(judgment.item, error, is_inside=False)
+            case Opening():
+                result.answer(error)
+            case _:
+                assert_never(result)
+
+    def _refused(self, result: Applied) -> None:
+        """An effect refused the mail; what others have brought about for it is kept."""
+        item, error = result.judgment.item, result.refusals[0].error
+        try:
+            with around_one_mail():
+                self.ledger.receipts.keep(item, result.judgment.verdict, result.receipts)
+        except Unexpected as odd:
+            error = odd
+        self._dispose(item, error, is_inside=False)
 
     def _recorded(self, result: Asked | Known, record: Recorded) -> list[Known]:
         """A verdict is saved: it goes to the effects, if it needs any; the tasks that waited for it."""
@@ -181,10 +234,15 @@ class Writer:
             self.flow.fail(ServiceUnavailable(f"{error} No call gets through, so the run stops; nothing is lost."))
         if isinstance(error, AnswerUnusable) and self.breaker.unusable(troubled.item.id):
             self.flow.fail(AnswersUnusable(reason=error.reason))
+        if isinstance(error, Unexpected) and self._costs(troubled) and self.breaker.unexpected(troubled.item.id):
+            self.flow.fail(Unexpected(f"{error} It befalls mail after mail that was paid for, so the run stops."))
         if isinstance(error, RateLimited) and not error.wait_s and self.throttler is not None:
             # No time was named and three calls were refused: leave it alone for a while, longer each time.
             self.breaker.refusals += 1
             self.throttler.block(min(15.0 * 2**self.breaker.refusals, 900.0), error.reason, is_guess=True)
+
+    def _costs(self, troubled: Troubled) -> bool:
+        return troubled.was_asked and self.throttler is not None
 
     def _dispose(self, item: Item, error: BackfillError, *, is_inside: bool) -> None:
         """What an error means for its mail. `is_inside`: the mail counts in the window until now."""
@@ -206,6 +264,14 @@ class Writer:
                     self.flow.cap.gives_back(item.id)
                     level = "INFO" if isinstance(error, AskedElsewhere | Blocked) else "WARNING"
                     log.log(level, "given back ({}): {}", error.reason, error)
+                case Disposition.LOSE:
+                    has_failed = items.lose(self.flow.run, item, error.reason)
+                    if has_failed:
+                        self.flow.observer.record(failed=1)
+                    else:
+                        self.flow.cap.postpones(item.id, self.clock.now())
+                    level, what = ("ERROR", "failed") if has_failed else ("WARNING", "lost, tried again last")
+                    log.opt(exception=error).log(level, "{} ({}): {}", what, error.reason, error)
                 case Disposition.SKIP:
                     items.skip(self.flow.run, item, error.reason)
                     self.flow.observer.record(skipped=1)

@@ -1,4 +1,4 @@
-"""Writes about items: claim, begin, postpone, release, skip, vanish, fail, retry.
+"""Writes about items: claim, begin, postpone, release, lose, skip, vanish, fail, retry.
 
 Each is one short transaction whose WHERE names the status and the claim that it relies on; the row count is the
 answer. What goes forward, from a call to the outcome, is in `results`.
@@ -21,7 +21,7 @@ from backfill.ledger.item_states import leaves
 from backfill.ledger.job_states import reopen_done
 from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.rows import Item, Run
-from backfill.ledger.runs import LOSSES_BEFORE_ALONE, go_on
+from backfill.ledger.runs import LOSSES_BEFORE_ALONE, fail_poison, go_on
 from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, ITEM_RETRIED, item, mailbox, one_of
 from backfill.ledger.throttles import SKEW_US
 from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
@@ -65,6 +65,17 @@ END = """UPDATE item SET status = :status, final_at = :now, claimed_by = NULL, b
 RELEASE = text(
     """UPDATE item SET claimed_by = NULL, begun = FALSE, due_at = :until, due_set_at = :now
         WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no"""
+)
+# It is due after all that was not begun, as it is when its run has died.
+LOSE = text(
+    """UPDATE item SET claimed_by = NULL, begun = FALSE, losses = losses + 1, due_at = :now, due_set_at = :now,
+              reason = :reason
+        WHERE id = :item AND status IN ('pending', 'classified') AND claimed_by = :run AND claim_no = :claim_no
+    RETURNING losses"""
+)
+LOSE_CALLS = text(
+    """UPDATE attempt SET outcome = 'unknown', ended_at = :now
+        WHERE item_id = :item AND run_id = :run AND outcome = 'open'"""
 )
 # A UID of a closed epoch names no mail any more; the folder's mails are planned under its new one.
 # `+` keeps SQLite from looking through whole folders: it is the index of failed items that is short.
@@ -140,6 +151,24 @@ class Items:
         rows = [{"item": held.id, "run": run.id, "claim_no": held.claim_no, **times} for held in items]
         if rows:
             self.database.write(lambda connection: connection.execute(RELEASE, rows).rowcount)
+
+    def lose(self, run: Run, held: Item, reason: str) -> bool:
+        """Count a loss and give the item back, or, after its third, → FAILED with the reason; has it failed?
+
+        A call about it that is still open has an unknown outcome. Writes; raises `ClaimLost`.
+        """
+        now = micros(self.clock.now())
+        claim = {"item": held.id, "run": run.id, "claim_no": held.claim_no, "reason": reason, "now": now}
+
+        def work(connection: Connection) -> bool | None:
+            connection.execute(LOSE_CALLS, claim)
+            losses = connection.execute(LOSE, claim).scalar()
+            return None if losses is None else fail_poison(connection, run, held.id, losses, reason, now)
+
+        has_failed = self.database.write(work)
+        if has_failed is None:
+            raise ClaimLost
+        return has_failed
 
     def skip(self, run: Run, held: Item, rule: str) -> None:
         """PENDING → SKIPPED with the rule. Writes; raises `ClaimLost`."""

@@ -44,7 +44,7 @@ FREE_CLAIMS = text(
          WHERE {ITEM_CLAIMED} AND claimed_by IN :runs RETURNING id, losses"""
 ).bindparams(bindparam("runs", expanding=True))
 FAIL_POISON = text(
-    f"""UPDATE item SET status = 'failed', reason = 'lost', final_at = :now
+    f"""UPDATE item SET status = 'failed', reason = :reason, final_at = :now
         WHERE id = :item AND {leaves(ItemStatus.FAILED, ItemStatus.PENDING, ItemStatus.CLASSIFIED)}
           AND claimed_by IS NULL RETURNING verdict_id"""
 )
@@ -127,9 +127,7 @@ class Runs:
             if not dead:
                 return 0
             for item_id, losses in connection.execute(FREE_CLAIMS, {"runs": dead, "now": now}).all():
-                if losses > LOSSES_BEFORE_ALONE:
-                    known = connection.execute(FAIL_POISON, {"item": item_id, "now": now}).scalar_one()
-                    write_outcome(connection, successor, item_id, ItemStatus.FAILED, known, "lost", (), now)
+                fail_poison(connection, successor, item_id, losses, "lost", now)
             connection.execute(LOSE_ATTEMPTS, {"runs": dead, "now": now})
             ended = update(run).where(run.c.id.in_(dead), run.c.ended_at.is_(None))
             return int(connection.execute(ended.values(ended_at=now, outcome=RunOutcome.LOST)).rowcount)
@@ -194,6 +192,15 @@ class Runs:
         """The runs that have not written down their end: living or dead, newest first."""
         statement = select(run).where(run.c.ended_at.is_(None)).order_by(run.c.id.desc())
         return self.database.read(lambda connection: [run_info(row) for row in connection.execute(statement)])
+
+
+def fail_poison(connection: Connection, living: Run, item_id: int, losses: int, reason: str, now: int) -> bool:
+    """PENDING or CLASSIFIED → FAILED for an unclaimed item that was lost while it was alone; was it?"""
+    if losses <= LOSSES_BEFORE_ALONE:
+        return False
+    known = connection.execute(FAIL_POISON, {"item": item_id, "reason": reason, "now": now}).scalar_one()
+    write_outcome(connection, living, item_id, ItemStatus.FAILED, known, reason, (), now)
+    return True
 
 
 def go_on(database: Database, connection: Connection, living: Run, now: int) -> None:

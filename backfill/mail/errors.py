@@ -19,7 +19,17 @@ from backfill.mail.wire import ReplyTooLarge, SpeaksTls, StoreRefused
 UNREADABLE = "The mail server's reply cannot be read."
 
 #: What imapclient lets out: its own errors, the socket's, and what its parser trips over in odd replies.
-FOREIGN = (IMAPClientError, OSError, ValueError, TypeError, LookupError, AttributeError, NameError, RecursionError)
+FOREIGN = (
+    IMAPClientError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    NameError,
+    ArithmeticError,
+    RecursionError,
+)
 
 #: Bytes as imaplib shows them in its errors, alone or as a list of one.
 _SHOWN = re.compile(r"""(\[)?\bb(['"])((?:(?!\2)[^\\]|\\.)*)\2(?(1)\])""", re.DOTALL)

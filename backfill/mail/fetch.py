@@ -31,6 +31,7 @@ from backfill.ports import Unfetched
 
 BATCH = 50  # mails; larger FETCH batches time out on Dovecot with spinning disks
 MAX_REPLY = 4_000_000  # bytes of bodies asked for at once
+MAX_SIZE = 2**63 - 1  # bytes, of RFC822.SIZE (RFC 9051 §9, number64)
 RAW_LIMIT = 65_536  # bytes read of a mail whose structure makes no sense
 
 #: Mails in a row for which the server blames itself or hangs up, before it is taken at its word.
@@ -128,11 +129,12 @@ class Fetcher:
     def _first_bytes(self, mailbox: MailboxKey, uid: int) -> tuple[Row, dict[str, bytes]]:
         """The mail as it comes; without what is told of it where that makes the reply unreadable."""
         nothing: tuple[Row, dict[str, bytes]] = ({}, {})
-        for facts in (_FACTS, ("RFC822.SIZE", "INTERNALDATE")):
+        tries = (_FACTS, ("RFC822.SIZE", "INTERNALDATE"), ("FLAGS",))
+        for facts in tries:
             try:
                 return self._sections.fetch(mailbox, {uid: 0}, [Section("", RAW_LIMIT)], facts).get(uid, nothing)
             except CommandFailed as failure:
-                if failure.words or facts != _FACTS:
+                if failure.words or facts is tries[-1]:
                     raise
         return nothing
 
@@ -223,8 +225,7 @@ class Fetcher:
 
     def _message(self, mailbox: MailboxKey, draft: _Draft) -> Message:
         size = draft.row.get(b"RFC822.SIZE")
-        size = size if isinstance(size, int) else 0
-        received = draft.row.get(b"INTERNALDATE")
+        size = size if isinstance(size, int) and 0 <= size <= MAX_SIZE else 0
         headers = draft.headers
         shown: Content
         if draft.root is None:
@@ -237,7 +238,7 @@ class Fetcher:
             ref=MessageRef(mailbox, draft.uid),
             content=shown,
             flags=self._flags_of(draft.row),
-            received_at=received.astimezone(UTC) if isinstance(received, datetime) and received.tzinfo else None,
+            received_at=_utc(draft.row.get(b"INTERNALDATE")),
             sent_at=sent.astimezone(UTC) if sent else None,
             size=size,
             message_id=headers.text("message-id"),
@@ -265,6 +266,16 @@ class Fetcher:
             Unfetched(MessageRef(mailbox, uid), MessageUnreadable(why) if uid in there else MessageGone())
             for uid in uids
         ]
+
+
+def _utc(received: object) -> datetime | None:
+    """None for a time that is none, such as one in a zone of more than 24 hours, or before the year 1 in UTC."""
+    if not isinstance(received, datetime) or not received.tzinfo:
+        return None
+    try:
+        return received.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _draft(uid: int, row: Row, block: bytes) -> _Draft:

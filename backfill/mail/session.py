@@ -164,6 +164,9 @@ class Session:
             if isinstance(error, MailThrottled):
                 self._watch.throttled(error.wait_s or 0.0, str(error))
             raise
+        except BaseException:  # a bug, or an end: the rest of the reply may still be on its way
+            self._drop(politely=False)
+            raise
         finally:
             self._report()
 

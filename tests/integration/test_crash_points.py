@@ -35,6 +35,7 @@ WORLD = World(
     gone=(8,),
     left_out=(15,),
     throttled=(13,),
+    odd=(4,),
     unnotable=(12,),
 )
 WHOLE = replace(WORLD, is_whole=True)

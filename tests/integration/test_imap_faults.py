@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -289,3 +290,43 @@ def test_a_survey_whose_reply_the_line_does_not_carry_is_made_in_pieces(reading:
 
         assert [each.uid for each in found] == list(uids)
         assert proxy.faults
+
+
+# ── facts that are none ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        b'INTERNALDATE "01-Jan-2024 10:00:00 +9959"',
+        b'INTERNALDATE "01-Jan-0001 00:00:00 +1400"',
+        b'INTERNALDATE "31-Dec-9999 23:59:59 -1200"',
+        b'INTERNALDATE "01-Jan-99999999999999999999 10:00:00 +0000"',
+        b'INTERNALDATE "01-Jan-2024 10:00:00 +99999999999999999999"',
+        b'INTERNALDATE "99-Foo-2024 99:99:99 +0000"',
+        b'INTERNALDATE ""',
+        b"INTERNALDATE NIL",
+        b"INTERNALDATE 5",
+        b"INTERNALDATE (1 2)",
+        b"RFC822.SIZE 99999999999999999999",
+        b"RFC822.SIZE -5",
+        b"RFC822.SIZE NIL",
+        b"RFC822.SIZE " + b"9" * 5000,
+    ],
+    ids=lambda fact: fact[:70].decode(),
+)
+def test_a_mail_whose_date_or_size_is_none_is_read_all_the_same(reading: Open, fact: bytes) -> None:
+    class OddFact(ScriptedImap):
+        def fetched(self, command: str, uid: int) -> bytes:
+            name, line = fact.partition(b" ")[0], super().fetched(command, uid)
+            return re.sub(name + rb' (?:"[^"]*"|\d+)', fact, line) if uid == 5 else line
+
+    with OddFact(dict.fromkeys(range(1, 11), MAIL)) as server:
+        fetched = {each.ref.uid: each for each in reading(server.port).fetch(INBOX, range(1, 11))}
+
+    assert all(isinstance(each, Message) for each in fetched.values())
+    mail = fetched[5]
+    assert isinstance(mail, Message)
+    assert mail.content.body == "Hello"
+    assert 0 <= mail.size < 2**63
+    assert mail.received_at is None or mail.received_at.utcoffset() is not None

@@ -83,6 +83,7 @@ class BenchMailbox:
 
     contents: dict[int, str] = field(default_factory=dict)  # UID → subject
     gone: set[int] = field(default_factory=set)
+    odd: dict[int, Callable[[], Message]] = field(default_factory=dict)  # UID → what reading it comes to
     key: MailboxKey = INBOX
 
     def holds(self, *uids: int, subject: str | None = None) -> None:
@@ -103,6 +104,8 @@ class BenchMailbox:
             ref = MessageRef(mailbox, uid)
             if uid in self.gone:
                 yield Unfetched(ref, MessageGone())
+            elif uid in self.odd:
+                yield self.odd[uid]()
             else:
                 yield Message(ref, Content(subject=self.contents[uid]), frozenset(), None, None, 10)
 
@@ -140,11 +143,14 @@ class BenchEffect:
 
     applied: list[int] = field(default_factory=list)
     refuses: dict[int, Exception] = field(default_factory=dict)
+    odd: dict[int, Exception] = field(default_factory=dict)  # UID → what nobody expects of applying it
     name: str = "notes"
     needs_message: bool = True
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         for mail in mails:
+            if mail.ref.uid in self.odd:
+                raise self.odd[mail.ref.uid]
             if mail.ref.uid in self.refuses:
                 yield Unapplied(mail.ref, self.name, self.refuses[mail.ref.uid])  # type: ignore[arg-type]
             else:

@@ -78,6 +78,7 @@ class World:
     gone: tuple[int, ...] = ()
     left_out: tuple[int, ...] = ()  # by a rule
     throttled: tuple[int, ...] = ()  # too many calls, says the API when it is asked about these for the first time
+    odd: tuple[int, ...] = ()  # reading these alone ends as nobody expects for the first time, in a batch always
     unnotable: tuple[int, ...] = ()  # no note can be made of these for the first time
     is_whole: bool = False  # work on it a second time, when what was refused or gone is so no longer
 
@@ -134,7 +135,7 @@ WRITES = {
     "jobs": ("open", "consent", "reopen", "settle"),
     "plans": ("open_mailbox", "freeze", "plan_window", "plan_again"),
     "runs": ("begin", "free_dead", "beat", "release_claims", "end"),
-    "items": ("claim", "begin", "rest", "postpone", "release", "skip", "vanish", "fail", "retry", "revive"),
+    "items": ("claim", "begin", "rest", "postpone", "release", "lose", "skip", "vanish", "fail", "retry", "revive"),
     "results": ("commit",),
     "receipts": ("keep", "reapply", "take_back"),
     "attempts": ("close",),
@@ -197,6 +198,7 @@ class WorldSource:
 
     world: World
     allowance: MailAllowance
+    oddities: Diary
     is_first: bool
 
     def list_folders(self) -> list[Folder]:
@@ -210,6 +212,10 @@ class WorldSource:
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
         self.allowance.read(UNBOOKED_BYTES)
+        if not self.oddities.entries() and {*uids} & {*self.world.odd}:
+            if len(uids) == 1:
+                self.oddities.note(uid=uids[0])
+            raise ArithmeticError
         for uid in uids:
             ref = MessageRef(mailbox, uid)
             if uid in self.world.left_out:
@@ -386,7 +392,8 @@ class Command:
         ledger, clock, stop, folder = self.ledger, self.clock, StopRequest(), self.folder
         calls, throttled = Diary(folder / "calls.jsonl"), Diary(folder / "throttled.jsonl")
         allowance = MailAllowance(ledger, clock, INBOX.account, 10**15)
-        source: Any = Stepped("source", WorldSource(self.world, allowance, is_first), self.steps, "fetch")
+        oddities = Diary(folder / "oddities.jsonl")
+        source: Any = Stepped("source", WorldSource(self.world, allowance, oddities, is_first), self.steps, "fetch")
         classifier: Any = Stepped(
             "api", WorldClassifier(self.world, calls, throttled, is_first), self.steps, "classify"
         )

@@ -199,13 +199,13 @@ def imports_stand_on_top_or_say_what_they_save(module: Module) -> Iterator[str]:
             yield f"line {imported.line}: {imported.name} inside a function without `# start-up: why`"
 
 
-def bugs_are_caught_in_the_outermost_frame_only(module: Module) -> Iterator[str]:
+def bugs_are_caught_in_the_outermost_frame_and_around_one_mail_only(module: Module) -> Iterator[str]:
     broad = [
         node.lineno
         for node in ast.walk(module.tree)
         if isinstance(node, ast.ExceptHandler) and catches_everything(node) and not passes_on(node, module)
     ]
-    allowed = 1 if module.house in {"cli", "__main__"} else 0
+    allowed = 1 if module.house in {"cli", "__main__", "errors"} else 0  # errors: around one mail
     yield from (f"line {line}: catches everything" for line in broad[allowed:])
 
 
@@ -313,7 +313,7 @@ BREACHES: dict[Rule, list[tuple[str, str]]] = {
         ("backfill/planner.py", "from datetime import date\nfield(default_factory=date.today)"),
     ],
     imports_stand_on_top_or_say_what_they_save: [("backfill/cli.py", "def report():\n    import jinja2")],
-    bugs_are_caught_in_the_outermost_frame_only: [
+    bugs_are_caught_in_the_outermost_frame_and_around_one_mail_only: [
         ("backfill/executor.py", "try:\n    x\nexcept Exception:\n    pass"),
         ("backfill/executor.py", "try:\n    x\nexcept (KeyError, BaseException) as error:\n    raise Y from error"),
         ("backfill/cli.py", "try:\n    x\nexcept Exception:\n    pass\ntry:\n    y\nexcept:\n    pass"),

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.effects.notes import NotesEffect, note_path, write_once
-from backfill.errors import ConfigError, EffectUnavailable
+from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.message import Attachment, MailboxKey
-from backfill.ports import ReceiptState
+from backfill.ports import ReceiptState, Unapplied
 from backfill.verdict import Label, Scores
 from tests.support.judged import judged
 
@@ -275,6 +275,9 @@ def test_a_folder_without_permission_stops_the_effect(notes_dir):
         "{{ no_such_name }}",
         "{{ subject | no_such_filter }}",
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ 10 / importance_score }}",
+        "{{ subject + 1 }}",
+        "{{ body | int + to }}",
     ],
 )
 def test_a_template_that_does_not_work_is_told_before_the_first_mail(notes_dir, template):
@@ -282,6 +285,17 @@ def test_a_template_that_does_not_work_is_told_before_the_first_mail(notes_dir, 
         NotesEffect(notes_dir, template)
 
     assert not notes_dir.exists()
+
+
+def test_a_mail_with_which_the_template_does_not_work_is_refused_alone(notes_dir):
+    effect = NotesEffect(notes_dir, "{{ 1 / (importance_score - 2) }}")
+    odd = replace(judged(2), verdict=replace(judged(2).verdict, scores=Scores(2, 0)))
+
+    answers = {answer.ref.uid: answer for answer in effect.apply([judged(1), odd, judged(3)])}
+
+    assert isinstance(answers[2], Unapplied)
+    assert isinstance(answers[2].error, EffectRefused)
+    assert {answers[1].state, answers[3].state} == {ReceiptState.APPLIED}
 
 
 def test_another_verdict_makes_other_bytes_and_is_not_written_over_the_first(notes_dir):

@@ -7,12 +7,17 @@ of mails that is committed together is written together. The rows travel as one 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, CursorResult, TextClause, text
 
 T = TypeVar("T")
+
+#: No database can store these. SQLite would take the surrogates, and fail when they are read.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 def in_order(rows: Mapping[Any, T]) -> list[T]:
@@ -38,6 +43,18 @@ class RowStatement:
 
     def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]], **shared: Any) -> CursorResult[Any]:
         """Execute with these rows, which may hold more than the statement's columns, and parameters of all."""
-        given = [{name: row[name] for name in self._columns} for row in rows]
+        given = [{name: _storable(row[name]) for name in self._columns} for row in rows]
         statement = self._statements[connection.dialect.name]
         return connection.execute(statement, {"rows": json.dumps(given), **shared})
+
+
+def _storable(value: Any) -> Any:
+    """Characters that cannot be stored are replaced. Raises `OverflowError` for a number that no column takes.
+
+    SQLite would make a float of that.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() and "\0" not in value else _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, int) and not _LEAST <= value <= _MOST:
+        raise OverflowError("a number has more than 64 bits")
+    return value

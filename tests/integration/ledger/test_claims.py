@@ -195,6 +195,7 @@ def stale(bench):
 REGRESSIONS = {
     "postpone": lambda items, run, item, now: items.postpone(run, item, now, "x"),
     "fail": lambda items, run, item, now: items.fail(run, item, "x"),
+    "lose": lambda items, run, item, now: items.lose(run, item, "x"),
     "skip": lambda items, run, item, now: items.skip(run, item, "x"),
     "vanish": lambda items, run, item, now: items.vanish(run, item),
 }

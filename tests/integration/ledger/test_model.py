@@ -190,6 +190,23 @@ class LedgerMachine(RuleBasedStateMachine):
             mail.be_due(0 if until is None else micros(until), self.clock.now_us())
 
     @precondition(lambda self: self.claims)
+    @rule(number=which)
+    def lose(self, number: int) -> None:
+        run, item, mail, is_held = self.claim_at(number)
+        try:
+            has_failed = self.ledger.items.lose(run, item, "unexpected")
+        except ClaimLost:
+            assert not is_held
+        else:
+            assert is_held
+            mail.let_go()
+            mail.losses, mail.reason = mail.losses + 1, "unexpected"
+            mail.be_due(self.clock.now_us(), self.clock.now_us())
+            assert has_failed == (mail.losses > 2)
+            if has_failed:
+                mail.become(FAILED, "unexpected")
+
+    @precondition(lambda self: self.claims)
     @rule(number=which, status=st.sampled_from([SKIPPED, VANISHED, FAILED]))
     def end_item(self, number: int, status: ItemStatus) -> None:
         run, item, mail, is_held = self.claim_at(number)
@@ -214,7 +231,7 @@ class LedgerMachine(RuleBasedStateMachine):
             mail.failures += status is FAILED
             mail.become(status, reason)
 
-    @rule(reasons=st.sampled_from([(), ("refused",), ("lost",), ("vanished",)]))
+    @rule(reasons=st.sampled_from([(), ("refused",), ("lost", "unexpected"), ("vanished",)]))
     def retry(self, reasons: tuple[str, ...]) -> None:
         taken = 0
         for (mailbox, _), mail in self.mails.items():
