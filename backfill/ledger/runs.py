@@ -146,8 +146,10 @@ class Runs:
 
         On PostgreSQL it also takes the lock again where the connection was lost (False: that cannot be done now), and
         frees what runs that died beside this one had claimed. What this run had claimed is lost to it when it was
-        taken for dead meanwhile. Raises `LedgerHeld` when it has ended, or another one has taken its place.
+        taken for dead meanwhile. Raises `LedgerHeld` when it has ended, or another one has taken its place,
+        `LedgerUnusable` when SQLite's file is no longer the one that was opened.
         """
+        self.database.check_file()
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> None:
@@ -181,6 +183,7 @@ class Runs:
 
         self.database.write(work)
         self._locks.pop(ending.id, None)
+        self.database.check_file()
 
     def latest(self, job_id: int) -> RunInfo | None:
         """The newest run of a job; None when there is none."""

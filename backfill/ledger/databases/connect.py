@@ -37,11 +37,15 @@ KEEPALIVE = {
 def checked(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise ConfigError("paths.ledger_url is no database URL; try sqlite:///var/ledger.db") from error
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        if parsed.query:
+            raise ConfigError(
+                "paths.ledger_url names a SQLite file, which takes no options; leave out all after the ?."
+            )
         return parsed.set(drivername="sqlite+pysqlite", database=os.path.abspath(parsed.database or ""))
     raise ConfigError("paths.ledger_url must name a SQLite file (sqlite:///…) or PostgreSQL (postgresql://…).")
 
@@ -53,7 +57,9 @@ def postgresql_engine(url: URL) -> Engine:
             url,
             pool_pre_ping=True,
             max_overflow=-1,  # `Database` lets so many readers in; who else needs a connection has one of its own
-            connect_args={"application_name": "backfill", **given},
+            # Whatever PGCLIENTENCODING says: names of folders and reasons are of any language.
+            connect_args={"application_name": "backfill", "client_encoding": "utf8", **given},
+            hide_parameters=True,  # or a correspondent's address would stand in an error
         )
     except ModuleNotFoundError as error:
         raise ConfigError('A PostgreSQL ledger needs psycopg: pip install "backfill[postgres]".') from error
@@ -61,15 +67,16 @@ def postgresql_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:
         # Or the locks of a transaction whose client has gone without a word would be held for hours.
+        connection.autocommit = True  # a pooler by statement refuses transactions, and is to be recognised later
         connection.execute("SET idle_in_transaction_session_timeout = '60s'")
-        connection.commit()
+        connection.autocommit = False
 
     return engine
 
 
 def sqlite_engine(url: URL, begin: str, *, read_only: bool) -> Engine:
     # The writer keeps its one connection itself; readers share a few, since opening one takes longer than reading.
-    engine = create_engine(url, poolclass=QueuePool if read_only else NullPool)
+    engine = create_engine(url, poolclass=QueuePool if read_only else NullPool, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:

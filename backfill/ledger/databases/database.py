@@ -8,6 +8,7 @@ a while is waited for; a commit whose answer was lost with the connection is ask
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,8 +19,9 @@ from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from loguru import logger
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
 from backfill.clock import Clock, StopRequest, SystemClock, micros
@@ -32,7 +34,7 @@ from backfill.ledger.databases.connect import (
     postgresql_engine,
     sqlite_engine,
 )
-from backfill.ledger.databases.errors import is_passing, translated
+from backfill.ledger.databases.errors import hide_values, is_passing, translated
 
 T = TypeVar("T")
 
@@ -43,6 +45,10 @@ READERS = 10
 # A server that restarts is back within seconds; one that recovers from a crash may need a minute.
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0)
 TRIES_AFTER_STOP = round(AFTER_STOP_S * 1000) // BUSY_SLICE_MS
+FILE_GONE = (
+    "The ledger {path} was {what} while this command was at work, so it stopped. Verdicts that were recorded since "
+    "are in the file that was there and in its -wal file: put it back before the next run, or they are paid for again."
+)
 # A transaction's own number would not do: after a crash of the server it may be given out again.
 INTRODUCE = text("INSERT INTO commit_mark (writer, number, at) VALUES (:writer, 0, :now) ON CONFLICT DO NOTHING")
 FORGET_OLD = text("DELETE FROM commit_mark WHERE at < :now - 2592000000000")  # a month, in which nobody wrote
@@ -87,6 +93,7 @@ class Database:
         self._is_serving = False
         self._turn = threading.Lock()
         self._writing: Connection | None = None
+        self._file: tuple[int, int] | None = None  # SQLite's: device and inode; None: it was not looked at yet
         self._was_reached = self.is_sqlite  # a file in somebody else's hands is waited for from the first
         self._pauses = (0.0,) * (BUSY_TIMEOUT_MS // BUSY_SLICE_MS) if self.is_sqlite else PAUSES_S
         # SQLite itself waits for so long within each try.
@@ -98,6 +105,7 @@ class Database:
             self._reader = sqlite_engine(self.url, "BEGIN", read_only=True)
         else:
             self._writer = postgresql_engine(self.url)
+            event.listen(self._writer, "handle_error", _hide_values)
             self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def __str__(self) -> str:
@@ -208,6 +216,7 @@ class Database:
             self._writing.close()
             self._writing = None
         if self._writing is None:
+            self.check_file()
             self._writing = self._writer.connect()
             if not self.is_sqlite:
                 self._introduce(self._writing)
@@ -252,6 +261,7 @@ class Database:
         """
 
         def once() -> T:
+            self.check_file()
             with self._reading, self._reader.connect() as connection, connection.begin():
                 return work(connection)
 
@@ -261,7 +271,7 @@ class Database:
     @contextmanager
     def alone(self) -> Iterator[Connection]:
         """A writing connection with no transaction, for schema changes. No other thread is writing meanwhile."""
-        with self._turn, translated(str(self)):
+        with self._turn, translated(str(self), is_upgrade=True):
             self._close_writing()
             with self._writer.connect() as connection:
                 if self.is_sqlite:
@@ -272,6 +282,26 @@ class Database:
         """A connection in autocommit mode, to be kept for a session's own matters, such as PostgreSQL's locks."""
         with translated(str(self)):
             return self._writer.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+    def check_file(self) -> None:
+        """Is SQLite's file still the one that was opened first? Takes some microseconds.
+
+        Raises `LedgerUnusable` when it was removed, moved or replaced. Each read asks, and so do a run's heartbeat and
+        its end. A write on the open connection does not: an answer that was paid for is better kept in a file that was
+        moved than nowhere.
+        """
+        if self.path is None:
+            return
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            if self._file is None:
+                return  # it is about to be created
+            raise LedgerUnusable(FILE_GONE.format(path=self.path, what="removed or moved away")) from None
+        if self._file is None:
+            self._file = found.st_dev, found.st_ino
+        elif self._file != (found.st_dev, found.st_ino):
+            raise LedgerUnusable(FILE_GONE.format(path=self.path, what="replaced by another file"))
 
     def insert(self, table: Any) -> Any:
         """An INSERT that knows ON CONFLICT, in this database's dialect."""
@@ -288,3 +318,7 @@ class Database:
         if self._writing is not None:
             self._writing.close()
             self._writing = None
+
+
+def _hide_values(context: ExceptionContext) -> None:
+    hide_values(context.original_exception, context.sqlalchemy_exception)

@@ -29,6 +29,12 @@ def prepare_file(path: Path) -> None:
         refuse_network(path, MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
     if path.exists():
         return
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise LedgerUnusable(
+            f"The ledger {path} is not there, but {log.name} is, which holds the latest of what was recorded: put the "
+            "ledger back under its name, or restore a backup and move that file away."
+        )
     try:
         files.make_empty(path)
     except PermissionError as error:

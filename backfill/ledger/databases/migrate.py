@@ -7,6 +7,7 @@ nobody is writing to it.
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +22,14 @@ from backfill.errors import LedgerUnusable, SchemaOutdated
 from backfill.ledger.databases.backup import backup
 from backfill.ledger.databases.database import Database
 from backfill.ledger.databases.filesystem import prepare_file
+from backfill.ledger.databases.soundness import check_server, check_tables
 from backfill.ledger.locks import run_lock
+from backfill.ledger.schema import metadata
+from backfill.wording import printable
 
 #: The newest revision in `migrations/versions`; a test holds them together.
 HEAD: Final = "0001"
+NUMBERED: Final = re.compile(r"\d{4}")
 #: Any number, the same in every process: PostgreSQL's advisory lock for schema changes.
 ADVISORY_LOCK: Final = 0x6261636B
 
@@ -46,8 +51,10 @@ def prepare(database: Database, clock: Clock | None = None, schema: Schema | Non
     schema = schema or Schema()
     if database.path is not None:
         prepare_file(database.path)
+    check_server(database)
     found = revision(database, schema)
     if found == schema.head:
+        check_tables(database)
         return
     with ExitStack() as stack:
         if found is not None and database.is_sqlite:
@@ -66,14 +73,29 @@ def revision(database: Database, schema: Schema) -> str | None:
 
 
 def _current(connection: Connection, schema: Schema, where: str) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    tables = set(inspect(connection).get_table_names())
+    found = []
+    if "alembic_version" in tables:
+        found = list(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars())
+    if not found and not tables & metadata.tables.keys():
         return None
-    found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    if found is not None and found > schema.head:
-        raise SchemaOutdated(
-            f"The ledger {where} was written by a newer version of backfill (revision {found}); upgrade backfill."
+    if len(found) != 1:
+        raise LedgerUnusable(
+            f"The ledger {where} does not say which version of backfill has written it (alembic_version should hold "
+            "one row); restore a backup."
         )
-    return found
+    [revision] = found
+    known = {script.name[: len(schema.head)] for script in (schema.scripts / "versions").glob("[0-9]*.py")}
+    if revision in known:
+        return str(revision)
+    if NUMBERED.fullmatch(revision) and revision > schema.head:
+        raise SchemaOutdated(
+            f"The ledger {where} was written by a newer version of backfill (revision {revision}); upgrade backfill."
+        )
+    raise LedgerUnusable(
+        f"The ledger {where} has the revision {printable(revision)!r}, which no version of backfill has written; check "
+        "paths.ledger_url, or restore a backup."
+    )
 
 
 def _copy(database: Database, found: str, clock: Clock) -> None:
