@@ -54,6 +54,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 # What some tests talk to, and no Python package brings: tests without their neighbour are skipped, except in CI.
 neighbours:  ## install what the tests talk to (Debian, as root); else say what is missing
+	@test -x .courier/usr/bin/imapd || $(call courier) || \
+		{ echo "Courier-IMAP is missing: the tests against it are skipped."; test -z "$$CI"; }
 	@missing=; \
 	PATH="$$PATH:/usr/sbin"; \
 	command -v dovecot >/dev/null || missing="$$missing dovecot-imapd"; \
@@ -66,6 +68,17 @@ neighbours:  ## install what the tests talk to (Debian, as root); else say what 
 	esac; done; \
 	echo "On Debian: sudo apt-get install$$missing"; \
 	test -z "$$CI"
+
+# Unpacked and not installed, since Courier-IMAP and Dovecot conflict; with the libraries that only it needs.
+define courier
+{ command -v apt-get >/dev/null && rm -rf .courier && mkdir -p .courier/packages && cd .courier/packages && \
+	{ apt-get -qq download courier-imap >/dev/null 2>&1 || { test "$$(id -u)" = 0 && apt-get -qq update && \
+	apt-get -qq download courier-imap >/dev/null 2>&1; }; } && \
+	apt-get -qq download courier-authlib $$(apt-cache depends courier-imap | \
+		sed -nE 's/.*Depends: (lib(courier-unicode|gamin|gdbm|idn)[0-9a-z]*)$$/\1/p') >/dev/null 2>&1 && \
+	for package in *.deb; do dpkg -x $$package ..; done && cd ../.. && rm -rf .courier/packages && \
+	test -x .courier/usr/bin/imapd; }
+endef
 
 # Succeeds only as root on a system with apt-get, when the packages are there afterwards.
 define apt_install

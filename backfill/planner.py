@@ -13,16 +13,20 @@ from dataclasses import dataclass
 from loguru import logger
 
 from backfill.clock import StopRequest
+from backfill.errors import BackfillError, FolderUnusable, MailThrottled, ServerUnavailable
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, PlanRange
 from backfill.lifecycle import JobState
-from backfill.message import MailboxKey
-from backfill.ports import MailboxState, MailSource
+from backfill.ports import MailboxState, MailSource, UidWindow
 from backfill.selection import Selection
 
-# 5,000 UIDs answer to a SEARCH with at most 55 kB, well below imaplib's limit of a million bytes a line. Ten times as
-# many save 7 % of the ledger's time (1.37 against 1.47 s for 500,000) and show in the peak of memory.
-WINDOW = 5_000
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A folder that could not be planned or worked this time, with the reason, for people."""
+
+    folder: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Planned:
     new_mails: int
     folders: int
     is_complete: bool
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +51,84 @@ class Planner:
     def plan(self, job: Job) -> Planned:
         """Bring the plan up to what the folders hold now. Writes; resumes an interrupted planning.
 
-        Raises `FolderUnknown`, `ServerUnavailable`, `CredentialsRefused`; what is planned stays planned.
+        A folder that cannot be planned is left out, with the reason; the others are planned. Raises the error where
+        no folder can be planned, and `CredentialsRefused`, `ConfigError`, `MailThrottled` and what the ledger raises.
+        What is planned stays planned.
         """
-        new = 0
+        new, was_away = 0, False
+        errors: dict[str, BackfillError] = {}
         for folder in job.selection.folders:
-            state = self.source.examine(folder)
-            mailbox_id = self.ledger.plans.open_mailbox(state.key)
-            window = self.ledger.plans.freeze(job.id, mailbox_id, state.uid_next - 1)
-            found, planned = self._plan_mailbox(state.key, job.selection, window)
-            self._compare(job.selection, state, window, planned)
-            new += found
+            try:
+                new += self._plan_folder(job, folder)
+                was_away = False
+            except FolderUnusable as error:
+                errors[folder] = error
+            except ServerUnavailable as error:
+                # One folder may be what the server stumbles over. Two in a row are an outage.
+                if was_away or isinstance(error, MailThrottled):
+                    raise
+                errors[folder], was_away = error, True
+            except BackfillError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the edge around one folder: the others are planned
+                logger.opt(exception=error).error("an unexpected error befell the folder {!r}", folder)
+                errors[folder] = FolderUnusable(f"an unexpected error ({type(error).__name__}); the log has its trace")
             if self.stop.is_set():
-                return Planned(new, len(job.selection.folders), is_complete=False)
+                break
+        folders = job.selection.folders
+        if len(errors) == len(folders):
+            raise next(iter(errors.values()))
+        left_out = tuple(LeftOut(folder, str(error)) for folder, error in errors.items())
+        for left in left_out:
+            logger.warning("{!r} is left out this time: {}", left.folder, left.reason)
+        if self.stop.is_set():
+            return Planned(new, len(folders), is_complete=False, left_out=left_out)
         is_complete = self.ledger.jobs.settle(job.id) is not JobState.PLANNING
-        return Planned(new, len(job.selection.folders), is_complete)
+        return Planned(new, len(folders), is_complete, left_out)
 
-    def _compare(self, selection: Selection, state: MailboxState, before: PlanRange, after: PlanRange) -> None:
-        """Some servers (Yahoo, AOL, Gmail when set so) list less than they have: better said than thought complete."""
-        is_whole = not (selection.search or selection.start_date or selection.end_date) and before.next_uid == 1
-        if is_whole and after.is_planned and after.planned < state.exists:
+    def _plan_folder(self, job: Job, folder: str) -> int:
+        """How many mails were new."""
+        state = self.source.examine(folder)
+        mailbox_id = self.ledger.plans.open_mailbox(state.key)
+        window = self.ledger.plans.freeze(job.id, mailbox_id, state.uid_next - 1)
+        new, planned = self._plan_mailbox(state, job.selection, window)
+        if is_whole(job.selection) and planned.is_planned and planned.planned < state.exists:
+            self._compare(state, planned)
+        return new
+
+    def _compare(self, state: MailboxState, planned: PlanRange) -> None:
+        """Some servers (Yahoo, AOL, Gmail when set so) list less than they have: better said than thought complete.
+
+        Raises `FolderUnusable` where nothing at all is listed of a folder that is not empty.
+        """
+        exists = min(state.exists, self.source.examine(state.key.folder).exists)  # mail may have been expunged
+        if exists and not planned.planned:
+            raise _nothing_listed(state.key.folder, exists)
+        if planned.planned < exists:
             logger.warning(
                 "{!r} holds {} mails and the server lists {} of them: what it hides cannot be processed",
                 state.key.folder,
-                state.exists,
-                after.planned,
+                exists,
+                planned.planned,
             )
 
-    def _plan_mailbox(self, mailbox: MailboxKey, selection: Selection, window: PlanRange) -> tuple[int, PlanRange]:
+    def _plan_mailbox(self, state: MailboxState, selection: Selection, window: PlanRange) -> tuple[int, PlanRange]:
         """How many mails were new, and how far the mailbox is planned.
 
         Another process may be planning it as well: the ledger says after each window where to go on.
         """
-        new = 0
+        new, mailbox = 0, state.key
+        pieces = [] if window.is_planned else self.source.windows(mailbox, window.next_uid, window.high_uid)
         while not window.is_planned and not self.stop.is_set():
-            up_to = min(window.next_uid + WINDOW - 1, window.high_uid)
-            mails = self.source.survey(mailbox, window.next_uid, up_to, selection)
-            inserted = self.ledger.plans.plan_window(window, up_to, mails)
+            piece = next(piece for piece in pieces if piece.high >= window.next_uid)
+            if piece.low != window.next_uid:  # another process has planned a part of it
+                piece = UidWindow(window.next_uid, piece.high)
+            mails = self.source.survey(mailbox, piece, selection)
+            if piece.mails and not mails and is_whole(selection):  # expunged meanwhile, or hidden?
+                exists = self.source.examine(mailbox.folder).exists
+                if exists > state.exists - piece.mails:
+                    raise _nothing_listed(mailbox.folder, exists)
+            inserted = self.ledger.plans.plan_window(window, piece.high, mails)
             new += inserted
             self.tell(mailbox.folder, inserted)
             before, window = window, self.ledger.plans.freeze(window.job_id, window.mailbox_id, window.high_uid)
@@ -92,7 +139,7 @@ class Planner:
     def has_newer_mail(self, job: Job) -> bool:
         """Do the job's folders hold mail that is not planned, or another UIDVALIDITY? Asks the server; writes nothing.
 
-        A job that is not fully planned always has.
+        A job that is not fully planned always has. A folder that does not open is passed over, with a warning.
         """
         if job.state is JobState.PLANNING:
             return True
@@ -102,5 +149,24 @@ class Planner:
             for number, key in self.ledger.plans.mailbox_keys(job.id).items()
             if number == window.mailbox_id
         }
-        states = [self.source.examine(folder) for folder in job.selection.folders]
-        return any(state.uid_next - 1 > known.get(state.key, -1) for state in states)
+        is_newer = False
+        for folder in job.selection.folders:
+            try:
+                state = self.source.examine(folder)
+            except FolderUnusable as error:
+                logger.warning("{!r} was not looked at for newer mail: {}", folder, error)
+                continue
+            is_newer = is_newer or state.uid_next - 1 > known.get(state.key, -1)
+        return is_newer
+
+
+def is_whole(selection: Selection) -> bool:
+    """Does it name every mail of its folders?"""
+    return not (selection.search or selection.start_date or selection.end_date)
+
+
+def _nothing_listed(folder: str, exists: int) -> FolderUnusable:
+    return FolderUnusable(
+        f"The mail server says that {folder!r} holds {exists} mails, and lists none of them: nothing of it can be "
+        "processed. Ask the server's operator; `backfill verify` compares again."
+    )

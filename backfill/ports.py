@@ -41,6 +41,15 @@ class MailboxState:
 
 
 @dataclass(frozen=True, slots=True)
+class UidWindow:
+    """A piece of a folder's UIDs, low <= UID <= high. `mails`: how many the server counts there; None: not known."""
+
+    low: int
+    high: int
+    mails: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Surveyed:
     """A mail that the selection names. `skip_rule` is None, or the rule by which it is not processed."""
 
@@ -67,8 +76,15 @@ class MailSource(Protocol):
 
     def examine(self, folder: str) -> MailboxState: ...
 
-    def survey(self, mailbox: MailboxKey, low: int, high: int, selection: Selection) -> list[Surveyed]:
-        """The mails with low <= UID <= high that the selection names, by UID, each once."""
+    def windows(self, mailbox: MailboxKey, low: int, high: int) -> list[UidWindow]:
+        """The UIDs low..high in pieces of about 5,000 mails at the most, in order and without a gap."""
+        ...
+
+    def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
+        """The mails of the window that the selection names, by UID, each once.
+
+        Raises `FolderUnusable` where the server counts mails there and its SEARCH lists none.
+        """
         ...
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:

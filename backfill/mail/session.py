@@ -29,6 +29,7 @@ from backfill.mail.folder_names import Listed
 from backfill.mail.login import ImapAccount, connect, hang_up
 from backfill.mail.refusals import is_transient, throttling
 from backfill.mail.replies import Row
+from backfill.mail.search import listed, search
 from backfill.mail.wire import Client
 from backfill.message import MailboxKey
 
@@ -104,7 +105,11 @@ class Session:
     def open(self, folder: str) -> Opened:
         """EXAMINE or SELECT a folder, whatever its epoch."""
         self._open = None
-        return self.ask(lambda client: self._select(client, folder))
+        answer = self.ask(lambda client: self._select(client, folder))
+        uidvalidity = answer.get(b"UIDVALIDITY")
+        if isinstance(uidvalidity, int):
+            self._open = MailboxKey(self.account.name, folder, uidvalidity), answer
+        return answer
 
     def opened(self, mailbox: MailboxKey) -> Opened:
         """What the server said when it opened this epoch of the folder, which it does now where it has not."""
@@ -117,7 +122,7 @@ class Session:
 
     def search(self, mailbox: MailboxKey, criteria: str) -> set[int]:
         """The UIDs that UID SEARCH finds. The caller bounds them: replies above 1,000,000 bytes break imaplib."""
-        return self.ask(lambda client: set(client.search(criteria)), mailbox)
+        return self.ask(lambda client: search(client, criteria), mailbox)
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int], items: Sequence[str]) -> dict[int, Row]:
         """What UID FETCH gives; a mail may be missing, an item too. The caller bounds the bytes."""
@@ -131,6 +136,10 @@ class Session:
     def list(self) -> list[Listed]:
         """All folders, in the server's order."""
         return folder_names.listed(self.ask(lambda client: client.listed()))
+
+    def listed(self, mailbox: MailboxKey, ids: str, *, uid: bool) -> set[int]:
+        """The UIDs that FETCH gives for a set of UIDs, or of positions where `uid` is False."""
+        return self.ask(lambda client: listed(client, ids, uid=uid), mailbox)
 
     def renew(self) -> None:
         """Let the next command log in anew, so that it sees the folder as it is now."""

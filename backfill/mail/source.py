@@ -10,19 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 from loguru import logger
 
-from backfill.errors import ServerUnavailable
+from backfill.errors import FolderUnusable, ServerUnavailable
 from backfill.mail.errors import CommandFailed, ConnectionLost
 from backfill.mail.fetch import Fetcher
 from backfill.mail.folder_names import Listed
 from backfill.mail.login import ImapAccount
 from backfill.mail.marker import ImapMarker, checked_keyword, search_key
 from backfill.mail.mime import Reading
+from backfill.mail.positions import highest_uid, windows
+from backfill.mail.search import HIGHEST_UID
 from backfill.mail.seen_guard import SeenGuard
 from backfill.mail.session import Session, Watch
 from backfill.mail.survey import survey
 from backfill.mail.wire import Client
 from backfill.message import MailboxKey, Message
-from backfill.ports import Folder, MailboxState, Surveyed, Unfetched
+from backfill.ports import Folder, MailboxState, Surveyed, UidWindow, Unfetched
 from backfill.selection import Selection
 
 __all__ = ["ImapMarker", "ImapSource"]
@@ -70,23 +72,35 @@ class ImapSource:
 
     def examine(self, folder: str) -> MailboxState:
         """Open a folder for reading, whatever its epoch."""
-        answer = self._session.open(folder)
+        try:
+            answer = self._session.open(folder)
+        except CommandFailed as refusal:
+            raise FolderUnusable(f"The mail server opens {folder!r}, but: {refusal}") from refusal
         key = MailboxKey(self._account.name, folder, answer[b"UIDVALIDITY"])
         exists = answer.get(b"EXISTS", 0)
         self._warn_of_limit()
-        return MailboxState(key, exists, answer.get(b"UIDNEXT") or self._next_uid(key, exists))
+        return MailboxState(key, exists, self._next_uid(key, exists, answer.get(b"UIDNEXT")))
 
-    def survey(self, mailbox: MailboxKey, low: int, high: int, selection: Selection) -> list[Surveyed]:
-        """The mails of a window of UIDs that the selection names; at most 20,000 UIDs wide, for the reply's sake."""
+    def windows(self, mailbox: MailboxKey, low: int, high: int) -> list[UidWindow]:
+        """The UIDs low..high, cut where mails lie, however far apart. One command for 4,000,000 mails."""
+        if low > high:
+            return []
+        exists = self._session.opened(mailbox).get(b"EXISTS", 0)
+        return windows(self._session, mailbox, low, high, exists)
+
+    def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
+        """The mails of a window of UIDs that the selection names; one of `windows`, for the reply's sake."""
+        low, high = window.low, window.high
         if low > high:
             return []
         try:
-            return survey(self._session, mailbox, low, high, selection, self._processed)
+            return survey(self._session, mailbox, window, selection, self._processed)
         except ConnectionLost:
             if high - low < SMALLEST_WINDOW:
                 raise
         middle = (low + high) // 2  # the reply may be what the line does not carry
-        return [*self.survey(mailbox, low, middle, selection), *self.survey(mailbox, middle + 1, high, selection)]
+        halves = UidWindow(low, middle), UidWindow(middle + 1, high)
+        return [mail for half in halves for mail in self.survey(mailbox, half, selection)]
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
         """Each of `uids` once; read in batches as the iterator moves on."""
@@ -108,12 +122,18 @@ class ImapSource:
             )
         self._knows_limit = True
 
-    def _next_uid(self, mailbox: MailboxKey, exists: int) -> int:
-        """For servers that do not tell UIDNEXT, which RFC 3501 §6.3.2 allows."""
-        if not exists:
-            return 1
-        logger.debug("{} gives no UIDNEXT for {!r}", self._account.server, mailbox.folder)
-        return max(self._session.search(mailbox, "UID *"), default=0) + 1
+    def _next_uid(self, mailbox: MailboxKey, exists: int, told: object) -> int:
+        """One more than any UID of the folder; at least what the server tells as UIDNEXT.
+
+        RFC 3501 §6.3.1 lets servers leave UIDNEXT out, and some tell a wrong one: so the last mail is looked at.
+        """
+        known = told if isinstance(told, int) and 0 < told <= HIGHEST_UID + 1 else 1
+        highest = highest_uid(self._session, mailbox) if exists else 0
+        if exists and not highest and known == 1:
+            raise FolderUnusable(
+                f"The mail server says that {mailbox.folder!r} holds {exists} mails, and tells the UID of none."
+            )
+        return max(known, highest + 1)
 
 
 def _message_limits(client: Client) -> list[str]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from backfill.errors import ConfigError, ServerTroubled, ServerUnavailable
+from backfill.errors import ConfigError, FolderUnusable, ServerTroubled, ServerUnavailable
 from backfill.mail.errors import CommandFailed
 from backfill.mail.headers import Headers
 from backfill.mail.replies import Row
 from backfill.mail.session import Session
 from backfill.message import MailboxKey
-from backfill.ports import Surveyed
+from backfill.ports import Surveyed, UidWindow
 from backfill.selection import DateField, Selection
 
 ALREADY_PROCESSED = "already processed"
@@ -28,23 +28,26 @@ _FIRST_BELIEVED = date(1980, 1, 1)
 
 
 def survey(
-    session: Session, mailbox: MailboxKey, low: int, high: int, selection: Selection, processed_key: str
+    session: Session, mailbox: MailboxKey, piece: UidWindow, selection: Selection, processed_key: str
 ) -> list[Surveyed]:
-    """The mails with low <= UID <= high that the selection names, by UID. `processed_key` finds those processed before.
+    """The mails of the piece that the selection names, by UID. `processed_key` finds those processed before.
 
-    Raises `ConfigError` when the server does not understand the operator's criteria.
+    Raises `ConfigError` when the server does not understand the operator's criteria, `FolderUnusable` when its
+    SEARCH lists nothing of a piece in which it counts mails.
     """
-    window = f"UID {low}:{high}"
+    window = f"UID {piece.low}:{piece.high}"
     has_dates = selection.start_date is not None or selection.end_date is not None
     try:
         if selection.search:
             uids = _search_as_told(session, mailbox, f"{window} {selection.search}")
         elif not has_dates:
-            uids = session.search(mailbox, window)
+            uids = _all(session, mailbox, piece, window)
         if has_dates:
             dated = _within_dates(session, mailbox, window, selection)
             uids = uids & dated if selection.search else dated
-        uids = {uid for uid in uids if low <= uid <= high}
+        uids = {uid for uid in uids if piece.low <= uid <= piece.high}
+        if not uids and piece.mails and (selection.search or has_dates):
+            _check_search(session, mailbox, piece, window)
         processed: set[int] = set()
         if uids and not selection.force_reprocess:
             processed = session.search(mailbox, f"{window} {processed_key}")
@@ -54,6 +57,28 @@ def survey(
         kind = ServerTroubled if refusal.is_transient else ServerUnavailable
         raise kind(str(refusal)) from refusal
     return [Surveyed(uid, ALREADY_PROCESSED if uid in processed else None) for uid in sorted(uids)]
+
+
+def _all(session: Session, mailbox: MailboxKey, piece: UidWindow, window: str) -> set[int]:
+    """Every mail of the piece: what SEARCH lists, and where it lists fewer than are counted, what FETCH lists too."""
+    uids = session.search(mailbox, window)
+    if len(uids) < (piece.mails or 0):
+        uids |= session.listed(mailbox, f"{piece.low}:{piece.high}", uid=True)
+    return uids
+
+
+def _check_search(session: Session, mailbox: MailboxKey, piece: UidWindow, window: str) -> None:
+    """Nothing answers to the criteria: is that so, or does the server's SEARCH list nothing whatever is asked?
+
+    Raises `FolderUnusable`.
+    """
+    if session.search(mailbox, window):
+        return
+    if there := len(session.listed(mailbox, f"{piece.low}:{piece.high}", uid=True)):  # else they are gone by now
+        raise FolderUnusable(
+            f"The mail server holds {there} mails in {mailbox.folder!r} and its SEARCH lists none, so dates and "
+            "criteria cannot be asked for. Without --search, --start-date and --end-date the folder can be processed."
+        )
 
 
 def _search_as_told(session: Session, mailbox: MailboxKey, criteria: str) -> set[int]:

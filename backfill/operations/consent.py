@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from backfill.clock import StopRequest
+from backfill.errors import FolderUnusable
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
-from backfill.planner import WINDOW
 from backfill.ports import MailSource
 from backfill.selection import Selection
 
@@ -26,10 +26,14 @@ def processed_elsewhere(ledger: Ledger, source: MailSource, job: Job, stop: Stop
         return None
     marked = 0
     for folder in job.selection.folders:
-        state, asked = source.examine(folder), Selection(folders=(folder,), force_reprocess=False)
-        for low in range(1, state.uid_next, WINDOW):
+        asked = Selection(folders=(folder,), force_reprocess=False)
+        try:
+            state = source.examine(folder)
+        except FolderUnusable:
+            continue  # the planner has said so
+        for window in source.windows(state.key, 1, state.uid_next - 1):
             if not stop.is_set():
-                found = source.survey(state.key, low, min(low + WINDOW, state.uid_next) - 1, asked)
+                found = source.survey(state.key, window, asked)
                 marked += sum(mail.skip_rule is not None for mail in found)
     mails = "1 mail" if marked == 1 else f"{marked:,} mails"
     return PROCESSED_ELSEWHERE.format(mails=mails, ledger=ledger.database) if marked else None

@@ -14,7 +14,7 @@ from loguru import logger
 
 from backfill import __version__, wiring
 from backfill.clock import Clock, StopRequest
-from backfill.errors import BackfillError, ClassifierError, Declined, FolderUnknown, MailboxChanged
+from backfill.errors import BackfillError, ClassifierError, Declined, FolderUnknown, FolderUnusable, MailboxChanged
 from backfill.estimates.forecast import Forecast, Forecaster
 from backfill.executor import Cap, Ended, Executor, Observer
 from backfill.executor.reader import LONGEST_WAIT_S
@@ -30,7 +30,7 @@ from backfill.operations.consent import processed_elsewhere
 from backfill.operations.request import SAID, Decision, Intent, Request, decide
 from backfill.operations.verify import ServerDifference, Verification
 from backfill.planner import Planned, Planner
-from backfill.ports import Classifier, Effect, MailSource
+from backfill.ports import Classifier, Effect, MailSource, UidWindow
 from backfill.report.figures import summarize
 from backfill.report.summary import Summary
 from backfill.report.text import render_text
@@ -152,9 +152,16 @@ class Workshop:
         `FolderUnknown`; `ConfigError` for criteria that the server does not understand or a broken note template.
         """
         for folder in selection.folders:
-            state = self.source.examine(folder)
+            try:
+                state = self.source.examine(folder)
+            except FolderUnusable:
+                # One that the server lists is left out by the planner, for the others' sake. A misspelt name is not.
+                is_listed = folder in {each.name for each in self.source.list_folders()}
+                if is_listed and len(selection.folders) > 1:
+                    continue
+                raise
             if selection.search:  # no mail has this UID yet, but the server reads the criteria all the same
-                self.source.survey(state.key, state.uid_next, state.uid_next, selection)
+                self.source.survey(state.key, UidWindow(state.uid_next, state.uid_next), selection)
         for effect in () if dry_run else wiring.effects(self._settings):
             effect.close()
 
@@ -180,6 +187,8 @@ class Workshop:
         """Bring the job's plan up to date."""
         planned = self.planner().plan(job)
         logger.bind(job=job.id).info("planned; new mails: {}, folders: {}", planned.new_mails, planned.folders)
+        for left in planned.left_out:
+            self._context.tell(f"{left.folder!r} is left out this time: {left.reason}")
         if planned.new_mails:
             self._context.tell(f"{planned.new_mails} new mail{'s' if planned.new_mails > 1 else ''} planned.")
         return planned

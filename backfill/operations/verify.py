@@ -10,17 +10,20 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
 
 from backfill.clock import StopRequest
-from backfill.errors import FolderUnknown
+from backfill.errors import FolderUnusable
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, PlanRange
 from backfill.lifecycle import OPEN, ItemStatus
 from backfill.message import MailboxKey
-from backfill.planner import WINDOW
-from backfill.ports import MailSource
+from backfill.ports import MailboxState, MailSource, UidWindow
 from backfill.selection import Selection
+
+#: Mails that are compared at once.
+WINDOW: Final = 5_000
 
 #: Search keys about flags (RFC 9051 §6.4.4): what they matched at plan time says nothing about now.
 CHANGING: Final = re.compile(
@@ -44,6 +47,8 @@ class Finding(StrEnum):
     BACK = "back"  # it counts as vanished, and the server has it
     EPOCH = "epoch"  # the folder has another UIDVALIDITY
     FOLDER_GONE = "folder_gone"  # the folder is planned, and the server does not have it
+    FOLDER_CLOSED = "folder_closed"  # the folder is planned, and the server has it and does not open it
+    HIDDEN = "hidden"  # the server counts more mails in the folder than it lists
     UNPLANNED = "unplanned"  # the folder is selected and not, or not wholly, planned
 
 
@@ -72,7 +77,10 @@ SENTENCES: Final = {
     Finding.GONE: "{folder}, UID {uid} is waiting in the ledger, but no longer on the server.",
     Finding.BACK: "{folder}, UID {uid} counts as vanished, but is on the server.",
     Finding.EPOCH: "{folder} has another UIDVALIDITY than when it was planned; the next run plans it anew.",
-    Finding.FOLDER_GONE: "{folder} is no longer on the server; {mails} of its mails are in the ledger.",
+    Finding.FOLDER_GONE: "{folder} is no longer on the server; {mails} of its mails are in the ledger. Where it was "
+    "renamed or deleted for good, `backfill cancel` this job and plan anew.",
+    Finding.FOLDER_CLOSED: "{folder} cannot be opened; {mails} of its mails are in the ledger and wait until it can.",
+    Finding.HIDDEN: "{folder} holds {mails} mails more than the server lists: what it hides cannot be processed.",
     Finding.UNPLANNED: "{folder} is selected, but not planned to its end; the next run plans it.",
 }
 
@@ -111,23 +119,29 @@ class Verification:
     def _of_mailbox(self, job: Job, key: MailboxKey, window: PlanRange, *, is_open: bool) -> Iterator[ServerDifference]:
         if self.stop.is_set():
             return
+        state: MailboxState | None = None
         try:
-            changed = None if self.source.examine(key.folder).key == key else Finding.EPOCH
-        except FolderUnknown:
-            changed = Finding.FOLDER_GONE
-        if changed is not None:
-            if is_open:  # else it is known, and its mails have got their fate
+            state = self.source.examine(key.folder)
+            changed = None if state.key == key else Finding.EPOCH
+        except FolderUnusable:
+            is_listed = key.folder in {folder.name for folder in self.source.list_folders()}
+            changed = Finding.FOLDER_CLOSED if is_listed else Finding.FOLDER_GONE
+        if state is None or changed is not None:
+            if is_open and changed is not None:  # else it is known, and its mails have got their fate
                 yield _difference(changed, window.mailbox_id, key.folder, None, window.planned)
             return
-        for low in range(1, window.next_uid, WINDOW):
+        listed = 0
+        for piece in self._pieces(job, key, window, state.uid_next - 1):
             if self.stop.is_set():
                 return
-            high = min(low + WINDOW, window.next_uid) - 1
-            there = self._survey(key, low, high, Selection(folders=(key.folder,)))
-            held = self.ledger.items.statuses(job.id, window.mailbox_id, low, high)
+            there = self._survey(key, piece, Selection(folders=(key.folder,)))
+            listed += len(there)
+            if piece.low >= window.next_uid:
+                continue  # newer than the plan
+            held = self.ledger.items.statuses(job.id, window.mailbox_id, piece.low, piece.high)
             unknown = there - held.keys()
             if unknown:
-                unknown &= self._selected(job.selection, key, low, high)
+                unknown &= self._selected(job.selection, key, piece)
             kinds = {
                 Finding.NOT_PLANNED: unknown,
                 Finding.GONE: {uid for uid, status in held.items() if status in OPEN} - there,
@@ -136,14 +150,30 @@ class Verification:
             for kind, uids in kinds.items():
                 for uid in sorted(uids):
                     yield _difference(kind, window.mailbox_id, key.folder, uid)
+        if listed < state.exists:  # looked at again: mail may have been expunged meanwhile
+            hidden = min(state.exists, self.source.examine(key.folder).exists) - listed
+            if hidden > 0:
+                yield _difference(Finding.HIDDEN, window.mailbox_id, key.folder, None, hidden)
 
-    def _selected(self, selection: Selection, key: MailboxKey, low: int, high: int) -> set[int]:
+    def _pieces(self, job: Job, key: MailboxKey, window: PlanRange, high: int) -> Iterator[UidWindow]:
+        """The folder's UIDs in pieces that hold few mails, both on the server and in the ledger."""
+        planned = window.next_uid - 1
+        cuts = {planned, *self.ledger.audit.every_nth_uid(job.id, window.mailbox_id, WINDOW)}
+        for piece in self.source.windows(key, 1, max(high, planned)):
+            inside = sorted(cut for cut in cuts if piece.low <= cut < piece.high)
+            if not inside:
+                yield piece
+                continue
+            for low, last in pairwise([piece.low - 1, *inside, piece.high]):
+                yield UidWindow(low + 1, last)
+
+    def _selected(self, selection: Selection, key: MailboxKey, piece: UidWindow) -> set[int]:
         if is_changing(selection):
             return set()
-        return self._survey(key, low, high, replace(selection, force_reprocess=True))  # who bears a keyword is held
+        return self._survey(key, piece, replace(selection, force_reprocess=True))  # who bears a keyword is held
 
-    def _survey(self, key: MailboxKey, low: int, high: int, selection: Selection) -> set[int]:
-        return {mail.uid for mail in self.source.survey(key, low, high, selection)}
+    def _survey(self, key: MailboxKey, piece: UidWindow, selection: Selection) -> set[int]:
+        return {mail.uid for mail in self.source.survey(key, piece, selection)}
 
     def repair(self, job: Job, differences: Sequence[ServerDifference]) -> None:
         """Have the next run plan what was missed and take up what is back; what is gone vanishes by itself. Writes."""

@@ -14,7 +14,7 @@ from backfill.mail.login import ImapAccount
 from backfill.mail.mime import Reading, whole
 from backfill.mail.source import ImapMarker, ImapSource
 from backfill.message import Message
-from backfill.ports import MailMarker, MailSource, Surveyed, Unfetched
+from backfill.ports import MailMarker, MailSource, Surveyed, UidWindow, Unfetched
 from backfill.selection import DateField, Selection
 from tests.unit.test_mime import ODD
 
@@ -70,6 +70,18 @@ def test_examine_tells_what_is_there(opened: Opened) -> None:
     assert state == source.examine("INBOX")
 
 
+@pytest.mark.parametrize(("low", "high"), [(1, 120), (7, 4_294_967_295), (121, 200)])
+def test_windows_cover_every_uid_once_and_in_order(opened: Opened, low: int, high: int) -> None:
+    source, _ = opened
+    inbox = source.examine("INBOX").key
+
+    windows = source.windows(inbox, low, high)
+
+    assert windows[0].low == low
+    assert windows[-1].high == high
+    assert [window.low for window in windows[1:]] == [window.high + 1 for window in windows[:-1]]
+
+
 def test_an_unknown_folder_is_refused(opened: Opened) -> None:
     source, _ = opened
 
@@ -82,7 +94,7 @@ def test_another_epoch_is_noticed_by_every_call(opened: Opened) -> None:
     inbox = source.examine("INBOX").key
     former = replace(inbox, uidvalidity=inbox.uidvalidity - 1)
     calls: list[Callable[[], object]] = [
-        lambda: source.survey(former, 1, 10, Selection()),
+        lambda: source.survey(former, UidWindow(1, 10), Selection()),
         lambda: list(source.fetch(former, [1])),
         lambda: marker.add(former, "AIProcessed", [1]),
         lambda: marker.present(former, [1]),
@@ -97,7 +109,7 @@ def test_a_survey_names_each_mail_of_its_window_once(opened: Opened) -> None:
     source, _ = opened
     inbox = source.examine("INBOX").key
 
-    assert source.survey(inbox, 100, 200, Selection()) == [Surveyed(uid) for uid in range(100, 121)]
+    assert source.survey(inbox, UidWindow(100, 200), Selection()) == [Surveyed(uid) for uid in range(100, 121)]
 
 
 @pytest.mark.parametrize("field", list(DateField))
@@ -108,9 +120,9 @@ def test_dates_narrow_a_survey_down(opened: Opened, field: DateField) -> None:
 
     never = Selection(start_date=date(1990, 1, 1), end_date=date(1990, 1, 2), date_field=field)
 
-    assert source.survey(inbox, 1, 200, never) == []
+    assert source.survey(inbox, UidWindow(1, 200), never) == []
     if field is DateField.SENT:
-        assert len(source.survey(inbox, 1, 200, Selection(start_date=day, end_date=day))) == 120
+        assert len(source.survey(inbox, UidWindow(1, 200), Selection(start_date=day, end_date=day))) == 120
 
 
 def test_every_mail_asked_for_is_answered_once(opened: Opened) -> None:
@@ -152,7 +164,7 @@ def test_keywords_are_kept_and_seen_and_reading_marks_nothing_read(opened: Opene
     flags = {each.ref.uid: each.flags for each in source.fetch(inbox, [1, 2, 3]) if isinstance(each, Message)}
     assert [uid for uid in flags if "AIProcessed" in flags[uid]] == [1]
     assert not any("\\Seen" in each for each in flags.values())
-    assert source.survey(inbox, 1, 2, Selection(force_reprocess=False)) == [
+    assert source.survey(inbox, UidWindow(1, 2), Selection(force_reprocess=False)) == [
         Surveyed(1, "already processed"),
         Surveyed(2),
     ]

@@ -14,7 +14,7 @@ from backfill.errors import CredentialsRefused, MailThrottled, ServerUnavailable
 from backfill.mail.login import ImapAccount
 from backfill.mail.source import ImapSource
 from backfill.message import MailboxKey, Message
-from backfill.ports import Unfetched
+from backfill.ports import UidWindow, Unfetched
 from backfill.selection import Selection
 from tests.conftest import Mailbox
 from tests.support.fault_proxy import Fault, FaultProxy
@@ -286,7 +286,7 @@ def test_a_server_that_only_slows_down_is_given_time(reading: Open) -> None:
 def test_a_survey_whose_reply_the_line_does_not_carry_is_made_in_pieces(reading: Open) -> None:
     uids = range(1_000_000, 1_015_000)
     with ScriptedImap(dict.fromkeys(uids, MAIL)) as server, FaultProxy(server.port, after=50_000) as proxy:
-        found = reading(proxy.port).survey(INBOX, 1_000_000, 1_019_999, Selection())
+        found = reading(proxy.port).survey(INBOX, UidWindow(1_000_000, 1_019_999), Selection())
 
         assert [each.uid for each in found] == list(uids)
         assert proxy.faults

@@ -20,7 +20,7 @@ from backfill.mail.mime import Reading, whole
 from backfill.mail.source import ImapSource
 from backfill.mail.uidset import uid_sets
 from backfill.message import MailboxKey, Message
-from backfill.ports import Surveyed, Unfetched
+from backfill.ports import Surveyed, UidWindow, Unfetched
 from backfill.selection import DateField, Selection
 from tests.support.scripted_imap import BYE, ScriptedImap
 from tests.unit.test_mime import ODD
@@ -64,7 +64,7 @@ def uids(surveyed: list[Surveyed]) -> list[int]:
 
 def survey(source: ImapSource, **selection) -> list[int]:
     key = source.examine("INBOX").key
-    return uids(source.survey(key, 1, 20_000, Selection(**selection)))
+    return uids(source.survey(key, UidWindow(1, 20_000), Selection(**selection)))
 
 
 def outcomes(fetched) -> dict[int, str]:
@@ -80,7 +80,7 @@ def test_reading_leaves_every_flag_as_it_was(mailbox, source):
     mailbox.holds(*(path.read_bytes() for path in ODD), *(mail() for _ in range(60)))
     key = source.examine("INBOX").key
 
-    found = uids(source.survey(key, 1, 20_000, Selection(start_date=date(2020, 1, 1))))
+    found = uids(source.survey(key, UidWindow(1, 20_000), Selection(start_date=date(2020, 1, 1))))
     first = {each.ref.uid: each.flags for each in source.fetch(key, found)}
     again = {each.ref.uid: each.flags for each in source.fetch(key, found)}
 
@@ -156,7 +156,7 @@ def test_a_folder_made_anew_is_noticed(mailbox, source):
         list(source.fetch(key, [1]))
     mailbox.holds(mail(), folder="Work")
     with pytest.raises(MailboxChanged):
-        source.survey(other, 1, 10, Selection())
+        source.survey(other, UidWindow(1, 10), Selection())
 
 
 def _doveadm(mailbox, *args: str) -> None:
@@ -237,8 +237,8 @@ def test_mail_that_bears_the_processed_keyword_is_skipped_only_without_force(mai
     mailbox.holds(mail())
     key = source.examine("INBOX").key
 
-    assert source.survey(key, 1, 10, Selection()) == [Surveyed(1), Surveyed(2)]
-    assert source.survey(key, 1, 10, Selection(force_reprocess=False)) == [
+    assert source.survey(key, UidWindow(1, 10), Selection()) == [Surveyed(1), Surveyed(2)]
+    assert source.survey(key, UidWindow(1, 10), Selection(force_reprocess=False)) == [
         Surveyed(1, "already processed"),
         Surveyed(2),
     ]
@@ -248,9 +248,9 @@ def test_a_survey_stays_within_its_window(mailbox, source):
     mailbox.holds(*(mail() for _ in range(9)))
     key = source.examine("INBOX").key
 
-    assert uids(source.survey(key, 3, 5, Selection())) == [3, 4, 5]
-    assert uids(source.survey(key, 10, 99, Selection())) == []
-    assert uids(source.survey(key, 5, 4, Selection())) == []
+    assert uids(source.survey(key, UidWindow(3, 5), Selection())) == [3, 4, 5]
+    assert uids(source.survey(key, UidWindow(10, 99), Selection())) == []
+    assert uids(source.survey(key, UidWindow(5, 4), Selection())) == []
 
 
 def test_uid_sets_are_compressed_and_short():
@@ -379,7 +379,7 @@ def test_throttling_is_heard_wherever_it_is_said(scripted, text, wait_s, command
         source = scripted(server)
         with pytest.raises(ServerUnavailable) as asked:
             source.examine("INBOX")
-            source.survey(SCRIPTED, 1, 10, Selection())
+            source.survey(SCRIPTED, UidWindow(1, 10), Selection())
             list(source.fetch(SCRIPTED, [1]))
 
     assert asked.value.wait_s == wait_s
@@ -390,7 +390,7 @@ def test_a_changed_uidvalidity_is_noticed_at_every_select(scripted):
         with pytest.raises(MailboxChanged, match="planned anew"):
             list(scripted(server).fetch(SCRIPTED, [1]))
         with pytest.raises(MailboxChanged):
-            scripted(server).survey(SCRIPTED, 1, 10, Selection())
+            scripted(server).survey(SCRIPTED, UidWindow(1, 10), Selection())
 
 
 def test_command_lines_stay_below_8_kb(scripted):
@@ -398,7 +398,9 @@ def test_command_lines_stay_below_8_kb(scripted):
     with ScriptedImap(dict.fromkeys(many, mail())) as server:
         source = scripted(server)
         fetched = list(source.fetch(SCRIPTED, many))
-        source.survey(SCRIPTED, many[0], many[-1], Selection(start_date=date(2024, 1, 1), end_date=date(2024, 1, 1)))
+        source.survey(
+            SCRIPTED, UidWindow(many[0], many[-1]), Selection(start_date=date(2024, 1, 1), end_date=date(2024, 1, 1))
+        )
 
     assert len(fetched) == len(many)
     assert max(map(len, server.commands)) < 8000

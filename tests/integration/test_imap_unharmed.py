@@ -10,7 +10,7 @@ from backfill.errors import ConfigError, MarksMailRead
 from backfill.mail.login import ImapAccount
 from backfill.mail.source import ImapMarker, ImapSource
 from backfill.message import MailboxKey, Message
-from backfill.ports import Surveyed
+from backfill.ports import Surveyed, UidWindow
 from backfill.selection import Selection
 from tests.support.scripted_imap import ScriptedImap
 
@@ -188,7 +188,7 @@ def test_labels_are_set_found_and_taken_away_in_place_of_keywords(
 
         flags = {mail.ref.uid: mail.flags for mail in source.fetch(INBOX, [1, 2]) if isinstance(mail, Message)}
         assert flags == {1: {"Family", "AIProcessed"}, 2: frozenset()}
-        assert source.survey(INBOX, 1, 9, Selection(force_reprocess=False)) == [
+        assert source.survey(INBOX, UidWindow(1, 9), Selection(force_reprocess=False)) == [
             Surveyed(1, "already processed"),
             Surveyed(2),
         ]

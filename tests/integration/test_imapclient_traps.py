@@ -16,6 +16,7 @@ from backfill.errors import ConfigError, ServerUnavailable
 from backfill.mail.login import ImapAccount, connect, hang_up
 from backfill.mail.source import ImapMarker, ImapSource
 from backfill.message import MailboxKey, Message
+from backfill.ports import UidWindow
 from backfill.selection import Selection
 from tests.support.scripted_imap import STALL, ScriptedImap
 
@@ -115,7 +116,7 @@ def test_a_window_of_a_survey_never_gets_near_the_limit(account: Callable[..., I
         reply = b"* SEARCH " + b" ".join(b"%d" % uid for uid in range(4_294_900_000, 4_294_920_000))
         server.script = lambda said: [reply, b"{tag} OK done"] if "UID SEARCH" in said else None
         source = ImapSource(account(server))
-        found = source.survey(INBOX, 4_294_900_000, 4_294_919_999, Selection())
+        found = source.survey(INBOX, UidWindow(4_294_900_000, 4_294_919_999), Selection())
         source.close()
 
     assert len(found) == 20_000
@@ -130,9 +131,9 @@ def test_a_reply_beyond_the_limit_costs_the_connection_and_not_the_next_command(
         server.script = lambda said: [reply, b"{tag} OK done"] if "UID SEARCH" in said else None
         source = ImapSource(account(server))
         with pytest.raises(ServerUnavailable):
-            source.survey(INBOX, 1, 20_000, Selection())
+            source.survey(INBOX, UidWindow(1, 20_000), Selection())
         server.script = lambda said: None
-        found = source.survey(INBOX, 1, 20_000, Selection())
+        found = source.survey(INBOX, UidWindow(1, 20_000), Selection())
         source.close()
 
         assert [each.uid for each in found] == [1]
@@ -143,7 +144,7 @@ def test_uids_outside_of_what_was_asked_are_dropped(account: Callable[..., ImapA
     with ScriptedImap({7: MAIL}) as server:
         server.script = lambda said: [b"* SEARCH 7 99", b"{tag} OK done"] if "UID SEARCH" in said else None
         source = ImapSource(account(server))
-        assert source.survey(INBOX, 10, 20, Selection()) == []
+        assert source.survey(INBOX, UidWindow(10, 20), Selection()) == []
         source.close()
 
 
@@ -172,7 +173,7 @@ def test_no_line_break_of_a_folders_name_enters_a_command(account: Callable[...,
 
     assert [said.split()[0] for said in server.commands] == [
         *("CAPABILITY", "LOGIN", "CAPABILITY"),
-        *("EXAMINE", "LOGOUT"),
+        *("EXAMINE", "FETCH", "LOGOUT"),
     ]
 
 

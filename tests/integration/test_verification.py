@@ -13,7 +13,7 @@ from backfill.clock import StopRequest
 from backfill.ledger.rows import Job
 from backfill.message import MailboxKey
 from backfill.operations.verify import Comparison, Finding, Verification
-from backfill.ports import MailboxState, Surveyed
+from backfill.ports import MailboxState, Surveyed, UidWindow
 from backfill.selection import Selection
 from tests.support.bench import INBOX, Bench, BenchMailbox
 
@@ -29,11 +29,11 @@ class SearchedMailbox(BenchMailbox):
     def examine(self, folder: str) -> MailboxState:
         return replace(super().examine(folder), key=replace(self.key, folder=folder))
 
-    def survey(self, mailbox: MailboxKey, low: int, high: int, selection: Selection) -> list[Surveyed]:
+    def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
         self.asked.append(selection)
         if self.stop is not None:
             self.stop.set("SIGINT")
-        there = super().survey(mailbox, low, high, selection)
+        there = super().survey(mailbox, window, selection)
         has_criteria = selection.search or selection.start_date or selection.end_date
         return [mail for mail in there if mail.uid in self.fitting] if has_criteria else there
 

@@ -34,6 +34,7 @@ from backfill.ports import (
     Receipt,
     ReceiptState,
     Surveyed,
+    UidWindow,
     Unapplied,
     Unfetched,
 )
@@ -47,6 +48,7 @@ from backfill.verdict import Answer, Scores, Thresholds, Usage
 PRICE = Price(Decimal("0.000001"), Decimal("0.00001"))
 INBOX = MailboxKey("owner@example.org", "INBOX", 7)
 API = "calls:bench"
+WINDOW = 5_000  # UIDs that are surveyed at once
 
 
 class PowerCut(BaseException):
@@ -96,8 +98,12 @@ class BenchMailbox:
     def examine(self, folder: str) -> MailboxState:
         return MailboxState(self.key, len(self.contents), max(self.contents, default=0) + 1)
 
-    def survey(self, mailbox: MailboxKey, low: int, high: int, selection: Selection) -> list[Surveyed]:
-        return [Surveyed(uid) for uid in sorted(self.contents) if low <= uid <= high]
+    def windows(self, mailbox: MailboxKey, low: int, high: int) -> list[UidWindow]:
+        starts = range(low, high + 1, WINDOW)
+        return [UidWindow(start, min(start + WINDOW - 1, high)) for start in starts]
+
+    def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
+        return [Surveyed(uid) for uid in sorted(self.contents) if window.low <= uid <= window.high]
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
         for uid in uids:

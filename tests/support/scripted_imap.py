@@ -152,10 +152,17 @@ class ScriptedImap:
             return [f"* SEARCH {found}".rstrip().encode(), b"{tag} OK done"]
         if command.startswith("UID STORE"):
             return self._stored(command)
+        if command.startswith("FETCH "):
+            return [*self._at_positions(command), b"{tag} OK done"]
         if command.startswith("UID FETCH"):
             answers = [self.fetched(command, uid) for uid in self.mails if _names(command, uid)]
             return [*answers, b"{tag} OK done"]
         return [b"{tag} BAD unknown command"]
+
+    def _at_positions(self, command: str) -> list[bytes]:
+        uids = sorted(self.mails)
+        wanted = [len(uids) if piece == "*" else int(piece) for piece in command.split()[1].split(",")]
+        return [b"* %d FETCH (UID %d)" % (at, uids[at - 1]) for at in wanted if 0 < at <= len(uids)]
 
     def _bears(self, command: str, uid: int) -> bool:
         """Does the mail answer to the flag or label of a SEARCH? Other search keys are taken for true."""

@@ -50,6 +50,7 @@ from backfill.ports import (
     Price,
     Receipt,
     Surveyed,
+    UidWindow,
     Unapplied,
     Unfetched,
 )
@@ -207,8 +208,11 @@ class WorldSource:
     def examine(self, folder: str) -> MailboxState:
         return MailboxState(INBOX, self.world.mails, self.world.mails + 1)
 
-    def survey(self, mailbox: MailboxKey, low: int, high: int, selection: Selection) -> list[Surveyed]:
-        return [Surveyed(uid) for uid in range(low, min(high, self.world.mails) + 1)]
+    def windows(self, mailbox: MailboxKey, low: int, high: int) -> list[UidWindow]:
+        return [UidWindow(low, high)]
+
+    def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
+        return [Surveyed(uid) for uid in range(window.low, min(window.high, self.world.mails) + 1)]
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
         self.allowance.read(UNBOOKED_BYTES)

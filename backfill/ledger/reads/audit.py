@@ -69,6 +69,11 @@ class Audit:
 
         return self.database.read(work)
 
+    def every_nth_uid(self, job_id: int, mailbox_id: int, size: int) -> list[int]:
+        """The UIDs that cut the items of a mailbox into pieces of `size`, ascending; [] where there are fewer."""
+        parameters = {"job": job_id, "mailbox": mailbox_id, "size": size}
+        return self.database.read(lambda connection: list(connection.execute(text(NTH_UIDS), parameters).scalars()))
+
     def repair(self, job_id: int) -> int:
         """Put right what needs no mail server; how many rows. Writes.
 
@@ -164,6 +169,8 @@ RECEIPTS = (
     "{folder}, UID {uid} is done, but there is no receipt that {effect} has been brought about.",
 )
 HAS_OPEN_ITEMS = f"id = :job AND EXISTS (SELECT 1 FROM item WHERE job_id = :job AND {ITEM_OPEN})"
+NTH_UIDS = """SELECT uid FROM (SELECT uid, ROW_NUMBER() OVER (ORDER BY uid) AS place FROM item
+    WHERE job_id = :job AND mailbox_id = :mailbox) AS placed WHERE place % :size = 0 ORDER BY uid"""
 REPAIRS = (
     f"""UPDATE item SET claimed_by = NULL, begun = FALSE WHERE job_id = :job AND {ITEM_CLAIMED}
            AND claimed_by IN (SELECT id FROM run WHERE ended_at IS NOT NULL)""",

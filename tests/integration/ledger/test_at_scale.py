@@ -13,8 +13,8 @@ from statistics import median
 import pytest
 from sqlalchemy import text
 
-from backfill.planner import WINDOW
 from backfill.ports import Surveyed
+from tests.support.bench import WINDOW
 from tests.support.ledgers import Bench, inbox
 from tests.support.query_plans import assert_uses, plans
 

@@ -19,11 +19,11 @@ from backfill.lifecycle import JobState, RunOutcome
 from backfill.limits import RunLimits
 from backfill.message import MailboxKey, Message
 from backfill.planner import Planner
-from backfill.ports import Surveyed
+from backfill.ports import Surveyed, UidWindow
 from backfill.selection import Selection
 from backfill.throttle.calls import Throttler
 from backfill.verdict import Scores, Thresholds
-from tests.support.bench import INBOX, BenchClassifier, BenchClock, BenchEffect, BenchMailbox, Observed
+from tests.support.bench import INBOX, WINDOW, BenchClassifier, BenchClock, BenchEffect, BenchMailbox, Observed
 
 PATIENCE_S = 30.0  # of a test that would otherwise hang
 
@@ -49,9 +49,9 @@ class Surveying(BenchMailbox):
 
     meanwhile: Callable[[int], None] = lambda low: None
 
-    def survey(self, mailbox: MailboxKey, low: int, high: int, selection: Selection) -> list[Surveyed]:
-        self.meanwhile(low)
-        return super().survey(mailbox, low, high, selection)
+    def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
+        self.meanwhile(window.low)
+        return super().survey(mailbox, window, selection)
 
 
 @dataclass
@@ -140,11 +140,11 @@ def test_two_copies_in_the_hands_of_two_runs_are_asked_about_once(postgres_url: 
         assert statuses(one.ledger) == ["done", "done"]
 
 
-@pytest.mark.parametrize("mails", [3 * planner.WINDOW])
+@pytest.mark.parametrize("mails", [3 * WINDOW])
 def test_what_another_process_plans_meanwhile_is_not_planned_twice(postgres_url: str, mails: int) -> None:
     surveyed: list[int] = []
     mailbox = Surveying()
-    mailbox.holds(1, planner.WINDOW + 1, mails)
+    mailbox.holds(1, WINDOW + 1, mails)
     with processes(postgres_url, mailbox, BenchClassifier(), BenchClassifier()) as (one, other):
         others = []
 
@@ -158,7 +158,7 @@ def test_what_another_process_plans_meanwhile_is_not_planned_twice(postgres_url:
 
         assert (others[0].new_mails, planned.new_mails) == (3, 0)
         assert planned.is_complete
-        assert surveyed == [1, 1, planner.WINDOW + 1, 2 * planner.WINDOW + 1]  # the first window twice
+        assert surveyed == [1, 1, WINDOW + 1, 2 * WINDOW + 1]  # the first window twice
 
 
 def test_a_plan_is_not_called_complete_while_its_folder_is_another_one(postgres_url: str) -> None:
