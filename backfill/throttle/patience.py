@@ -12,7 +12,7 @@ from typing import TypeVar
 from backfill.clock import Clock, StopRequest
 from backfill.errors import MailThrottled, ServerTroubled
 from backfill.message import MailboxKey, Message
-from backfill.ports import Folder, MailboxState, MailSource, Surveyed, Unfetched
+from backfill.ports import Folder, MailboxState, MailSource, Surveyed, UidWindow, Unfetched
 from backfill.selection import Selection
 
 #: Between the tries of a command that the server says it cannot do at the moment.
@@ -37,8 +37,11 @@ class PatientSource:
     def examine(self, folder: str) -> MailboxState:
         return self._patiently(lambda: self.source.examine(folder))
 
-    def survey(self, mailbox: MailboxKey, low: int, high: int, selection: Selection) -> list[Surveyed]:
-        return self._patiently(lambda: self.source.survey(mailbox, low, high, selection))
+    def windows(self, mailbox: MailboxKey, low: int, high: int) -> list[UidWindow]:
+        return self._patiently(lambda: self.source.windows(mailbox, low, high))
+
+    def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
+        return self._patiently(lambda: self.source.survey(mailbox, window, selection))
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
         return self.source.fetch(mailbox, uids)

@@ -264,11 +264,16 @@ def catches_everything(handler: ast.ExceptHandler) -> bool:
     return bool(names & {None, "Exception", "BaseException"})
 
 
+#: What the line of a broad `except` may say, and where such a line may stand.
+CARRIED, EDGE = "carried to", re.compile(r"the edge around one (mail|folder|account|submission)")
+
+
 def passes_on(handler: ast.ExceptHandler, module: Module) -> bool:
-    """Raised again here, or, as its line says, `carried to` another thread and raised there."""
+    """Raised again here, or, as its line says, in another thread, or it stands around one mail or folder."""
     last = handler.body[-1]
     is_raised = isinstance(last, ast.Raise) and last.exc is None
-    return is_raised or "carried to" in module.source.splitlines()[handler.lineno - 1]
+    line = module.source.splitlines()[handler.lineno - 1]
+    return is_raised or CARRIED in line or EDGE.search(line) is not None
 
 
 # ── the tests ────────────────────────────────────────────────────────────────────────────────────────────
