@@ -8,7 +8,7 @@ spent gives `confirm`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
 
@@ -16,18 +16,19 @@ from backfill import settings as facade
 from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.executor import Observer
 from backfill.folders import FolderPatterns
-from backfill.lifecycle import GIVEN_UP, JobState
 from backfill.limits import GivenLimits
-from backfill.operations.request import Intent, Request, known_job
-from backfill.operations.run import Context, Result, Verified, Workshop
+from backfill.operations.parts import Audience
+from backfill.operations.plan import Result, plan
+from backfill.operations.request import Request
+from backfill.operations.retry import retry
+from backfill.operations.run import run
+from backfill.operations.verify import Verified, verify
 from backfill.report.summary import Summary
 from backfill.selection import DateField, Selection
 from backfill.settings import Settings
+from backfill.wiring import Parts
 
 __all__ = ["BackfillProcessor", "GivenLimits", "Result", "Verified"]
-
-# A run that names such a job takes it up again.
-REOPENED = GIVEN_UP | {JobState.PAUSED}
 
 
 class _Silent:
@@ -70,8 +71,7 @@ class BackfillProcessor:
         self.settings = settings or facade.get()
         self.stop = stop or StopRequest()
         self._given = GivenLimits(calls_per_minute=calls_per_minute)
-        self._context = Context(
-            settings=self.settings,
+        self._audience = Audience(
             clock=clock or SystemClock(),
             stop=self.stop,
             observer=observer or _Silent(),
@@ -114,51 +114,35 @@ class BackfillProcessor:
 
     def plan(self, request: Request, given: GivenLimits | None = None) -> Result:
         """Fill the ledger with what a request selects, and reckon what it will take; the classifier is not called."""
-        with self._workshop() as workshop:
-            decision = workshop.decide(request)
-            planned = workshop.plan(decision.job)
-            given = given or self._given
-            forecast = workshop.forecast(decision.job, workshop.limits(decision.job, given), given.max_emails)
-            return replace(workshop.result(decision, planned, None), forecast=forecast)
+        with self._parts() as parts:
+            return plan(parts, self._audience, request, given or self._given)
 
     def run(self, request: Request, given: GivenLimits | None = None) -> Result:
         """Plan where needed, then work. Holds the ledger's lock; raises `LedgerHeld` when another run has it."""
-        with self._workshop() as workshop, workshop.locked() as lock:
-            decision = workshop.decide(request)
-            if decision.intent is Intent.EXTEND:
-                if not workshop.planner().has_newer_mail(decision.job):
-                    self._context.tell("There is nothing new.")
-                    return workshop.result(decision, None, None)
-                workshop.ledger.jobs.reopen(decision.job.id)
-            elif decision.job.state in REOPENED:
-                workshop.ledger.jobs.reopen(decision.job.id)
-            ended = workshop.work(decision.job, "run", given or self._given, lock)
-            return workshop.result(decision, None, ended)
+        with self._parts() as parts:
+            return run(parts, self._audience, request, given or self._given)
 
     def retry(self, job_id: int | None = None, reasons: Sequence[str] = (), given: GivenLimits | None = None) -> Result:
         """Take up failed items again, all or those of some reasons, and work on them and nothing else.
 
         Without a job: that of the latest run. `ended` of the result is None when nothing had failed so.
         """
-        with self._workshop() as workshop, workshop.locked() as lock:
-            job = known_job(workshop.ledger, job_id)
-            decision = workshop.decide(Request(job=job.id, as_planned=True), "Retrying")
-            ended = workshop.work(decision.job, "retry", given or self._given, lock, retry=tuple(reasons))
-            return workshop.result(decision, None, ended)
+        with self._parts() as parts:
+            return retry(parts, self._audience, job_id, reasons, given or self._given)
 
     def verify(self, job_id: int | None = None, *, repair: bool = False) -> Verified:
         """Hold a job against itself and against the server. Writes only to `repair`, and then takes the lock.
 
         Without a job: that of the latest run. A stop request ends it early: the result says that it is not complete.
         """
-        with self._workshop() as workshop, workshop.locked() if repair else nullcontext():
-            return workshop.verify(known_job(workshop.ledger, job_id), repair=repair)
+        with self._parts() as parts:
+            return verify(parts, self._audience, job_id, repair=repair)
 
     @contextmanager
-    def _workshop(self) -> Iterator[Workshop]:
-        workshop = Workshop(self._context)
+    def _parts(self) -> Iterator[Parts]:
+        parts = Parts(self.settings, self._audience)
         try:
-            self._context.tell(f"Ledger: {workshop.ledger.database}")
-            yield workshop
+            self._audience.tell(f"Ledger: {parts.ledger.database}")
+            yield parts
         finally:
-            workshop.close()
+            parts.close()

@@ -20,6 +20,7 @@ from backfill.clock import Clock, StopRequest
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
 from backfill.errors import ConfigError
+from backfill.executor.reader import LONGEST_WAIT_S
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
 from backfill.limits import RunLimits
@@ -28,11 +29,13 @@ from backfill.mail.marker import ImapMarker
 from backfill.mail.mime import Reading, whole
 from backfill.mail.source import ImapSource
 from backfill.message import MailboxKey, Message, MessageRef
+from backfill.operations.parts import Api, Audience
 from backfill.ports import Classifier, Effect, MailMarker, MailSource, Price, Service
+from backfill.selection import Selection
 from backfill.settings import Settings
-from backfill.throttle.budget import Budget, DayLimit
 from backfill.throttle.calls import Throttler
 from backfill.throttle.mail import MailAllowance
+from backfill.throttle.patience import PatientSource
 from backfill.verdict import Thresholds
 
 PROMPT_SECRET: Final = "prompt"  # noqa: S105 - the name under which the ledger keeps it
@@ -41,6 +44,87 @@ PROMPT_SECRET: Final = "prompt"  # noqa: S105 - the name under which the ledger 
 def open_ledger(settings: Settings, clock: Clock, stop: StopRequest | None = None) -> Ledger:
     """The ledger of these settings, created or upgraded where needed."""
     return Ledger.open(settings.paths.ledger_url, clock, stop)
+
+
+class Parts:
+    """One command's ledger and adapters. An adapter is made when it is first needed; `close` closes them all."""
+
+    def __init__(self, settings: Settings, audience: Audience) -> None:
+        """Opens the ledger."""
+        self.ledger = open_ledger(settings, audience.clock, audience.stop)
+        self.account = account(settings).name
+        self.default = Selection(search=settings.imap.query)
+        self.allowance = mail_allowance(settings, self.ledger, audience.clock)
+        self.allowance.tell = lambda sentence: audience.tell(sentence) if sentence else None
+        self._settings = settings
+        self._audience = audience
+        self._source: MailSource | None = None
+        self._classifier: Classifier | None = None
+        self._may_write = False
+
+    def close(self) -> None:
+        self.hang_up()
+        for adapter in (self._classifier, self.allowance):
+            if adapter is not None:
+                adapter.close()
+        self.ledger.close()
+
+    @property
+    def limits(self) -> RunLimits:
+        return self._settings.run_limits
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return thresholds(self._settings)
+
+    @property
+    def effect_names(self) -> tuple[str, ...]:
+        return self._settings.effects
+
+    @property
+    def api(self) -> Api:
+        llm, is_gated = self._settings.llm, self._settings.classifier == "gated"
+        return Api(api(self._settings), llm.model or "", llm.api_url, llm.max_output_tokens, not is_gated)
+
+    @property
+    def source(self) -> MailSource:
+        """Waits until the account may be read. Raises `MailThrottled` where that takes too long."""
+        if self._source is None:
+            self.allowance.wait(self._audience.stop, LONGEST_WAIT_S, self._audience.tell)
+            source = mail_source(self._settings, self.allowance, lambda: self._may_write)
+            clock, stop, tell = self._audience.clock, self._audience.stop, self._audience.tell
+            self._source = PatientSource(source, clock, stop, LONGEST_WAIT_S, tell)
+        return self._source
+
+    def hang_up(self) -> None:
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    @property
+    def classifier(self) -> Classifier:
+        if self._classifier is None:
+            self._classifier = classifier(self._settings, self.ledger, self._audience.clock)
+        return self._classifier
+
+    def as_planned(self, job: Job) -> None:
+        if self._classifier is not None:
+            self._classifier.close()
+            self._classifier = None
+        self.hang_up()  # it reads as today's settings say
+        self._settings, self._classifier = as_planned(self._settings, job, self.ledger, self._audience.clock)
+
+    def allow_writing(self) -> None:
+        self._may_write = True
+
+    def effects(self) -> tuple[Effect, ...]:
+        return effects(self._settings, self.allowance)
+
+    def analytics(self) -> AnalyticsFile | None:
+        return analytics(self._settings, self.ledger)
+
+    def price(self) -> Price | None:
+        return price(self._settings, self._audience.clock)
 
 
 def account(settings: Settings) -> ImapAccount:
@@ -195,30 +279,6 @@ def price(settings: Settings, clock: Clock) -> Price | None:
         return asked.price_of(settings.llm.model or "")
     finally:
         asked.close()
-
-
-def day_limit(settings: Settings, ledger: Ledger, clock: Clock, max_per_day: int | None) -> DayLimit | None:
-    """How many calls may be made to the configured API on a day, by everybody who uses it through this ledger."""
-    return None if max_per_day is None else DayLimit(ledger, clock, api(settings), max_per_day)
-
-
-def budget(
-    settings: Settings, ledger: Ledger, clock: Clock, job_id: int, limits: RunLimits, calls: DayLimit | None
-) -> Budget | None:
-    """A run's budget; None without a limit. Raises `ConfigError` for a limit on money where nobody knows the price."""
-    llm = settings.llm
-    listed = None
-    of_job, of_day = limits.max_cost_usd, limits.max_cost_usd_per_day
-    if of_job is not None or of_day is not None:
-        listed = price(settings, clock)
-        if listed is None:
-            raise ConfigError(
-                f"What {llm.model} costs at {llm.api_url} is not known, so a limit on the cost cannot be kept; "
-                "leave it out (--max-emails bounds a run as well), or choose a model with a listed price."
-            )
-    elif calls is None:
-        return None
-    return Budget(ledger, clock, job_id, listed, llm.max_output_tokens, of_job, of_day, calls)
 
 
 def as_planned(settings: Settings, job: Job, ledger: Ledger, clock: Clock) -> tuple[Settings, Classifier]:

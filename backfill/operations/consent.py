@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from backfill.clock import StopRequest
-from backfill.errors import FolderUnusable
+from backfill.errors import Declined, FolderUnusable
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
+from backfill.limits import RunLimits
+from backfill.operations.parts import Audience, Parts
+from backfill.operations.plan import forecast
 from backfill.ports import MailSource
 from backfill.selection import Selection
 
@@ -15,6 +18,27 @@ PROCESSED_ELSEWHERE: Final = (
     "The keyword of processed mail is borne by {mails} already, but the ledger {ledger} has processed none. If another "
     "ledger has, its verdicts are paid for: name it in paths.ledger_url. --no-force-reprocess leaves such mail out."
 )
+
+
+def ask_consent(parts: Parts, audience: Audience, job: Job, limits: RunLimits, mails: int) -> None:
+    """Ask once per job, before its first call that costs. `mails`: what the run is about. Raises `Declined`."""
+    ledger, confirm = parts.ledger, audience.confirm
+    begins = mails and not job.has_consent and ledger.attempts.latest(job.id) is None
+    if begins and (warning := processed_elsewhere(ledger, parts.source, job, audience.stop)):
+        audience.tell(warning)
+    if confirm is None or not parts.classifier.is_metered or job.has_consent or not mails:
+        return
+    if begins:
+        api, at_most = parts.api, "" if parts.api.asks_about_all else "At most "
+        are = "mail is" if mails == 1 else "mails are"
+        expected = forecast(parts, audience, job, limits, mails)
+        if expected is not None and expected.calls == 0:
+            return  # every verdict is known: nothing will be sent
+        reckoned = "" if expected is None else f" {expected.sentence()}"
+        question = f"{at_most}{mails} {are} to be sent to {api.model} at {api.url}, which may cost money."
+        if not confirm(question + reckoned):
+            raise Declined
+    ledger.jobs.consent(job.id)
 
 
 def processed_elsewhere(ledger: Ledger, source: MailSource, job: Job, stop: StopRequest) -> str | None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from backfill.errors import ConfigError
-from backfill.folders import FolderPatterns
+from backfill.errors import ConfigError, FolderUnusable
+from backfill.folders import FolderPatterns, resolve
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, describe
 from backfill.lifecycle import GIVEN_UP, UNFINISHED, AttemptOutcome, JobState
-from backfill.ports import Fingerprint
+from backfill.operations.parts import Audience, Parts
+from backfill.ports import Fingerprint, UidWindow
 from backfill.selection import Selection, job_key
 
 #: Beyond, a number fits into no database's column.
@@ -64,6 +65,43 @@ class Decision:
 
     job: Job
     intent: Intent
+
+
+def choose(parts: Parts, audience: Audience, request: Request, said: str | None = None) -> Decision:
+    """The job that a request means, with its folders as the server has them; from now on the parts fit the job.
+
+    It is told to the audience: introduced as the intent has it, or as `said`. Raises as `decide` does, and before
+    anything is written `FolderUnknown`, or `ConfigError` for criteria that the server does not understand or a
+    broken note template.
+    """
+    fingerprint = parts.classifier.fingerprint  # before anything is asked of the mail server: a key may be missing
+    if request.selection is not None and request.folders is not None and not request.folders.is_literal:
+        literal = resolve(request.folders, parts.source.list_folders())
+        request = replace(request, selection=replace(request.selection, folders=literal))
+
+    def check(selection: Selection) -> None:
+        """Can a new job be done at all?"""
+        for folder in selection.folders:
+            try:
+                state = parts.source.examine(folder)
+            except FolderUnusable:
+                # One that the server lists is left out by the planner, for the others' sake. A misspelt name is not.
+                is_listed = folder in {each.name for each in parts.source.list_folders()}
+                if is_listed and len(selection.folders) > 1:
+                    continue
+                raise
+            if selection.search:  # no mail has this UID yet, but the server reads the criteria all the same
+                parts.source.survey(state.key, UidWindow(state.uid_next, state.uid_next), selection)
+        for effect in () if request.dry_run else parts.effects():
+            effect.close()
+
+    decision = decide(parts.ledger, parts.account, request, fingerprint, parts.default, check)
+    if fingerprint.digest() != decision.job.fingerprint:  # only by --as-planned
+        parts.as_planned(decision.job)
+    if not decision.job.dry_run:
+        parts.allow_writing()
+    audience.tell(f"{said or SAID[decision.intent]} {describe(decision.job)}")
+    return decision
 
 
 def decide(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
@@ -16,10 +17,15 @@ from typing import Final
 from backfill.clock import StopRequest
 from backfill.errors import FolderUnusable
 from backfill.ledger import Ledger
+from backfill.ledger.reads.audit import Difference, DifferenceKind
 from backfill.ledger.rows import Job, PlanRange
 from backfill.lifecycle import OPEN, ItemStatus
 from backfill.message import MailboxKey
+from backfill.operations.parts import Audience, Parts, locked
+from backfill.operations.request import known_job
 from backfill.ports import MailboxState, MailSource, UidWindow
+from backfill.report.figures import summarize
+from backfill.report.summary import Summary
 from backfill.selection import Selection
 
 #: Mails that are compared at once.
@@ -83,6 +89,40 @@ SENTENCES: Final = {
     Finding.HIDDEN: "{folder} holds {mails} mails more than the server lists: what it hides cannot be processed.",
     Finding.UNPLANNED: "{folder} is selected, but not planned to its end; the next run plans it.",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What `verify` found. `is_repaired`: what can be put right has been. `is_complete`: no stop cut it short."""
+
+    job: Job
+    differences: tuple[Difference | ServerDifference, ...]
+    notes: tuple[str, ...]  # what could not be compared, for people
+    is_repaired: bool
+    is_complete: bool
+    summary: Summary
+
+
+def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool) -> Verified:
+    """Hold a job against itself and the server; without a number, that of the latest run.
+
+    `repair` puts right what can be, unless a stop was asked for, and takes the ledger's lock.
+    """
+    ledger = parts.ledger
+    with locked(ledger) if repair else nullcontext():
+        job = known_job(ledger, job_id)
+        effects = () if job.dry_run else parts.effect_names
+        within = ledger.audit.differences(job.id, effects)
+        verification = Verification(ledger, parts.source, audience.stop)
+        outside = verification.compare(job)
+        is_repaired = repair and outside.is_complete
+        if is_repaired:
+            ledger.audit.repair(job.id)
+            if any(each.kind is DifferenceKind.NO_RECEIPT for each in within):
+                ledger.receipts.reapply(job.id, effects)
+            verification.repair(job, outside.differences)
+        figures, notes = summarize(ledger, job), outside.notes
+        return Verified(job, (*within, *outside.differences), notes, is_repaired, outside.is_complete, figures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,9 +201,9 @@ def test_a_cancel_is_heard_while_the_keywords_wait_for_the_mail_server(bench):
         def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
             for _ in range(200):
                 bench.clock.turn(1)
-                if bench.stop_of_run.wait(0.05):
+                if bench.stop.latest.wait(0.05):
                     break
-            heard.append(bench.stop_of_run.is_set())
+            heard.append(bench.stop.latest.is_set())
             yield from super().apply(mails)
 
     heard: list[bool] = []

@@ -14,8 +14,7 @@ from typing import Any
 from backfill.analytics import AnalyticsFile
 from backfill.clock import StopRequest
 from backfill.errors import Concession, MessageGone
-from backfill.executor import Ended, Executor
-from backfill.executor.steering import Steering
+from backfill.executor import Ended
 from backfill.ledger import Ledger
 from backfill.ledger.locks import RunLock
 from backfill.ledger.parameters import RunParameters
@@ -23,13 +22,17 @@ from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
 from backfill.limits import RunLimits
 from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.operations.parts import Api, Audience
+from backfill.operations.run import work_off
 from backfill.planner import Planner
 from backfill.ports import (
+    Classifier,
     Effect,
     Fingerprint,
     Folder,
     Judged,
     MailboxState,
+    MailSource,
     Price,
     Receipt,
     ReceiptState,
@@ -39,9 +42,8 @@ from backfill.ports import (
     Unfetched,
 )
 from backfill.selection import Selection
-from backfill.throttle.budget import Budget, DayLimit
-from backfill.throttle.calls import Throttler
 from backfill.throttle.gates import Gate
+from backfill.throttle.mail import MailAllowance
 from backfill.verdict import Answer, Scores, Thresholds, Usage
 
 #: A call is set aside with 400 characters at 1e-6 and 100 tokens of answer at 1e-5: 0.0014 USD.
@@ -167,6 +169,55 @@ class BenchEffect:
         return
 
 
+@dataclass
+class BenchParts:
+    """What a command works with, in memory; `Parts`."""
+
+    ledger: Ledger
+    source: MailSource
+    classifier: Classifier
+    outputs: Callable[[], tuple[Effect, ...]]
+    analytics_file: AnalyticsFile | None = None
+    listed: Price | None = PRICE
+    limits: RunLimits = field(default_factory=RunLimits)
+    api: Api = field(default_factory=lambda: Api(API, "bench/model", "memory:", max_answer_tokens=100))
+    allowance: MailAllowance | None = None
+    account: str = INBOX.account
+    default: Selection = field(default_factory=Selection)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    effect_names: tuple[str, ...] = ("notes",)
+
+    def hang_up(self) -> None:
+        return
+
+    def as_planned(self, job: Job) -> None:
+        return
+
+    def allow_writing(self) -> None:
+        return
+
+    def effects(self) -> tuple[Effect, ...]:
+        return self.outputs()
+
+    def analytics(self) -> AnalyticsFile | None:
+        return self.analytics_file
+
+    def price(self) -> Price | None:
+        return self.listed
+
+
+class RememberedStop(StopRequest):
+    """A stop request that knows its latest child, which is the run's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latest: StopRequest = self
+
+    def child(self) -> StopRequest:
+        self.latest = super().child()
+        return self.latest
+
+
 class Observed:
     """An observer that remembers."""
 
@@ -203,8 +254,9 @@ class Bench:
         self.mailbox = BenchMailbox()
         self.classifier = BenchClassifier()
         self.effect = BenchEffect()
-        self.stop = self.stop_of_run = StopRequest()
+        self.stop = RememberedStop()
         self.observer = Observed()
+        self.told: list[str] = []
         self.lock: RunLock | None = None  # of the run that was begun last
 
     def close(self) -> None:
@@ -258,30 +310,10 @@ class Bench:
             max_per_day=max_per_day,
             **{"concurrency": 2, "retry_delay_s": 1.0, **limits},  # type: ignore[arg-type]
         )
-        run = self.begin(job, allowed)
-        effects: tuple[Effect, ...] = () if dry_run else (self.effect,)
-        calls = None if max_per_day is None else DayLimit(self.ledger, self.clock, API, max_per_day)
-        throttler = Throttler(self.ledger, self.clock, API, calls_per_minute) if self.classifier.is_metered else None
-        self.stop_of_run = stop = self.stop.child()
-        executor = Executor(
-            ledger=self.ledger,
-            source=self.mailbox,
-            classifier=self.classifier,
-            effects=effects,
-            throttler=throttler,
-            thresholds=Thresholds(),
-            analytics=AnalyticsFile(self.ledger, self.folder / "analytics.jsonl") if analytics else None,
-            clock=self.clock,
-            stop=stop,
-            observer=self.observer,
-            budget=self._budget(job, allowed, calls),
-            gates=gates if calls is None else (*gates, calls),
-            steering=Steering(self.ledger, job.id, self.clock, stop, throttler),
-            mails=self.ledger.open_items.count(job.id),
-        )
+        run, began = self.begin(job, allowed), self.clock.monotonic()
         outcome = RunOutcome.HALTED
         try:
-            ended = executor.work(job, run, allowed)
+            ended = work_off(self.parts(analytics=analytics), self.audience(), job, run, allowed, gates=gates)
             outcome = ended.outcome
             return ended
         except PowerCut:
@@ -289,13 +321,15 @@ class Bench:
             raise
         finally:
             if not isinstance(sys.exception(), PowerCut):
-                self.end(run, outcome, executor.running_us())
+                self.end(run, outcome, round((self.clock.monotonic() - began) * 1e6))
 
-    def _budget(self, job: Job, limits: RunLimits, calls: DayLimit | None) -> Budget | None:
-        of_job, of_day = limits.max_cost_usd, limits.max_cost_usd_per_day
-        if of_job is None and of_day is None and calls is None:
-            return None
-        return Budget(self.ledger, self.clock, job.id, PRICE, 100, of_job, of_day, calls)
+    def parts(self, *, analytics: bool = False) -> BenchParts:
+        """What a command works with."""
+        file = AnalyticsFile(self.ledger, self.folder / "analytics.jsonl") if analytics else None
+        return BenchParts(self.ledger, self.mailbox, self.classifier, lambda: (self.effect,), analytics_file=file)
+
+    def audience(self) -> Audience:
+        return Audience(self.clock, self.stop, self.observer, None, self.told.append)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the ledger answers to a question in SQL."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from loguru import logger
 
+import backfill.operations.run as operation
 from backfill.analytics import AnalyticsFile
 from backfill.clock import StopRequest, SystemClock
 from backfill.effects.flags import FlagsEffect
@@ -33,14 +34,13 @@ from backfill.errors import (
     MessageUnreadable,
     RateLimited,
 )
-from backfill.executor import Ended, Executor
 from backfill.ledger import Ledger
 from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import Disposition
-from backfill.limits import RunLimits
+from backfill.limits import GivenLimits, RunLimits
 from backfill.message import Content, MailboxKey, Message, MessageRef
-from backfill.planner import Planner
+from backfill.operations.parts import Api, Audience, locked
 from backfill.ports import (
     Effect,
     Fingerprint,
@@ -55,10 +55,9 @@ from backfill.ports import (
     Unfetched,
 )
 from backfill.selection import Selection
-from backfill.throttle.budget import Budget, DayLimit
-from backfill.throttle.calls import Throttler
 from backfill.throttle.mail import UNBOOKED_BYTES, MailAllowance
-from backfill.verdict import Announced, Answer, Scores, Thresholds, Usage
+from backfill.verdict import Announced, Answer, Scores, Usage
+from tests.support.bench import BenchParts
 
 INBOX = MailboxKey("owner@example.org", "INBOX", 7)
 API = "calls:world"
@@ -355,22 +354,21 @@ class Command:
 
     def execute(self) -> None:
         """Everything from taking the lock to the end, as the processor does it."""
-        lock = self.ledger.runs.lock()
-        self.ledger.runs.take(lock)
-        self.ledger.secrets.get("prompt")
-        job = self.ledger.jobs.open(INBOX.account, Selection(), WorldClassifier.fingerprint, dry_run=False)
-        self.ledger.jobs.reopen(job.id)
-        self.ledger.jobs.consent(job.id)
-        run = self.ledger.runs.begin(lock, job.id, "run", "0", RunParameters())
-        self._work_off(job, run, is_first=True)
+        ledger = self.ledger
+        ledger.secrets.get("prompt")
+        with locked(ledger) as lock:
+            job = ledger.jobs.open(INBOX.account, Selection(), WorldClassifier.fingerprint, dry_run=False)
+            ledger.jobs.reopen(job.id)
+            ledger.jobs.consent(job.id)
+            operation.work(self._parts(is_first=True), self._audience(), job, "run", GivenLimits(), lock)
         if self.world.is_whole:
-            lock.drop()
-            lock = self.ledger.runs.lock()
-            self.ledger.runs.take(lock)
-            run = self.ledger.runs.begin(lock, job.id, "retry", "0", RunParameters())
-            self._change_ones_mind(job, run)
-            self._work_off(job, run, is_first=False)
-        lock.drop()
+            parts = self._parts(is_first=False)
+            with locked(ledger) as lock:
+                run = ledger.runs.begin(lock, job.id, "retry", "0", RunParameters(parts.limits, API))
+                self._change_ones_mind(job, run)
+                ended = operation.work_off(parts, self._audience(), job, run, parts.limits)
+                ledger.runs.end(run, ended.outcome, ended.reason, 0)
+                ledger.jobs.settle(job.id)
 
     def _change_ones_mind(self, job: Job, run: Run) -> None:
         """Retry, repair, undo and apply, pause, resume, cancel and take up again."""
@@ -392,8 +390,11 @@ class Command:
         ledger.items.claim(run, 3)
         ledger.runs.release_claims(run)
 
-    def _work_off(self, job: Job, run: Run, *, is_first: bool) -> None:
-        ledger, clock, stop, folder = self.ledger, self.clock, StopRequest(), self.folder
+    def _audience(self) -> Audience:
+        return Audience(self.clock, StopRequest(), Nobody(), None, lambda sentence: None)
+
+    def _parts(self, *, is_first: bool) -> BenchParts:
+        ledger, clock, folder = self.ledger, self.clock, self.folder
         calls, throttled = Diary(folder / "calls.jsonl"), Diary(folder / "throttled.jsonl")
         allowance = MailAllowance(ledger, clock, INBOX.account, 10**15)
         oddities = Diary(folder / "oddities.jsonl")
@@ -401,25 +402,28 @@ class Command:
         classifier: Any = Stepped(
             "api", WorldClassifier(self.world, calls, throttled, is_first), self.steps, "classify"
         )
-        Planner(ledger, source, stop).plan(job)
-        budget = Budget(ledger, clock, job.id, PRICE, 2, Decimal(1), Decimal(1), DayLimit(ledger, clock, API, 10**6))
-        executor = Executor(
+        limits = RunLimits(
+            calls_per_minute=60_000,
+            tokens_per_minute=None if is_first else 10**9,
+            concurrency=CONCURRENCY,
+            max_cost_usd=Decimal(1),
+            max_cost_usd_per_day=Decimal(1),
+            max_per_day=10**6,
+            retry_attempts=2,
+            retry_delay_s=0.01,
+        )
+        return BenchParts(
             ledger=ledger,
             source=source,
             classifier=classifier,
-            effects=self._effects(),
-            throttler=Throttler(ledger, clock, API, 60_000, None if is_first else 10**9),
-            thresholds=Thresholds(),
-            analytics=AnalyticsFile(ledger, folder / "analytics.jsonl"),
-            clock=clock,
-            stop=stop,
-            observer=Nobody(),
+            outputs=self._effects,
+            analytics_file=AnalyticsFile(ledger, folder / "analytics.jsonl"),
+            listed=PRICE,
+            limits=limits,
+            api=Api(API, "world/model", "memory:", max_answer_tokens=2),
             allowance=allowance,
-            budget=budget,
+            effect_names=("notes", "flags"),
         )
-        ended: Ended = executor.work(job, run, RunLimits(concurrency=CONCURRENCY, retry_attempts=2, retry_delay_s=0.01))
-        ledger.runs.end(run, ended.outcome, ended.reason, executor.running_us())
-        ledger.jobs.settle(job.id)
 
     def _effects(self) -> tuple[Effect, ...]:
         notes: Any = RefusingOnce(

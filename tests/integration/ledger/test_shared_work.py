@@ -12,18 +12,26 @@ import pytest
 
 from backfill import planner
 from backfill.clock import StopRequest
-from backfill.executor import Executor
 from backfill.ledger import Ledger
-from backfill.ledger.parameters import RunParameters
 from backfill.lifecycle import JobState, RunOutcome
-from backfill.limits import RunLimits
+from backfill.limits import GivenLimits, RunLimits
 from backfill.message import MailboxKey, Message
+from backfill.operations.parts import Audience, locked
+from backfill.operations.run import work
 from backfill.planner import Planner
 from backfill.ports import Surveyed, UidWindow
 from backfill.selection import Selection
-from backfill.throttle.calls import Throttler
-from backfill.verdict import Scores, Thresholds
-from tests.support.bench import INBOX, WINDOW, BenchClassifier, BenchClock, BenchEffect, BenchMailbox, Observed
+from backfill.verdict import Scores
+from tests.support.bench import (
+    INBOX,
+    WINDOW,
+    BenchClassifier,
+    BenchClock,
+    BenchEffect,
+    BenchMailbox,
+    BenchParts,
+    Observed,
+)
 
 PATIENCE_S = 30.0  # of a test that would otherwise hang
 
@@ -71,26 +79,12 @@ class Process:
 
     def work(self, max_emails: int) -> RunOutcome:
         (job,) = self.ledger.jobs.all()
-        lock = self.ledger.runs.lock()
-        self.ledger.runs.take(lock)
-        run = self.ledger.runs.begin(lock, job.id, "run", "0", RunParameters())
-        executor = Executor(
-            ledger=self.ledger,
-            source=self.mailbox,
-            classifier=self.classifier,
-            effects=(self.effect,),
-            throttler=Throttler(self.ledger, self.clock, "calls:bench", 60_000),
-            thresholds=Thresholds(),
-            analytics=None,
-            clock=self.clock,
-            stop=StopRequest(),
-            observer=self.observer,
-        )
-        try:
-            ended = executor.work(job, run, RunLimits(max_emails=max_emails, concurrency=2))
-        finally:
-            self.ledger.runs.end(run, RunOutcome.INTERRUPTED, None, 0)
-            lock.drop()
+        limits = RunLimits(calls_per_minute=60_000, concurrency=2)
+        parts = BenchParts(self.ledger, self.mailbox, self.classifier, lambda: (self.effect,), limits=limits)
+        audience = Audience(self.clock, StopRequest(), self.observer, None, lambda sentence: None)
+        with locked(self.ledger) as lock:
+            ended = work(parts, audience, job, "run", GivenLimits(max_emails=max_emails), lock)
+        assert ended is not None
         return ended.outcome
 
 

@@ -1,0 +1,110 @@
+"""What a command works with: its ledger and sockets, and the people it works for.
+
+The composition root makes the parts of the real thing, each when it is first needed; a test's bench has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from backfill.analytics import AnalyticsFile
+from backfill.clock import Clock, StopRequest
+from backfill.executor import Observer
+from backfill.ledger import Ledger
+from backfill.ledger.locks import RunLock
+from backfill.ledger.rows import Job
+from backfill.limits import RunLimits
+from backfill.ports import Classifier, Effect, MailSource, Price
+from backfill.selection import Selection
+from backfill.throttle.mail import MailAllowance
+from backfill.verdict import Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who a command works for. `confirm` None: nobody is asked; `tell` gets sentences for people."""
+
+    clock: Clock
+    stop: StopRequest
+    observer: Observer
+    confirm: Callable[[str], bool] | None
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The service that a metered classifier asks."""
+
+    throttle: str  # the name under which the ledger keeps its pace, and the number of a day's calls
+    model: str
+    url: str
+    max_answer_tokens: int
+    asks_about_all: bool = True  # False: a gate decides some mails without a call
+
+
+class Parts(Protocol):
+    """The parts of one command. An adapter is the same one until it is put away."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def account(self) -> str:
+        """The name of the mail account."""
+        ...
+
+    @property
+    def default(self) -> Selection:
+        """What is meant where no selection is given."""
+        ...
+
+    @property
+    def limits(self) -> RunLimits:
+        """What a run may do as far as nothing else is said."""
+        ...
+
+    @property
+    def thresholds(self) -> Thresholds: ...
+    @property
+    def effect_names(self) -> tuple[str, ...]: ...
+    @property
+    def api(self) -> Api: ...
+    @property
+    def allowance(self) -> MailAllowance | None: ...
+    @property
+    def source(self) -> MailSource: ...
+    @property
+    def classifier(self) -> Classifier: ...
+    def hang_up(self) -> None:
+        """Close the mail source; the next one has a connection of its own."""
+        ...
+
+    def as_planned(self, job: Job) -> None:
+        """From now on, read and ask as the job was planned. Raises `ConfigError` where this version cannot."""
+        ...
+
+    def allow_writing(self) -> None:
+        """From now on the mail source may take back a \\Seen that the server set; a dry run may not."""
+        ...
+
+    def effects(self) -> tuple[Effect, ...]:
+        """The outputs, new ones at each call; the caller closes them."""
+        ...
+
+    def analytics(self) -> AnalyticsFile | None: ...
+    def price(self) -> Price | None:
+        """What a call costs by the service's list; None when nobody says. Raises `ClassifierError`."""
+        ...
+
+
+@contextmanager
+def locked(ledger: Ledger) -> Iterator[RunLock]:
+    """The ledger's lock, held until the command ends. Raises `LedgerHeld` when another command has it."""
+    lock = ledger.runs.lock()
+    ledger.runs.take(lock)
+    try:
+        yield lock
+    finally:
+        lock.drop()
