@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import ClassVar, Self
 
 from backfill.lifecycle import Disposition, ExitCode, IllegalTransition
+from backfill.redaction import redacted
 from backfill.verdict import Announced, Usage
 
 
@@ -26,7 +27,9 @@ class BackfillError(Exception):
     reason: str = "error"
 
     def __init__(self, message: str | None = None, *, reason: str | None = None) -> None:
-        super().__init__(message or " ".join((inspect.getdoc(type(self)) or type(self).__name__).split()))
+        # Outside parties may quote what they were sent; an error is stored, logged, printed and handed to callers.
+        text = redacted(message) if message else " ".join((inspect.getdoc(type(self)) or type(self).__name__).split())
+        super().__init__(text)
         if reason is not None:
             self.reason = reason
 
@@ -73,6 +76,21 @@ class Declined(ConfigError):
     """The question was answered with no, or nobody was there to answer it; nothing was started."""
 
     reason = "declined"
+
+
+class MachineExhausted(BackfillError):
+    """This machine gives no more memory, threads or open files; raise the limit, then run again."""
+
+    exit_code = ExitCode.UNUSABLE_DISK
+    reason = "machine_exhausted"
+
+    @classmethod
+    def of(cls, what: str) -> MachineExhausted:
+        """`what` ran short, with the limit that the operator can raise."""
+        return cls(
+            f"This machine gives no more {what}. Nothing committed is lost; raise that limit, or lower "
+            "processing.concurrency, then run again."
+        )
 
 
 # ── the ledger ───────────────────────────────────────────────────────────────────────────────────────────

@@ -21,8 +21,9 @@ from backfill.classifiers.addresses import advice, base_of, is_other_call
 from backfill.classifiers.connections import Connections, proxy_refusal
 from backfill.classifiers.untrusted import Reply
 from backfill.clock import Clock
-from backfill.errors import AnswerUnusable, ConfigError, ServiceUnavailable
+from backfill.errors import AnswerUnusable, BackfillError, ConfigError, MachineExhausted, ServiceUnavailable
 from backfill.hosts import is_loopback
+from backfill.shortages import shortage
 
 MAX_CONNECT_S: Final = 10.0
 MAX_REPLY_BYTES: Final = 1_000_000  # a verdict has 50, a reasoning model's thoughts perhaps 100,000
@@ -61,7 +62,6 @@ class Endpoint:
             self._connections.close()
 
     def _send(self, method: str, path: str, body: bytes | None, max_bytes: int) -> Reply:
-        host, limit_s = self.host, self._timeout_s
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         try:
             with self._connected().open(method, path, body, headers, self._timeout) as response:
@@ -72,14 +72,26 @@ class Endpoint:
                         raise _too_large(response.status)
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status, names, bytes(received))
-        except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
-            raise ServiceUnavailable(f"{host} did not answer within {limit_s:g} s.") from error
-        except urllib3.exceptions.SSLError as error:
-            raise ServiceUnavailable(f"The TLS certificate or handshake of {host} is not acceptable.") from error
-        except urllib3.exceptions.ProxyError as error:
-            raise proxy_refusal(error) from error
         except (OSError, HTTPError) as error:
-            raise ServiceUnavailable(f"{host} cannot be reached, or hung up ({type(error).__name__}).") from error
+            raise self._translated(error) from error
+
+    def _translated(self, error: OSError | HTTPError) -> BackfillError:
+        if (scarce := shortage(error)) is not None:
+            return MachineExhausted.of(scarce)
+        match error:
+            case urllib3.exceptions.ProxyError():
+                return proxy_refusal(error)
+            case urllib3.exceptions.NewConnectionError():  # which urllib3 counts among its timeouts
+                return self._out_of_reach(error)
+            case TimeoutError() | urllib3.exceptions.TimeoutError():
+                return ServiceUnavailable(f"{self.host} did not answer within {self._timeout_s:g} s.")
+            case urllib3.exceptions.SSLError():
+                return ServiceUnavailable(f"The TLS certificate or handshake of {self.host} is not acceptable.")
+            case _:
+                return self._out_of_reach(error)
+
+    def _out_of_reach(self, error: OSError | HTTPError) -> ServiceUnavailable:
+        return ServiceUnavailable(f"{self.host} cannot be reached, or hung up ({type(error).__name__}).")
 
     def _connected(self) -> Connections:
         """The connections of all threads, made when the first one is needed."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from backfill.redaction import redacted
+
 # What nobody can have meant is not known, so that the ledger's columns and sums never overflow: no model reads a
 # thousandth of these tokens in a call, and nobody sells a call, a token or a key for so much.
 MAX_TOKENS: Final = 10**9
@@ -80,5 +82,8 @@ _PLAIN: Final = re.compile(r"\+?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})(e[+-]?\d{1,3}
 
 
 def clean(word: object) -> str:
-    """A machine word, fit for a log line; what has other characters in it is cut down to those."""
-    return re.sub(r"[^\w.:/-]", "", word, flags=re.ASCII)[:80] if isinstance(word, str) else ""
+    """A machine word, fit for a log line; what has other characters in it is cut down to those.
+
+    The key is no machine word: what an API quotes of it becomes `***`, before it is cut or stripped of characters.
+    """
+    return re.sub(r"[^\w.:/*-]", "", redacted(word), flags=re.ASCII)[:80] if isinstance(word, str) else ""

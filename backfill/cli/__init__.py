@@ -3,7 +3,6 @@
 What is slow to import is imported by the command that needs it, so that `backfill --help` is quick.
 """
 
-import os
 import sys
 from difflib import get_close_matches
 
@@ -14,12 +13,13 @@ from backfill.cli.check import check
 from backfill.cli.evaluate import evaluate
 from backfill.cli.folders import folders
 from backfill.cli.ledger import ledger, verify
+from backfill.cli.output import standard_streams
 from backfill.cli.report import report
 from backfill.cli.run import plan, retry, run
 from backfill.cli.setup import demo, init
 from backfill.cli.status import jobs, status
 from backfill.cli.steer import cancel, pace, pause, resume
-from backfill.errors import BackfillError, ConfigError
+from backfill.errors import BackfillError, ConfigError, MachineExhausted
 from backfill.lifecycle import ExitCode
 
 app = App(
@@ -34,35 +34,47 @@ app = App(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code. Every error becomes one line on standard error."""
-    tokens = sys.argv[1:] if arguments is None else arguments
-    code = int(ExitCode.OK)
+    with standard_streams() as out:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        out.flush()
+        if out.trouble is not None and not out.is_reader_gone and code == ExitCode.OK:
+            cause = out.trouble.strerror
+            lost = f"Standard output cannot be written ({cause}), so the result is not shown."
+            return _complain(
+                f"{lost} What was recorded is kept; `backfill report` has the figures.", ExitCode.UNUSABLE_DISK
+            )
+        return code
+
+
+def _run(tokens: list[str]) -> int:
     try:
         if not tokens:
             app.help_print([])
-        else:
-            _refuse_unknown_command(tokens)
-            code = int(app(tokens, exit_on_error=False, print_error=False) or ExitCode.OK)
-        sys.stdout.flush()  # here, and not in the interpreter's last breath, a broken pipe can still be caught
-        return code
+            return ExitCode.OK
+        _refuse_unknown_command(tokens)
+        return int(app(tokens, exit_on_error=False, print_error=False) or ExitCode.OK)
     except CycloptsError as error:
         command = " ".join(["backfill", *(error.command_chain or ())])
         return _complain(f"{' '.join(str(error).split())} See `{command} --help`.", ExitCode.USAGE)
     except BackfillError as error:
         return _complain(str(error), error.exit_code)
-    except BrokenPipeError:  # the reader of our output has gone, e.g. `backfill report | head`
-        _write_to_nobody()
-        return code
-    except SystemExit as left:  # this is how rich, which draws the help, takes a broken pipe
-        if not isinstance(left.__context__, BrokenPipeError):
-            raise
-        _write_to_nobody()
-        return code
     except Exception as error:  # noqa: BLE001 - the outermost frame: whatever it is, the log gets it
-        from loguru import logger  # start-up: only a bug needs it
+        return _told_apart(error)
 
-        logger.opt(exception=error).critical("a bug in backfill")
+
+def _told_apart(error: Exception) -> int:
+    """A machine that gives no more is told with the limit; the rest is a bug, whose trace goes to the log."""
+    from backfill import logs  # start-up: only when something went wrong
+    from backfill.shortages import shortage  # start-up: as above
+
+    if (scarce := shortage(error)) is not None:
+        exhausted = MachineExhausted.of(scarce)
+        return _complain(str(exhausted), exhausted.exit_code)
+    if logs.record_bug(error):
         where = "Nothing committed is lost; the log has the details. Please report it."
-        return _complain(f"A bug: {type(error).__name__}. {where}", ExitCode.BUG)
+    else:
+        where = "It came before the log was there; please report it with the lines above."
+    return _complain(f"A bug: {type(error).__name__}. {where}", ExitCode.BUG)
 
 
 app.default(run)
@@ -94,11 +106,6 @@ def _refuse_unknown_command(tokens: list[str]) -> None:
         near = get_close_matches(tokens[0], names, n=1)
         hint = f"did you mean `backfill {near[0]}`?" if near else f"there are {', '.join(sorted(names))}."
         raise ConfigError(f"There is no command {tokens[0]!r:.40}; {hint}")
-
-
-def _write_to_nobody() -> None:
-    """The interpreter flushes at its exit; https://docs.python.org/3/library/signal.html#note-on-sigpipe"""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str, code: int) -> int:

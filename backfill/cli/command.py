@@ -39,7 +39,6 @@ class Command:
         terminal = Terminal(quiet=general.quiet)
         loaded = settings.initialize(general.config_path)
         logs.configure(loaded.paths.log_file, verbose=general.verbose, quiet=general.quiet, console_write=terminal.warn)
-        logs.protect(*loaded.known_secrets())
         return cls(loaded, terminal)
 
     def request(self, selection: SelectionOptions | None, job: JobOptions | None) -> "Request":

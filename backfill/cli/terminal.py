@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from types import FrameType
+from typing import Final
 
 from rich.console import Console
 
@@ -22,6 +23,8 @@ from backfill.errors import Declined
 from backfill.lifecycle import ExitCode
 from backfill.progress import ProgressTracker
 from backfill.wording import printable
+
+HANGUP: Final[int | None] = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
 class Terminal:
@@ -107,29 +110,35 @@ class Terminal:
 
 @contextmanager
 def stop_on_signals(stop: StopRequest) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks for a stop, the second ends the process at once.
+    """The first SIGINT, SIGTERM or SIGHUP asks for a stop, a second SIGINT or SIGTERM ends the process at once.
 
-    The stop is set by a thread of its own: the one that a signal interrupts may hold the very lock that takes.
+    SIGHUP, which a lost terminal sends, comes twice or with SIGTERM, so it never counts for the second. nohup has it
+    ignored, and so it stays. The stop is set by a thread of its own: the one that a signal interrupts may hold the
+    very lock that takes.
     """
     hearing, telling = os.pipe()
     asked: list[int] = []
+    insisted: list[int] = []
 
     def pass_on() -> None:
         if number := os.read(hearing, 1):
             stop.set(signal.Signals(number[0]).name)
 
     def handle(number: int, _: FrameType | None) -> None:
-        if asked:
-            shown = b"\x1b[?25h" if sys.stderr.isatty() else b""  # the bar hides the cursor, and nobody else shows it
-            _shout(shown + b"\nStopped at once. What was recorded is kept.\n")
-            os._exit(ExitCode.KILLED_INT if number == signal.SIGINT else ExitCode.KILLED_TERM)
-        asked.append(number)
-        os.write(telling, bytes([number]))
-        _shout(b"\nStopping: answers under way are awaited; once more to stop at once.\n")
+        if number != HANGUP:
+            if insisted:
+                shown = b"\x1b[?25h" if sys.stderr.isatty() else b""  # the bar hides the cursor; nobody else shows it
+                _shout(shown + b"\nStopped at once. What was recorded is kept.\n")
+                os._exit(ExitCode.KILLED_INT if number == signal.SIGINT else ExitCode.KILLED_TERM)
+            insisted.append(number)
+        if not asked:
+            asked.append(number)
+            os.write(telling, bytes([number]))
+            _shout(b"\nStopping: answers under way are awaited; once more to stop at once.\n")
 
     messenger = threading.Thread(target=pass_on, name="signals", daemon=True)
     messenger.start()
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in _heeded()}
     try:
         yield
     finally:
@@ -138,6 +147,12 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
         os.close(telling)  # what the messenger reads then is the end
         messenger.join()
         os.close(hearing)
+
+
+def _heeded() -> list[int]:
+    if HANGUP is None or signal.getsignal(HANGUP) is signal.SIG_IGN:
+        return [signal.SIGINT, signal.SIGTERM]
+    return [signal.SIGINT, signal.SIGTERM, HANGUP]
 
 
 def _shout(line: bytes) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from backfill.cli.output import is_unread
 from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.ledger import Ledger
 from backfill.ledger.reads.status import JobStatus
@@ -32,7 +33,7 @@ def watch(ledger: Ledger, job: Job, *, as_json: bool, clock: Clock | None = None
                     drawing.update(Text(render(status, job)), refresh=True)
                 else:
                     print(_machine_line(status, job) if as_json else line(status), flush=True)
-                if status.tally.state not in UNFINISHED:
+                if status.tally.state not in UNFINISHED or is_unread():
                     return
                 clock.sleep(FRAME_S if is_drawn else LINE_S, never)
     except KeyboardInterrupt:

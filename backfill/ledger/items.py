@@ -27,6 +27,7 @@ from backfill.ledger.throttles import SKEW_US
 from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
 from backfill.lifecycle import TRANSITIONS, ItemStatus
 from backfill.message import MailboxKey, MessageRef
+from backfill.redaction import redacted
 from backfill.verdict import Verdict
 
 PENDING, CLASSIFIED, FAILED = ItemStatus.PENDING, ItemStatus.CLASSIFIED, ItemStatus.FAILED
@@ -143,7 +144,7 @@ class Items:
 
     def postpone(self, run: Run, held: Item, until: datetime, reason: str) -> None:
         """Count a failure and try again at `until`. Writes; raises `ClaimLost`."""
-        self._guarded(POSTPONE, run, held, until=micros(until), now=micros(self.clock.now()), reason=reason)
+        self._guarded(POSTPONE, run, held, until=micros(until), now=micros(self.clock.now()), reason=redacted(reason))
 
     def release(self, run: Run, items: Sequence[Item], until: datetime | None = None) -> None:
         """Give items back uncounted, due at once or at `until`: the world was at fault. Writes."""
@@ -245,7 +246,7 @@ class Items:
             "run": run.id,
             "claim_no": held.claim_no,
             "status": status,
-            "reason": reason,
+            "reason": redacted(reason),
             "counted": int(failed),
             "now": now,
         }

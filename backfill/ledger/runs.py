@@ -25,6 +25,7 @@ from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Run, RunInfo, moment, moment_or_none
 from backfill.ledger.schema import ITEM_CLAIMED, run
 from backfill.lifecycle import ItemStatus, RunOutcome
+from backfill.redaction import redacted
 
 # A mail that was begun when its run died this often is processed alone, so that it takes no other down with it.
 LOSSES_BEFORE_ALONE = 2
@@ -171,7 +172,12 @@ class Runs:
     def end(self, ending: Run, outcome: RunOutcome, reason: str | None, running_us: int) -> None:
         """Release every claim and write down how the run ended; calls still open have an unknown outcome. Writes."""
         now = micros(self.clock.now())
-        values = {"ended_at": now, "heartbeat_at": now, "outcome": outcome, "outcome_reason": reason}
+        values = {
+            "ended_at": now,
+            "heartbeat_at": now,
+            "outcome": outcome,
+            "outcome_reason": reason and redacted(reason),
+        }
 
         def work(connection: Connection) -> None:
             with suppress(LedgerHeld):  # then its end is written down already

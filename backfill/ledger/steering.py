@@ -17,6 +17,7 @@ from backfill.ledger.job_states import move
 from backfill.ledger.rows import Run
 from backfill.ledger.schema import job, run
 from backfill.lifecycle import JobState
+from backfill.redaction import redacted
 
 SET_PACE = text("UPDATE job SET pace = :pace, steered_at = :now WHERE id = :job")
 
@@ -39,7 +40,7 @@ class JobSteering:
 
     def pause(self, job_id: int, reason: str) -> bool:
         """PLANNING or OPEN → PAUSED with the reason; was it so? Writes."""
-        return self._move(job_id, JobState.PAUSED, reason)
+        return self._move(job_id, JobState.PAUSED, redacted(reason))
 
     def resume(self, job_id: int) -> bool:
         """PAUSED → PLANNING, from where `Jobs.settle` goes on; was it so? Writes."""
@@ -47,7 +48,7 @@ class JobSteering:
 
     def cancel(self, job_id: int, reason: str) -> bool:
         """PLANNING, OPEN or PAUSED → CANCELLED with the reason; was it so? Its items stay as they are. Writes."""
-        return self._move(job_id, JobState.CANCELLED, reason)
+        return self._move(job_id, JobState.CANCELLED, redacted(reason))
 
     def set_pace(self, job_id: int, calls_per_minute: float | None) -> None:
         """The pace of the job's runs from now on; None: that which they are started with. Writes."""
@@ -62,7 +63,11 @@ class JobSteering:
 
     def note_waiting(self, living: Run, waiting_for: str | None) -> None:
         """Let other terminals know what a run waits for, in words; None: it works. Writes."""
-        statement = update(run).where(run.c.id == living.id, run.c.ended_at.is_(None)).values(waiting_for=waiting_for)
+        statement = (
+            update(run)
+            .where(run.c.id == living.id, run.c.ended_at.is_(None))
+            .values(waiting_for=waiting_for and redacted(waiting_for))
+        )
         self.database.write(lambda connection: connection.execute(statement).rowcount)
 
     def _move(

@@ -24,6 +24,7 @@ from backfill.clock import Clock, micros
 from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import moment
 from backfill.ledger.schema import throttle
+from backfill.redaction import redacted
 
 MINUTE_US = 60_000_000
 # Clocks of several hosts, and threads on their way to the ledger, differ by less; more is a clock that was set back.
@@ -233,7 +234,7 @@ class Throttles:
 
         `is_guess`: the service named no time, so that it may be tried earlier when somebody wants to know.
         """
-        block = {"name": name, "until": until_us, "reason": reason, "is_guess": int(is_guess)}
+        block = {"name": name, "until": until_us, "reason": redacted(reason), "is_guess": int(is_guess)}
         self._write(BLOCK, {**block, "now": micros(self.clock.now())})
         self._forget_ahead(name)
 

@@ -12,9 +12,18 @@ import ssl
 
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, ProtocolError
 
-from backfill.errors import BackfillError, ConfigError, MailError, ServerUnavailable, StoreUnavailable
-from backfill.mail.refusals import is_about_the_pace, is_for_good, is_full, is_transient, one_line, throttling
+from backfill.errors import (
+    BackfillError,
+    ConfigError,
+    MachineExhausted,
+    MailError,
+    ServerUnavailable,
+    StoreUnavailable,
+)
+from backfill.mail.refusals import MAX_READ, is_about_the_pace, is_for_good, is_full, is_transient, one_line, throttling
 from backfill.mail.wire import ReplyTooLarge, SpeaksTls, StoreRefused
+from backfill.redaction import redacted
+from backfill.shortages import shortage
 
 UNREADABLE = "The mail server's reply cannot be read."
 
@@ -73,6 +82,8 @@ class FolderReadOnly(MailError):
 def translated(error: BaseException, server: str, port: int) -> BackfillError:
     """The error of ours that a foreign one amounts to, with its remedy on one line."""
     where, text = f"{server}:{port}", words(error) or type(error).__name__
+    if (scarce := shortage(error)) is not None:
+        return MachineExhausted.of(scarce)
     match error:
         case ssl.SSLCertVerificationError():
             return ConfigError(
@@ -151,4 +162,4 @@ def _about_tls(error: ssl.SSLError, where: str, text: str) -> str:
 
 def words(error: BaseException) -> str:
     """The server's words in an error, on one line; without imapclient's advice to programmers below an empty line."""
-    return one_line(_SHOWN.sub(lambda shown: shown[3], str(error)[:2000].partition("\n\n")[0]))
+    return one_line(_SHOWN.sub(lambda shown: shown[3], redacted(str(error)[:MAX_READ])[:2000].partition("\n\n")[0]))

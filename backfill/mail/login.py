@@ -6,6 +6,7 @@ Refused credentials get one second try with a newly fetched secret, never a thir
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import socket
@@ -20,11 +21,19 @@ from typing import Literal
 from imapclient.exceptions import CapabilityError, IMAPClientAbortError, IMAPClientError
 from loguru import logger
 
-from backfill.errors import ConfigError, CredentialsRefused, MailError, ServerTroubled, ServerUnavailable
+from backfill.errors import (
+    ConfigError,
+    CredentialsRefused,
+    MachineExhausted,
+    MailError,
+    ServerTroubled,
+    ServerUnavailable,
+)
 from backfill.hosts import is_loopback
 from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost, translated, words
 from backfill.mail.refusals import is_transient, one_line, remedy, throttling
 from backfill.mail.wire import Client, Patience, ReplyTooLarge, Tell
+from backfill.redaction import protect
 
 PASSWORD_COMMAND_LIMIT_S = 60
 
@@ -100,6 +109,7 @@ def hang_up(client: Client, *, politely: bool) -> None:
 
 
 def _connect_with(secret: str, account: ImapAccount, tell: Tell) -> Client:
+    protect(secret, base64.b64encode(f"\0{account.username}\0{secret}".encode()).decode())
     tls = _tls(account) if account.security != "none" else None
     client: Client | None = None
     try:
@@ -119,7 +129,7 @@ def _connect_with(secret: str, account: ImapAccount, tell: Tell) -> Client:
             hang_up(client, politely=False)
         if isinstance(error, MailError | ConfigError):
             raise
-        raise _unavailable(error, account, secret) from None  # what is not ours may quote what was sent
+        raise _unavailable(error, account) from None  # what is not ours may quote what was sent
     logger.debug("Logged in to {}", account.server)
     return client
 
@@ -171,7 +181,7 @@ def _authenticate(client: Client, account: ImapAccount, secret: str) -> None:
             raise IMAPClientAbortError(str(error)) from error
         if isinstance(error, ReplyTooLarge) or isinstance(error.__context__, ReplyTooLarge):
             raise
-        answer = words(error).replace(secret, "***")
+        answer = words(error)
         if throttling(answer) or is_transient(answer):
             raise
         raise CredentialsRefused(_refusal(account, answer)) from None  # the original may quote what was sent
@@ -188,19 +198,18 @@ def _refusal(account: ImapAccount, answer: str) -> str:
 
 def _authenticate_by_token(client: Client, mechanism: str, credentials: str, *, farewell: str) -> None:
     """A refusal comes as a challenge, which has to be answered before the NO arrives (RFC 7628 §3.2.3)."""
+    protect(base64.b64encode(credentials.encode()).decode())
     replies = iter((credentials,))
     client.sasl_login(mechanism, lambda _challenge: next(replies, farewell))
 
 
-def _unavailable(error: BaseException, account: ImapAccount, secret: str) -> ConfigError | ServerUnavailable:
-    if isinstance(error, IMAPClientError):  # some servers quote the command that they refuse
-        error = type(error)(*(str(word).replace(secret, "***") if secret else word for word in error.args))
+def _unavailable(error: BaseException, account: ImapAccount) -> ConfigError | MachineExhausted | ServerUnavailable:
     ours = translated(error, account.server, account.port)
     if isinstance(ours, CommandFailed | ConnectionLost):  # before the login is done it says nothing about any mail
         said = words(error)
         is_troubled = isinstance(error, IMAPClientError) and (said.startswith("* BYE") or is_transient(said))
         return ServerTroubled(str(ours)) if is_troubled else ServerUnavailable(str(ours))
-    assert isinstance(ours, ConfigError | ServerUnavailable)
+    assert isinstance(ours, ConfigError | MachineExhausted | ServerUnavailable)
     return ours
 
 

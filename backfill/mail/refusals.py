@@ -7,8 +7,10 @@ same texts for years. This is the one place that reads either. Pure.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from backfill.errors import MailThrottled
+from backfill.redaction import redacted
 
 #: What asks for patience without naming a time, and the seconds that it is left alone. Gmail suspends an account
 #: for up to a day: one question an hour does no harm.
@@ -180,6 +182,10 @@ def remedy(text: str) -> str | None:
     return next((remedy for pattern, remedy in _REMEDIES if pattern.search(text)), None)
 
 
+#: What is read of a text to look for secrets in it, before it is cut to what is shown.
+MAX_READ: Final = 100_000
+
+
 def one_line(text: str) -> str:
     """A server's words for a log or a terminal: printable, on one line, bounded."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())[:300]
+    return " ".join("".join(c if c.isprintable() else " " for c in redacted(text[:MAX_READ])[:1000]).split())[:300]

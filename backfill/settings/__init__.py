@@ -20,6 +20,9 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from backfill.errors import ConfigError
+from backfill.files import expanded
+from backfill.ledger_url import with_file
+from backfill.redaction import protect
 from backfill.settings.model import (
     KEYS,
     PREFIX,
@@ -69,8 +72,8 @@ def load(
     A relative `env_path` is relative to the project folder, so that a cron job finds it; the file may be absent.
     Raises `ConfigError`: no such file, broken YAML, unknown or missing key, bad value.
     """
-    path = Path(config_path).expanduser().absolute()
-    env_file = None if env_path is None else project_dir(path) / Path(env_path).expanduser()
+    path = expanded(Path(config_path)).absolute()
+    env_file = None if env_path is None else project_dir(path) / expanded(Path(env_path))
     values, dotenv = _read_yaml(path), _read_dotenv(env_file)
     layers = (  # the first that has a key wins
         _Layer("the environment", _settings_in(environment)),
@@ -85,6 +88,7 @@ def load(
         raise ConfigError(_explain(error, layers)) from error
     settings = _with_absolute_paths(settings, project_dir(path))
     settings._path, settings._env_path, settings._variables = path, env_file, (environment, dotenv)
+    protect(*settings.known_secrets())
     return settings
 
 
@@ -150,13 +154,10 @@ def _merge(values: dict[str, Any], winning: dict[str, Any]) -> dict[str, Any]:
 
 def _with_absolute_paths(settings: Settings, root: Path) -> Settings:
     def absolute(value: Any) -> Any:
-        return Path(os.path.normpath(root / value.expanduser())) if isinstance(value, Path) else value
+        return Path(os.path.normpath(root / expanded(value))) if isinstance(value, Path) else value
 
     paths = {name: absolute(value) for name, value in settings.paths}
-    scheme, separator, rest = settings.paths.ledger_url.partition(":///")
-    if scheme.startswith("sqlite"):
-        file, question_mark, query = rest.partition("?")
-        paths["ledger_url"] = f"{scheme}{separator}{absolute(Path(file))}{question_mark}{query}"
+    paths["ledger_url"] = with_file(settings.paths.ledger_url, lambda file: str(absolute(Path(file))))
     return settings.model_copy(
         update={
             "imap": settings.imap.model_copy(update={"ca_file": absolute(settings.imap.ca_file)}),

@@ -35,7 +35,10 @@ from backfill.hosts import LOOPBACK_FORMS, bare, is_loopback
 from backfill.hours import Hours
 from backfill.keywords import RULE as KEYWORD_RULE
 from backfill.keywords import is_keyword
+from backfill.ledger_url import RULE as LEDGER_URL_RULE
+from backfill.ledger_url import is_ledger_url, secrets_of
 from backfill.limits import BOUNDS, MOST_COUNT, RunLimits
+from backfill.redaction import protect
 
 PREFIX: Final = "BACKFILL_"
 
@@ -64,6 +67,12 @@ def _keyword(word: str) -> str:
     return word
 
 
+def _ledger_url(url: str) -> str:
+    if not is_ledger_url(url):
+        raise ValueError(f"should be {LEDGER_URL_RULE}")
+    return url
+
+
 def _host_name(host: str) -> str:
     """A host as a socket takes it. A colon stands in an IPv6 address or before a port, which has its own key."""
     host = bare(host)
@@ -83,13 +92,7 @@ VariableName = Annotated[
     str, _must(r"[A-Za-z_][A-Za-z0-9_]*", "should be the name of an environment variable, never the secret itself")
 ]
 Criteria = Annotated[str, _must(r"[\x20-\x7e]+", "should be IMAP search criteria on one line in ASCII")]
-LedgerUrl = Annotated[
-    str,
-    _must(
-        r"sqlite(\+\w+)?:///[^:?\s][^?]*(\?\S*)?|postgresql(\+\w+)?://\S+",
-        "should be sqlite:///FILE or postgresql://USER@HOST/DATABASE",
-    ),
-]
+LedgerUrl = Annotated[str, AfterValidator(_ledger_url)]
 Argv = Annotated[tuple[Text, ...], _split_by(shlex.split), Field(min_length=1)]
 EffectNames = Annotated[tuple[Literal["flags", "notes"], ...], _split_by(lambda text: re.findall(r"[^,\s]+", text))]
 Count = Annotated[int, Field(ge=1, le=MOST_COUNT)]
@@ -307,15 +310,16 @@ class Settings(BaseSettings):
         """
         for variables in self._variables:
             if value := variables.get(name):
+                protect(value)
                 return value
         place = f"{self._env_path} or the environment" if self._env_path else "the environment"
         raise ConfigError(f"The secret {name} is not set; put {name}=… into {place}.")
 
     def known_secrets(self) -> tuple[str, ...]:
-        """The secrets that are set, for redaction: password, key, and the password within the ledger's URL."""
+        """The secrets that are set, for redaction: password, key, and the passwords within the ledger's URL."""
         names = (self.imap.password_env, self.llm.api_key_env)
         found = (variables.get(name) for name in names if name for variables in self._variables)
-        return tuple(value for value in (*found, urlsplit(self.paths.ledger_url).password) if value)
+        return tuple(value for value in (*found, *secrets_of(self.paths.ledger_url)) if value)
 
 
 SECTIONS: Final[dict[str, type[Section]]] = {"imap": Imap, "llm": Llm, "processing": Processing, "paths": Paths}

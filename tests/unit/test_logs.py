@@ -11,6 +11,7 @@ from loguru import logger
 
 from backfill import logs
 from backfill.errors import ConfigError
+from backfill.redaction import protect
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d (DEBUG|INFO|WARNING|ERROR) ")
 
@@ -50,7 +51,7 @@ def test_a_line_says_when_where_and_about_which_mail(log):
 
 
 def test_a_secret_reaches_neither_message_nor_trace_nor_bound_value(log):
-    logs.protect('s3cret/päss"word', None, "")
+    protect('s3cret/päss"word', None, "")
 
     try:
         raise ValueError('login with s3cret/päss"word refused')
@@ -65,14 +66,14 @@ def test_a_secret_reaches_neither_message_nor_trace_nor_bound_value(log):
 
 
 def test_a_secret_over_several_lines_does_not_reach_a_trace(log):
-    logs.protect("first-half\nsecond-half")
+    protect("first-half\nsecond-half")
 
     try:
         raise ValueError("key first-half\nsecond-half")
     except ValueError:
         logger.exception("no key")
 
-    assert "half" not in log().replace("logs.protect", "")
+    assert "half" not in log().replace("protect", "")
 
 
 def test_variables_are_not_shown_in_traces(log):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, CursorResult, TextClause, text
+
+from backfill.redaction import redacted
 
 T = TypeVar("T")
 
@@ -23,6 +25,14 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 def in_order(rows: Mapping[Any, T]) -> list[T]:
     """Rows by the order of their keys: writers that lock them in one order never wait for each other in a circle."""
     return [rows[key] for key in sorted(rows)]
+
+
+#: Columns that may hold the words of an outside party, who may quote what it was sent.
+TOLD: Final = frozenset({"reason", "request_id", "model", "explanation"})
+
+
+def _told(column: str, value: Any) -> Any:
+    return redacted(value) if column in TOLD and isinstance(value, str) else value
 
 
 class RowStatement:
@@ -43,7 +53,7 @@ class RowStatement:
 
     def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]], **shared: Any) -> CursorResult[Any]:
         """Execute with these rows, which may hold more than the statement's columns, and parameters of all."""
-        given = [{name: _storable(row[name]) for name in self._columns} for row in rows]
+        given = [{name: _told(name, _storable(row[name])) for name in self._columns} for row in rows]
         statement = self._statements[connection.dialect.name]
         return connection.execute(statement, {"rows": json.dumps(given), **shared})
 

@@ -35,6 +35,7 @@ from backfill.ledger.databases.connect import (
     sqlite_engine,
 )
 from backfill.ledger.databases.errors import hide_values, is_passing, translated
+from backfill.ledger_url import without_secrets
 
 T = TypeVar("T")
 
@@ -110,7 +111,7 @@ class Database:
 
     def __str__(self) -> str:
         """Where the ledger is, for people: the absolute path, or the URL without its password."""
-        return str(self.path) if self.path else self.url.render_as_string(hide_password=True)
+        return str(self.path) if self.path else without_secrets(self.url.render_as_string(hide_password=False))
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────
 

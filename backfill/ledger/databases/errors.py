@@ -26,7 +26,7 @@ SQLITE = {
     "SQLITE_LOCKED": "Another program holds it; end it and run again.",
     "SQLITE_READONLY": "It is not writable; check its owner and permissions.",
     "SQLITE_PERM": "It is not accessible; check its owner and permissions.",
-    "SQLITE_CANTOPEN": "It cannot be opened; check the folder and its permissions.",
+    "SQLITE_CANTOPEN": "It cannot be opened; check its folder, permissions and the limit of open files (ulimit -n).",
     "SQLITE_CORRUPT": "It is damaged; restore the newest backup beside it.",
     "SQLITE_NOTADB": "This file is no SQLite database; check paths.ledger_url.",
     "SQLITE_IOERR": "The disk reports errors; check it and its free space, then run again.",

@@ -1,0 +1,125 @@
+"""Standard input, output and error: always there, never an exception, and no secret passes.
+
+A command works on when nobody reads it any more, or the disk behind its output is full: what it has begun is worth
+more than the words about it. `main` asks at the end whether a result was lost.
+"""
+
+import codecs
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+from backfill.redaction import redacted
+
+UNENCODABLE = "backfill.escaped"
+
+
+class Output:
+    """A text stream that swallows what cannot be written and remembers the first error: `trouble`."""
+
+    def __init__(self, stream: TextIO | None, trouble: OSError | None = None) -> None:
+        """`stream` None: there is none; `trouble` says how that is to be told, None that nobody will miss it."""
+        self._stream = stream
+        self._missing = trouble
+        self.trouble: OSError | None = None
+
+    @property
+    def is_reader_gone(self) -> bool:
+        """Did somebody read the beginning and leave, as `head` does?"""
+        return isinstance(self.trouble, BrokenPipeError)
+
+    def write(self, text: str) -> int:
+        """Write `text` without any secret. Raises nothing."""
+        if self._stream is None:
+            self.trouble = self.trouble or self._missing
+        elif self.trouble is None:
+            try:
+                self._stream.write(redacted(text))
+            except (OSError, ValueError) as error:  # ValueError: it has been closed
+                self._lose(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand over what was written. Raises nothing."""
+        if self._stream is not None and self.trouble is None:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError) as error:
+                self._lose(error)
+
+    def isatty(self) -> bool:
+        with suppress(OSError, ValueError):
+            return self._stream is not None and self._stream.isatty()
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        if self._stream is None:
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+    def _lose(self, error: OSError | ValueError) -> None:
+        self.trouble = error if isinstance(error, OSError) else OSError(9, "it is closed")
+        assert self._stream is not None
+        # What is still in its buffer would be tried again, and complained of, in the interpreter's last breath
+        # (https://docs.python.org/3/library/signal.html#note-on-sigpipe).
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+@contextmanager
+def standard_streams() -> Iterator[Output]:
+    """Put `Output`s in the place of standard output and error; gives that of standard output."""
+    missing = _fill_descriptors()
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - it is the process's
+    before = sys.stdout, sys.stderr
+    # Without both, it is a daemon, whose words are in the log. Without the one, a result is expected and lost.
+    closed = OSError(9, "it is closed") if 1 in missing and 2 not in missing else None
+    out, err = Output(_lenient(sys.stdout), closed), Output(_lenient(sys.stderr))
+    sys.stdout, sys.stderr = out, err
+    try:
+        yield out
+    finally:
+        out.flush()
+        err.flush()
+        sys.stdout, sys.stderr = before
+
+
+def is_unread() -> bool:
+    """Does nobody get what is written to standard output from now on?"""
+    return getattr(sys.stdout, "trouble", None) is not None
+
+
+def _fill_descriptors() -> frozenset[int]:
+    """Open 0, 1 and 2 where they are closed, and say which: else the ledger would be one, and get our words."""
+    missing = set()
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            missing.add(number)
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest that is free, which is this one
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+    return frozenset(missing)
+
+
+def _lenient(stream: TextIO | None) -> TextIO | None:
+    """The same stream, which writes what its encoding does not have as JSON does: \\u2713."""
+    codecs.register_error(UNENCODABLE, _escaped)
+    if stream is not None and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors=UNENCODABLE)
+    return stream
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    pairs = (units[at : at + 2].hex() for at in range(0, len(units), 2))
+    return "".join(f"\\u{pair}" for pair in pairs), error.end
