@@ -12,7 +12,7 @@ import re
 from dataclasses import asdict, dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from backfill.errors import ConfigError
 
@@ -22,6 +22,11 @@ class DateField(StrEnum):
 
     SENT = "sent"  # the Date header's calendar day as written; falls back to received
     RECEIVED = "received"  # INTERNALDATE's calendar day as the server writes it
+
+
+#: IMAP writes a year with four digits (RFC 9051 §9, `date-year`), and servers are asked a day wider.
+FIRST_DAY: Final = date(1000, 1, 1)
+LAST_DAY: Final = date(9998, 12, 31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,9 @@ class Selection:
             raise ConfigError("No folder is selected; name one with --folder.")
         names = ("INBOX" if name.upper() == "INBOX" else name for name in self.folders)
         object.__setattr__(self, "folders", tuple(dict.fromkeys(names)))
+        for day in filter(None, (self.start_date, self.end_date)):
+            if not FIRST_DAY <= day <= LAST_DAY:
+                raise ConfigError(f"{day} is no day of any mail; take one from {FIRST_DAY} to {LAST_DAY}.")
         if self.start_date and self.end_date and self.start_date > self.end_date:
             raise ConfigError(f"The start date {self.start_date} is after the end date {self.end_date}; swap them.")
         if self.search is not None and not (self.search.isascii() and self.search.isprintable()):

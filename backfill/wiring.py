@@ -139,6 +139,7 @@ def account(settings: Settings) -> ImapAccount:
         auth=imap.auth,
         password_env=imap.password_env,
         password_command=imap.password_command,
+        withheld=settings.other_secrets(),
         secret=settings.secret,
         folder_timeout_s=imap.folder_timeout_seconds,
     )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from backfill import redaction
 from backfill.mail.login import ImapAccount
 from tests.support.dovecot import PASSWORD, DovecotServer
 
@@ -19,6 +20,16 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 _numbers = count(1)
+
+
+@pytest.fixture(autouse=True)
+def _secrets_of_this_test_only() -> Iterator[None]:
+    """What one test's password is, another's sentence may hold."""
+    before = redaction._secrets.copy(), redaction._plain, redaction._encoded
+    yield
+    redaction._secrets.clear()
+    redaction._secrets.update(before[0])
+    redaction._plain, redaction._encoded = before[1:]
 
 
 @pytest.fixture(scope="session")

@@ -134,11 +134,7 @@ def _ask(command: Command, settings: "Settings", judge: "Judge", messages: "Iter
     classifier = judge.classifier
     estimates = [classifier.estimate_tokens(mail) for mail in messages if classifier.decide_free(mail) is None]
     calls, tokens = len(estimates), sum(estimates)
-    service = wiring.service(settings, SystemClock())
-    try:
-        price = service.price_of(settings.llm.model or "")
-    finally:
-        service.close()
+    price = wiring.price(settings, SystemClock())
     most = None if price is None else price.cost(tokens, calls * settings.llm.max_output_tokens)
     cost = "at a price that is not known" if most is None else f"for at most about ${_cents(most)} by the list price"
     if calls and not command.terminal.confirm(

@@ -1,5 +1,7 @@
 """`backfill folders`: what folders the account has, with their message counts and special uses."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from json import dumps
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from backfill.lifecycle import ExitCode
 
 if TYPE_CHECKING:
     from backfill.ports import Folder, MailSource
+    from backfill.throttle.mail import MailAllowance
 
 
 def folders(*, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
@@ -17,11 +20,12 @@ def folders(*, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
     from backfill import wiring  # start-up: brings imapclient
 
     command = Command.begin(general)
-    source = wiring.mail_source(command.settings)
-    try:
-        found = [(folder, _count(source, folder)) for folder in source.list_folders()]
-    finally:
-        source.close()
+    with _allowance(command) as allowance:
+        source = wiring.mail_source(command.settings, allowance)
+        try:
+            found = [(folder, _count(source, folder)) for folder in source.list_folders()]
+        finally:
+            source.close()
     if json:
         rows = [{"name": f.name, "messages": n, "special_use": sorted(f.special_use)} for f, n in found]
         print(dumps(rows, indent=2, ensure_ascii=False))
@@ -31,6 +35,23 @@ def folders(*, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
     for folder, count in found:
         print(f"{'-' if count is None else count:>9}  {printable(folder.name)}  {' '.join(sorted(folder.special_use))}")
     return ExitCode.OK
+
+
+@contextmanager
+def _allowance(command: Command) -> "Iterator[MailAllowance | None]":
+    """What this command reads counts for imap.max_bytes_per_day; without such a limit no ledger is needed."""
+    if command.settings.imap.max_bytes_per_day is None:
+        yield None
+        return
+    from backfill import wiring  # start-up: as above
+    from backfill.clock import SystemClock  # start-up: as above
+
+    with command.ledger() as ledger:
+        allowance = wiring.mail_allowance(command.settings, ledger, SystemClock())
+        try:
+            yield allowance
+        finally:
+            allowance.close()
 
 
 def _count(source: "MailSource", folder: "Folder") -> int | None:

@@ -11,7 +11,6 @@ import os
 import re
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,11 +30,10 @@ from backfill.errors import (
 )
 from backfill.hosts import is_loopback
 from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost, translated, words
+from backfill.mail.password_command import printed_by
 from backfill.mail.refusals import is_transient, one_line, remedy, throttling
 from backfill.mail.wire import Client, Patience, ReplyTooLarge, Tell
 from backfill.redaction import protect
-
-PASSWORD_COMMAND_LIMIT_S = 60
 
 #: User names that every server reads alike in LOGIN. Others go by AUTHENTICATE PLAIN where that is offered.
 _PLAIN = re.compile(r"[A-Za-z0-9@._+=/-]+")
@@ -66,6 +64,7 @@ class ImapAccount:
     auth: Literal["password", "xoauth2", "oauthbearer"] = "password"
     password_env: str | None = "IMAP_PASSWORD"  # noqa: S105  a name, not a secret
     password_command: tuple[str, ...] | None = None
+    withheld: tuple[str, ...] = ()  # variables with other secrets, which `password_command` does not get
     timeout_s: float = 60.0  # of connecting, of the TLS handshake, and of each wait for the server
     folder_timeout_s: float = 300.0  # of a command that works through a folder: EXAMINE, SEARCH, STORE, LIST
     #: Looks a variable's value up; raises `ConfigError` where it is not set.
@@ -222,33 +221,6 @@ def _tls(account: ImapAccount) -> ssl.SSLContext:
 
 def _secret(account: ImapAccount) -> str:
     if account.password_command:
-        return _printed_by(account.password_command)
+        return printed_by(account.password_command, account.withheld)
     assert account.password_env is not None
     return account.secret(account.password_env).strip("\r\n")
-
-
-def _printed_by(argv: tuple[str, ...]) -> str:
-    """The first line that the operator's command prints. What it writes to stderr may hold secrets: not kept."""
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=PASSWORD_COMMAND_LIMIT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ServerUnavailable(
-            f"imap.password_command ({argv[0]}) did not end within {PASSWORD_COMMAND_LIMIT_S} s; run it by hand."
-        ) from None  # the original carries what was printed
-    except OSError as error:
-        raise ConfigError(f"imap.password_command cannot be started: {error}.") from error
-    if done.returncode:  # a token helper without network ends like this, so it is no reason to stop for good
-        raise ServerUnavailable(
-            f"imap.password_command ({argv[0]}) ended with status {done.returncode}; run it by hand to see why."
-        )
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
-    if not lines or not lines[0].strip():
-        raise ConfigError(f"imap.password_command ({argv[0]}) printed no secret on its first line.")
-    return lines[0].strip("\r\n")

@@ -21,7 +21,8 @@ from backfill.ledger import Ledger
 from backfill.lifecycle import ExitCode
 from backfill.message import Message
 from backfill.ports import Classifier, ModelInfo, Service
-from backfill.settings import Settings
+from backfill.settings import Settings, env_file
+from backfill.throttle.mail import MailAllowance
 from backfill.verdict import Answer
 
 # A block that ends sooner is waited for before the one call.
@@ -91,8 +92,10 @@ def probe_all(
 ) -> Iterator[Probe]:
     """Every probe, as it is done. `may_call` gets the question before the one call; None: it is left out."""
     yield Probe("configuration", State.OK, str(settings.config_path))
+    if settings.env_path is not None:
+        for doubt in env_file.doubts(settings.env_path):
+            yield Probe(".env", State.WARN, doubt, str(settings.env_path))
     yield from _disk(settings)
-    yield from _mail(settings)
     ledger: Ledger | None = None
     try:
         ledger = wiring.open_ledger(settings, clock, stop)
@@ -101,10 +104,14 @@ def probe_all(
         yield _failed("ledger", error)
     else:
         yield Probe("ledger", State.OK, str(ledger.database))
+    allowance = None if ledger is None else wiring.mail_allowance(settings, ledger, clock)  # these bytes count, too
     try:
+        yield from _mail(settings, allowance)
         if settings.classifier != "heuristic":
             yield from _api(settings, clock, ledger, may_call, stop)
     finally:
+        if allowance is not None:
+            allowance.close()
         if ledger is not None:
             ledger.close()
 
@@ -143,8 +150,8 @@ def _writable(name: str, folder: Path) -> Probe:
 # ── the mail server ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _mail(settings: Settings) -> Iterator[Probe]:
-    source = wiring.mail_source(settings)
+def _mail(settings: Settings, allowance: MailAllowance | None) -> Iterator[Probe]:
+    source = wiring.mail_source(settings, allowance)
     try:
         folders = source.list_folders()
         yield Probe("mail login", State.OK, f"{wiring.account(settings).name}, {len(folders)} folders")
@@ -162,7 +169,7 @@ def _mail(settings: Settings) -> Iterator[Probe]:
                 "Mail is planned anew each time; verdicts are kept and not paid for again. Ask the server's operator.",
             )
         if "flags" in settings.effects:
-            marker = wiring.marker(settings)
+            marker = wiring.marker(settings, allowance)
             try:
                 tags = {settings.imap.processed_tag, settings.imap.important_tag, settings.imap.spam_tag}
                 yield _keywords(tags, marker.permitted(second.key, tags))

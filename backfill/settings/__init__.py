@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
@@ -23,6 +22,7 @@ from backfill.errors import ConfigError
 from backfill.files import expanded
 from backfill.ledger_url import with_file
 from backfill.redaction import protect
+from backfill.settings import as_written, env_file
 from backfill.settings.model import (
     KEYS,
     PREFIX,
@@ -73,11 +73,11 @@ def load(
     Raises `ConfigError`: no such file, broken YAML, unknown or missing key, bad value.
     """
     path = expanded(Path(config_path)).absolute()
-    env_file = None if env_path is None else project_dir(path) / expanded(Path(env_path))
-    values, dotenv = _read_yaml(path), _read_dotenv(env_file)
+    env_place = None if env_path is None else project_dir(path) / expanded(Path(env_path))
+    values, dotenv = _read_yaml(path), {} if env_place is None else env_file.read(env_place)
     layers = (  # the first that has a key wins
         _Layer("the environment", _settings_in(environment)),
-        _Layer(str(env_file), _settings_in(dotenv)),
+        _Layer(str(env_place), _settings_in(dotenv)),
         _Layer(str(path), {key: key for key in _dotted(values)}),
     )
     for layer in layers:
@@ -87,7 +87,7 @@ def load(
     except ValidationError as error:
         raise ConfigError(_explain(error, layers)) from error
     settings = _with_absolute_paths(settings, project_dir(path))
-    settings._path, settings._env_path, settings._variables = path, env_file, (environment, dotenv)
+    settings._path, settings._env_path, settings._variables = path, env_place, (environment, dotenv)
     protect(*settings.known_secrets())
     return settings
 
@@ -97,7 +97,7 @@ def load(
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = as_written.read(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"There is no configuration file {path}; `backfill init` writes one.") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -111,16 +111,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: should hold sections such as `imap:` with keys below them.")
     # A section whose keys are all commented out is None in YAML; it means the defaults.
     return {str(key): {} if value is None and key in SECTIONS else value for key, value in (values or {}).items()}
-
-
-def _read_dotenv(path: Path | None) -> dict[str, str]:
-    if path is None or not path.is_file():
-        return {}
-    try:
-        pairs = dotenv_values(path, interpolate=False)  # a password may contain ${
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.") from error
-    return {name: value for name, value in pairs.items() if value is not None}
 
 
 def _dotted(values: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:

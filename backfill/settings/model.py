@@ -303,6 +303,11 @@ class Settings(BaseSettings):
             retry_delay_s=llm.retry_delay_seconds,
         )
 
+    @property
+    def env_path(self) -> Path | None:
+        """The `.env` that was looked for, absolute; None when none was wanted."""
+        return self._env_path
+
     def secret(self, name: str) -> str:
         """The value of the variable `name`, from the environment or else from `.env`.
 
@@ -314,6 +319,11 @@ class Settings(BaseSettings):
                 return value
         place = f"{self._env_path} or the environment" if self._env_path else "the environment"
         raise ConfigError(f"The secret {name} is not set; put {name}=… into {place}.")
+
+    def other_secrets(self) -> tuple[str, ...]:
+        """The variables that hold secrets which have nothing to do with the mail account."""
+        url = f"{PREFIX}PATHS__LEDGER_URL"
+        return tuple(name for name in (self.llm.api_key_env, url, url.lower()) if name)
 
     def known_secrets(self) -> tuple[str, ...]:
         """The secrets that are set, for redaction: password, key, and the passwords within the ledger's URL."""

@@ -243,3 +243,26 @@ def test_a_server_that_renumbers_its_mails_is_warned_of(project: Project) -> Non
 
     assert (code, found["UIDVALIDITY"].state) == (0, State.WARN)
     assert "7, then 8" in found["UIDVALIDITY"].detail
+
+
+@pytest.mark.parametrize("command", [("check", "--no-call"), ("folders",)])
+def test_what_looking_reads_counts_for_the_bytes_of_the_day(project, mailbox, command):
+    mailbox.holds(letter(1))
+    project.configure(imap={"max_bytes_per_day": 1_000_000})
+    with project.mail_program() as client:
+        for number in range(30):
+            client.create_folder(f"Folder {number}")
+
+    project.run(*command)
+
+    [(arrival,)] = project.rows("SELECT arrival_us FROM throttle WHERE name LIKE 'imap:%'")
+    assert arrival > 0
+
+
+def test_a_value_of_env_that_is_cut_is_named(project):
+    (project.folder / ".env").write_text("IMAP_PASSWORD=half #other\nOPENROUTER_API_KEY=key\n")
+
+    done = project.run("check", "--no-call")
+
+    assert "Line 1: the value of IMAP_PASSWORD ends before ` #`" in done.stdout
+    assert "half" not in done.stdout + done.stderr

@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import pytest
 
-from backfill import redaction
 from backfill.classifiers.untrusted import clean
 from backfill.errors import ConfigError, KeyRefused, MailThrottled
 from backfill.ledger_url import secrets_of, with_file, without_secrets
@@ -18,15 +17,6 @@ from backfill.redaction import protect, redacted
 
 SECRET = 'Gr\u00fcn/=" \\tea& 4'
 TOKEN = "ya29.a0AfH6SNx-0123456789_abcdefghij"
-
-
-@pytest.fixture(autouse=True)
-def _forgotten_afterwards():
-    before = redaction._secrets.copy(), redaction._plain, redaction._encoded
-    yield
-    redaction._secrets.clear()
-    redaction._secrets.update(before[0])
-    redaction._plain, redaction._encoded = before[1:]
 
 
 @pytest.mark.parametrize(
