@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from functools import lru_cache
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
@@ -76,6 +77,7 @@ def decoded(data: bytes, charset: str = "", *, second: str = "", is_cut: bool = 
     return _by_declaration(data, declared, is_cut=is_cut) or _by_look(data, declared, is_cut=is_cut)
 
 
+@lru_cache(maxsize=512)  # of a few dozen labels, over and over; a mailbox of invented ones does not fill the memory
 def codec(charset: str) -> str:
     """The Python codec for what mails call a charset; "" for what is none, and for ASCII, which says nothing."""
     label = charset.strip().strip("\"'").lower()

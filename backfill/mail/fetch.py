@@ -279,15 +279,14 @@ def _utc(received: object) -> datetime | None:
 
 
 def _draft(uid: int, row: Row, block: bytes) -> _Draft:
-    headers = Headers(block)
     try:
         root = structure.from_bodystructure(row[b"BODYSTRUCTURE"])
         chosen = passages(root)
     except FOREIGN:  # structures are as odd as the mails that they describe
-        return _Draft(uid, row, headers, None, ())
+        return _Draft(uid, row, Headers(block), None, ())
     if root.is_multipart and not chosen and not structure.attachments(root):  # a boundary that never comes
-        return _Draft(uid, row, headers, None, ())
-    return _Draft(uid, row, Headers(block, charset(root)), root, chosen)
+        return _Draft(uid, row, Headers(block), None, ())
+    return _Draft(uid, row, Headers(block, charset(chosen)), root, chosen)
 
 
 def _bounded(drafts: list[_Draft], bytes_each: int) -> Iterator[list[_Draft]]:

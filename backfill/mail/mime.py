@@ -188,7 +188,7 @@ def whole(raw: bytes, size: int, reading: Reading) -> Content:
         if not text.wants_more:
             break
     text = replace(text, is_cut=text.is_cut or size > len(raw))
-    return content(Headers(raw, charset(root)), text, structure.attachments(root), reading)
+    return content(Headers(raw, charset(chosen)), text, structure.attachments(root), reading)
 
 
 def _address(pair: tuple[str, str]) -> str:

@@ -6,7 +6,7 @@ say the same, so both are fetched, of the HTML first a little. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from backfill.mail.structure import Part
@@ -57,9 +57,9 @@ def passages(root: Part) -> tuple[Passage, ...]:
     return tuple(kept)
 
 
-def charset(root: Part) -> str:
+def charset(chosen: Iterable[Passage]) -> str:
     """What the first text that is read declares."""
-    return next((part.charset for passage in passages(root) for part in passage.parts if part.charset), "")
+    return next((part.charset for passage in chosen for part in passage.parts if part.charset), "")
 
 
 def _readable(part: Part) -> list[Passage]:

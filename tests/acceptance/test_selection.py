@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 
 import pytest
 
+from backfill.ports import Fingerprint
 from tests.conftest import Mailbox
 from tests.support.api_server import ApiServer
 from tests.support.project import PROCESSED, Project, complaints, letter
@@ -237,6 +240,26 @@ def test_another_model_half_way_is_refused_with_the_difference(
 
     assert [call.body["model"] for call in api.calls] == ["test/model-1"] * 2
     assert project.count("job") == 1
+
+
+def test_a_job_of_a_version_that_showed_mails_otherwise_is_refused_and_never_mixed(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1), letter(2))
+    project.succeed("run", "--yes", "--max-emails", "1")
+    ((canonical, prompt),) = project.rows("SELECT fingerprint_parts, prompt FROM job")
+    older = Fingerprint({**json.loads(canonical), "rendering": 1}, prompt)
+    with closing(sqlite3.connect(project.ledger)) as connection, connection:
+        connection.execute("UPDATE job SET fingerprint = ?, fingerprint_parts = ?", (older.digest(), older.canonical()))
+
+    refused = project.run("run", "--yes")
+    as_planned = project.run("run", "--yes", "--as-planned")
+
+    assert (refused.returncode, as_planned.returncode) == (2, 2)
+    assert re.search(r"rendering: 1 -> \d", complaints(refused.stderr)[0])
+    assert "by a version of backfill that asked otherwise" in complaints(as_planned.stderr)[0]
+    assert "--new-job" in complaints(as_planned.stderr)[0]
+    assert api.call_count == 1
 
 
 def test_another_prompt_half_way_may_begin_anew(project: Project, mailbox: Mailbox, api: ApiServer) -> None:
