@@ -26,10 +26,22 @@ from backfill.ledger.budgets import usd
 from backfill.ledger.outcomes import Sink
 from backfill.ledger.rows import OutcomeRow
 
-# So many lines are appended and synced at a time.
+# Lines that are appended and synced at a time.
 BATCH = 500
 # Another process appends a batch in well under a second.
 LOCK_TIMEOUT_S = 30
+# Bytes. A folder's name, a message key and a reason are all that can be long in a line.
+LONGEST_LINE = 65_536
+IDENTITY = ("account", "folder", "uidvalidity", "uid", "status", "run", "processed_at")
+
+FOREIGN = (
+    "{path} holds lines that this ledger did not write; move it away, or name another file with paths.analytics_file. "
+    "Nothing of it was touched."
+)
+EDITED = (
+    "{path} was edited: its lines no longer stand where the ledger put them. Move it away, and the next run or "
+    "`backfill verify --repair` writes it anew. Nothing of it was touched."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,37 @@ class AnalyticsFile:
                 sink, written = longer, written + len(outcomes)
         return written
 
+    def difference(self) -> str | None:
+        """What is wrong with the file, for people; None where it holds exactly what the ledger says. Reads only.
+
+        Raises `EffectUnavailable` when it cannot be read.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                return self._difference(file)
+        except FileNotFoundError:
+            return f"{self.path} is not there; it is written anew." if self._has_outcomes(0) else None
+        except OSError as error:
+            raise EffectUnavailable(f"{self.path} cannot be read: {error.strerror}.") from error
+
+    def _difference(self, file: BinaryIO) -> str | None:
+        length = file.seek(0, os.SEEK_END)
+        sink = self.ledger.outcomes.find_sink(socket.gethostname(), str(self.path)) or self._written_here(file, length)
+        if sink is None:
+            if length:
+                return FOREIGN.format(path=self.path)
+            return f"{self.path} is empty; it is written anew." if self._has_outcomes(0) else None
+        if length < sink.committed_bytes:
+            return f"{self.path} is shorter than the ledger says; it is written anew."
+        if not self._ends_as_committed(file, sink):
+            return EDITED.format(path=self.path)
+        if length > sink.committed_bytes or self._has_outcomes(sink.last_outcome_id):
+            return f"{self.path} is not up to date; the lines that are missing are added."
+        return None
+
+    def _has_outcomes(self, after: int) -> bool:
+        return bool(self.ledger.outcomes.after(after, 1))
+
     @contextmanager
     def _open(self) -> Iterator[tuple[BinaryIO, Sink]]:
         try:
@@ -69,25 +112,65 @@ class AnalyticsFile:
                 FileLock(f"{self.path}.lock", timeout=LOCK_TIMEOUT_S, mode=files.FILE_MODE),
                 open(files.private(self.path, os.O_RDWR | os.O_CREAT), "r+b") as file,
             ):
-                host, length = socket.gethostname(), file.seek(0, os.SEEK_END)
-                if length and not self.ledger.outcomes.has_sink(host, str(self.path)):
-                    raise EffectUnavailable(
-                        f"{self.path} holds lines that this ledger did not write; move it away, or name another file "
-                        "with paths.analytics_file. Nothing of it was touched."
-                    )
-                sink = self.ledger.outcomes.open_sink(host, str(self.path))
-                if length < sink.committed_bytes:
-                    logger.warning("{} is shorter than the ledger says; it is written anew", self.path)
-                    anew = replace(sink, committed_bytes=0, last_outcome_id=0)
-                    self.ledger.outcomes.advance(sink, anew)
-                    sink = anew
-                if length > sink.committed_bytes:
+                sink = self._recognised(file)
+                if file.seek(0, os.SEEK_END) > sink.committed_bytes:
                     file.truncate(sink.committed_bytes)
                 yield file, sink
         except Timeout as error:
             raise EffectUnavailable(f"Another process holds {self.path}; wait for it to end.") from error
         except OSError as error:
             raise EffectUnavailable(f"{self.path} cannot be written: {error.strerror}. Nothing is lost.") from error
+
+    def _recognised(self, file: BinaryIO) -> Sink:
+        """The sink of the open file. Raises `EffectUnavailable` for one that others have written, or edited."""
+        host, length = socket.gethostname(), file.seek(0, os.SEEK_END)
+        found = self.ledger.outcomes.find_sink(host, str(self.path))
+        written = None if found is not None or not length else self._written_here(file, length)
+        if length and found is None and written is None:
+            raise EffectUnavailable(FOREIGN.format(path=self.path))
+        sink = found or self.ledger.outcomes.open_sink(host, str(self.path))
+        if written is not None:  # by this ledger, on a host or in a folder of another name
+            sink = self._moved(sink, written.committed_bytes, written.last_outcome_id)
+        if length < sink.committed_bytes:
+            logger.warning("{} is shorter than the ledger says; it is written anew", self.path)
+            return self._moved(sink, 0, 0)
+        if not self._ends_as_committed(file, sink):
+            raise EffectUnavailable(EDITED.format(path=self.path))
+        return sink
+
+    def _moved(self, sink: Sink, committed_bytes: int, last_outcome_id: int) -> Sink:
+        after = replace(sink, committed_bytes=committed_bytes, last_outcome_id=last_outcome_id)
+        self.ledger.outcomes.advance(sink, after)
+        return after
+
+    def _written_here(self, file: BinaryIO, length: int) -> Sink | None:
+        """The sink that the file's content is, whatever the host and the folder are called now; None: nobody's."""
+        for sink in self.ledger.outcomes.sinks():
+            if 0 < sink.committed_bytes <= length and self._ends_as_committed(file, sink):
+                return sink
+        return None
+
+    def _ends_as_committed(self, file: BinaryIO, sink: Sink) -> bool:
+        """Does the line that ends where the ledger says stand for the outcome that the ledger says?
+
+        An edit that makes the file longer or shorter moves that line. One look, however long the file is.
+        """
+        if not sink.committed_bytes:
+            return True
+        start = max(0, sink.committed_bytes - LONGEST_LINE)
+        file.seek(start)
+        lines = file.read(sink.committed_bytes - start).split(b"\n")
+        outcomes = self.ledger.outcomes.after(sink.last_outcome_id - 1, 1)
+        return lines[-1] == b"" and len(lines) > 1 and bool(outcomes) and _stands_for(lines[-2], outcomes[0])
+
+
+def _stands_for(written: bytes, outcome: OutcomeRow) -> bool:
+    """By the keys that every version has written with the same meaning."""
+    try:
+        said, meant = json.loads(written), json.loads(line(outcome))
+    except ValueError:
+        return False
+    return isinstance(said, dict) and all(said.get(key) == meant[key] for key in IDENTITY)
 
 
 def line(outcome: OutcomeRow) -> bytes:

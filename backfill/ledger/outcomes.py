@@ -88,10 +88,24 @@ class Outcomes:
         # A snapshot would be from before the wait; each statement of a writer sees what is committed by then.
         return self.database.read(work) if self.database.is_sqlite else self.database.write(work)
 
-    def has_sink(self, host: str, path: str) -> bool:
-        """Has this ledger ever written to this file?"""
-        statement = select(sink.c.id).where(sink.c.host == host, sink.c.path == path)
-        return self.database.read(lambda connection: connection.execute(statement).first() is not None)
+    def sinks(self) -> list[Sink]:
+        """Every file that this ledger has written to, on any host, the longest first."""
+        statement = select(sink).order_by(sink.c.committed_bytes.desc(), sink.c.id)
+        return self.database.read(
+            lambda connection: [
+                Sink(row.id, row.committed_bytes, row.last_outcome_id) for row in connection.execute(statement)
+            ]
+        )
+
+    def find_sink(self, host: str, path: str) -> Sink | None:
+        """The sink of this file; None where this ledger has not written to it under this name."""
+        statement = select(sink).where(sink.c.host == host, sink.c.path == path)
+
+        def work(connection: Connection) -> Sink | None:
+            row = connection.execute(statement).one_or_none()
+            return None if row is None else Sink(row.id, row.committed_bytes, row.last_outcome_id)
+
+        return self.database.read(work)
 
     def open_sink(self, host: str, path: str) -> Sink:
         """The sink of this file, new with nothing committed. Writes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,74 @@ def test_a_file_that_was_moved_away_is_written_anew(bench: Bench, file: Path, da
     bench.run(analytics=True)
 
     assert uids(file) == list(range(1, 21))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.replace('"spam_score": 1', '"spam_score": 1, "note": "mine"', 1),
+        lambda text: "an owner's own line\n" + text,
+        lambda text: text.replace("\n", "\n\n", 1),
+    ],
+    ids=["a key more", "a line more", "an empty line"],
+)
+def test_an_edited_file_is_named_and_not_cut(bench: Bench, file: Path, edit) -> None:
+    bench.run(analytics=True, max_emails=10)
+    file.write_text(edit(file.read_text()))
+    edited = file.read_text()
+
+    with pytest.raises(EffectUnavailable, match="was edited"):
+        bench.run(analytics=True)
+
+    assert "was edited" in str(AnalyticsFile(bench.ledger, file).difference())
+    assert file.read_text() == edited
+
+
+def test_an_edited_file_that_is_moved_away_is_written_anew(bench: Bench, file: Path) -> None:
+    bench.run(analytics=True)
+    file.write_text("mine\n" + file.read_text())
+    file.rename(file.with_suffix(".old"))
+
+    AnalyticsFile(bench.ledger, file).catch_up()
+
+    assert uids(file) == list(range(1, 21))
+
+
+@pytest.mark.parametrize("renamed", ["folder", "host"])
+def test_a_file_is_known_by_its_content_where_host_or_folder_have_another_name(
+    bench: Bench, file: Path, renamed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run(analytics=True, max_emails=10)
+    if renamed == "folder":
+        file = file.rename(tmp_path / "renamed.jsonl")
+    else:
+        monkeypatch.setattr("socket.gethostname", lambda: "another-container")
+    analytics = AnalyticsFile(bench.ledger, file)
+    bench.run()
+
+    before = analytics.difference()
+    analytics.catch_up()
+
+    assert "not up to date" in str(before)
+    assert uids(file) == list(range(1, 21))
+    assert analytics.difference() is None
+
+
+def test_what_a_full_disk_left_torn_is_named_and_brought_up_to_date(bench: Bench, file: Path) -> None:
+    bench.run(analytics=True)
+    lines = file.read_text().splitlines(keepends=True)
+    sink = bench.ledger.outcomes.sinks()[0]
+    kept = "".join(lines[:3])
+    bench.ledger.outcomes.advance(sink, replace(sink, committed_bytes=len(kept), last_outcome_id=3))
+    file.write_text(kept + lines[3][:20])
+    analytics = AnalyticsFile(bench.ledger, file)
+
+    before = analytics.difference()
+    analytics.catch_up()
+
+    assert "not up to date" in str(before)
+    assert uids(file) == list(range(1, 21))
+    assert analytics.difference() is None
 
 
 def test_a_file_of_somebody_else_is_left_alone_and_no_call_is_made(bench: Bench, file: Path) -> None:
