@@ -329,6 +329,20 @@ class MessageRefused(ClassifierError):
     reason = "refused"
 
 
+class TurnedAway(ClassifierError):
+    """Something that stands before the API turned this mail away, and let others pass: its text may look like an attack
+    to a firewall."""
+
+    disposition = Disposition.RETRY
+    reason = "turned_away"
+
+
+class TurnedAwayAtFirst(TurnedAway):
+    """Something that stands before the API turned this mail away; others are tried before anything is made of it."""
+
+    disposition = Disposition.RELEASE
+
+
 class BudgetReached(BackfillError):
     """The budget is spent; raise it, or run again when it is renewed."""
 

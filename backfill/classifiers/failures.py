@@ -118,7 +118,7 @@ def _collect(value: object, name: str, said: Said, depth: int) -> None:
             if metadata.get("reasons") or metadata.get("flagged_input"):
                 said.words.append("moderation")
             if name == "baseresp" and value.get("status_code"):
-                said.words.append(f"base_resp.{value['status_code']}")
+                said.words.append(clean(f"base_resp.{value['status_code']}"))
             parts = sorted(value.items(), key=lambda item: _rank(str(item[0])))
             for key, part in parts:
                 known = squashed(str(key))

@@ -21,14 +21,17 @@ from backfill.errors import (
     AskedElsewhere,
     BackfillError,
     ClaimLost,
+    ClassifierError,
     LedgerUnusable,
     RateLimited,
     ServiceUnavailable,
+    TurnedAway,
+    TurnedAwayAtFirst,
     Unexpected,
     around_one_mail,
 )
 from backfill.executor.asker import Blocked
-from backfill.executor.breaker import Breaker
+from backfill.executor.breaker import Befalls, Breaker
 from backfill.executor.flow import Flow
 from backfill.executor.results import Applied, Asked, Judgment, Known, Opening, Result, Troubled
 from backfill.ledger import Ledger
@@ -218,7 +221,7 @@ class Writer:
     # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _trouble(self, troubled: Troubled) -> None:
-        error = troubled.error
+        error = self._befalling(troubled)
         if troubled.key is not None:
             with self.flow.asking_lock:
                 waiting = self.flow.asking.pop(troubled.key, [])
@@ -243,6 +246,26 @@ class Writer:
 
     def _costs(self, troubled: Troubled) -> bool:
         return troubled.was_asked and self.throttler is not None
+
+    def _befalling(self, troubled: Troubled) -> BackfillError:
+        """The error as it concerns this mail: others may be answered all the same."""
+        error, item_id = troubled.error, troubled.item.id
+        if not isinstance(error, ClassifierError) or error.http_status is None:
+            return error
+        if error.is_bare and error.http_status < 500 and error.disposition in (Disposition.HALT, Disposition.RELEASE):
+            if isinstance(error, RateLimited) and error.wait_s:
+                return error
+            match self.breaker.turned_away(item_id):
+                case Befalls.ONE:
+                    return TurnedAway(f"{TurnedAway()} {error}")
+                case Befalls.UNCLEAR:
+                    return TurnedAwayAtFirst(f"{TurnedAwayAtFirst()} {error}")
+                case Befalls.ALL:
+                    self.flow.fail(error)  # counts for a mail that nothing else can be compared with
+                    return TurnedAway(str(error)) if self.breaker.is_alone(item_id) else error
+        elif isinstance(error, ServiceUnavailable) and self.breaker.answers_others(item_id):
+            return TurnedAway(f"The API fails at this mail again and again, and answers others. {error}")
+        return error
 
     def _dispose(self, item: Item, error: BackfillError, *, is_inside: bool) -> None:
         """What an error means for its mail. `is_inside`: the mail counts in the window until now."""
@@ -294,7 +317,7 @@ class Writer:
 
     def _due_again(self, error: BackfillError) -> datetime | None:
         """When a mail that is given back may be taken up again; None: at once."""
-        return self.clock.now() + ELSEWHERE if isinstance(error, AskedElsewhere) else None
+        return self.clock.now() + ELSEWHERE if isinstance(error, AskedElsewhere | TurnedAwayAtFirst) else None
 
     def _log(self, item: Item) -> Logger:
         folder = item.ref.mailbox.folder

@@ -185,3 +185,42 @@ def test_the_address_of_the_call_itself_is_taken_as_it_is_meant(
     project.succeed("run", "--yes")
 
     assert [call.path for call in api.calls] == ["/v1/chat/completions"]
+
+
+# ── what stands before the API ───────────────────────────────────────────────────────────────────────────
+
+PAGE = Response(403, b"<html><h1>Request blocked</h1>Support ID 4711</html>", {"Content-Type": "text/html"})
+
+
+def test_a_firewall_that_takes_one_mail_for_an_attack_fails_it_alone(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(1, 7)))
+    api.answer_with(lambda call: PAGE if call.subject == "Letter 1" else judge(call))
+
+    run = project.run("run", "--yes", "--concurrency", "1")
+    again = project.run("run", "--yes")
+
+    assert run.returncode == again.returncode == 1
+    assert "turned_away: 1 · INBOX 1" in run.stdout
+    assert project.report()["counts"]["done"] == 5
+
+
+def test_an_address_that_leads_to_a_web_page_stops_the_run_with_the_right_one_and_fails_no_mail(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(12)))
+    origin = api.url.removesuffix("/v1")
+    project.configure(llm={"api_url": origin})
+    api.answer_with(lambda _: Response(404, b"404 page not found", {"Content-Type": "text/plain"}))
+
+    run = project.run("run", "--yes")
+    checked = project.run("check", "--yes")
+
+    assert run.returncode == checked.returncode == 2
+    (complaint,) = complaints(run.stderr)
+    assert f"{origin}/v1" in complaint
+    assert f"{origin}/v1" in checked.stdout
+    counts = project.report()["counts"]
+    assert (counts["pending"], counts["failed"]) == (12, 0)
+    assert api.call_count <= 2 * 12
