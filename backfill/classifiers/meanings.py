@@ -54,47 +54,57 @@ def squashed(word: str) -> str:
     return re.sub(r"[\W_]", "", word).lower()
 
 
-#: OpenRouter, OpenAI, Azure, Anthropic, Gemini, llama.cpp, vLLM, DashScope, MiniMax (`base_resp`), Zhipu (four digits).
+#: OpenRouter, OpenAI, Azure, Anthropic, Gemini, llama.cpp, vLLM, DashScope, MiniMax (`base_resp`).
 _WORDS: Final[dict[Meaning, tuple[str, ...]]] = {
     KEY: (
         "invalid_api_key", "api_key_invalid", "incorrect_api_key", "authentication", "authentication_error",
         "unauthenticated", "unauthorized", "region_restricted", "unsupported_country_region_territory",
         "account_deactivated", "account_suspended", "access_terminated", "access_denied", "expired_api_key",
-        "base_resp.1004", "base_resp.2049", "1001", "1002", "1003", "1004", "1110", "1111", "1112",
+        "base_resp.1004", "base_resp.2049",
     ),
     NO_CREDIT: (
         "payment_required", "insufficient_quota", "insufficient_balance", "insufficient_balance_error",
         "insufficient_credits", "insufficient_funds", "billing_not_active", "billing_hard_limit_reached",
         "billing_error", "exceeded_current_quota_error", "arrearage", "account_overdue_error", "credit_limit_reached",
         "openrouter_credits", "openrouter_key_limit", "openrouter_guardrail_budget", "openrouter_workspace_budget",
-        "budget_exceeded", "base_resp.1008", "1113",
+        "budget_exceeded", "base_resp.1008",
     ),
     PATIENCE: (
         "openrouter_in_flight_budget",  # a 402 that ends by itself: too many calls at once
         "rate_limit_exceeded", "rate_limit_error", "too_many_requests", "throttling", "throttling.ratequota",
-        "base_resp.1002", "base_resp.1039", "1302", "1303", "1305",
+        "base_resp.1002", "base_resp.1039",
     ),
     DOWN: ("overloaded_error", "provider_overloaded", "provider_unavailable", "base_resp.1000", "base_resp.1001"),
     MODEL: (
         "model_not_found", "model_deprecated", "model_decommissioned", "no_endpoints", "privacy_restricted",
-        "constraint_filtered", "free_variant_ended", "deploymentnotfound", "model_not_available", "1211",
+        "constraint_filtered", "free_variant_ended", "deploymentnotfound", "model_not_available",
     ),
     ADDRESS: ("unknown_url",),
     REFUSED: (
         "moderation", "moderation_blocked", "content_policy_violation", "content_filter", "refusal", "safety",
         "responsible_ai_policy_violation", "data_inspection_failed", "sensitive_words_detected", "prohibited_content",
-        "guardrail_intervened", "blocklist", "base_resp.1026", "base_resp.1027", "1301",
+        "guardrail_intervened", "blocklist", "base_resp.1026", "base_resp.1027",
     ),
     INJECTION: ("prompt_injection",),
     TOO_LONG: (
         "context_length_exceeded", "string_too_long", "string_above_max_length", "exceed_context_size_error",
-        "request_too_large", "context_window_exceeded", "input_too_long", "prompt_too_long", "1261",
+        "request_too_large", "context_window_exceeded", "input_too_long", "prompt_too_long",
     ),
     CUT: ("max_tokens_exceeded",),
 }  # fmt: skip
 BY_WORD: Final = {squashed(word): meaning for meaning, words in _WORDS.items() for word in words}
-#: Words that say little: a sentence beside them says more.
-BY_VAGUE_WORD: Final = {"invalidrequest": SETTINGS, "permissiondenied": KEY, "notfounderror": MODEL}
+#: Words that say little: a sentence beside them says more. The numbers are Zhipu's; others may count otherwise.
+BY_VAGUE_WORD: Final = {
+    "invalidrequest": SETTINGS,
+    "permissiondenied": KEY,
+    "notfounderror": MODEL,
+    **dict.fromkeys(("1002", "1003", "1110", "1111", "1112"), KEY),
+    "1113": NO_CREDIT,
+    "1211": MODEL,
+    "1261": TOO_LONG,
+    "1301": REFUSED,
+    **dict.fromkeys(("1302", "1303", "1305"), PATIENCE),
+}
 
 BY_STATUS: Final[dict[int, Meaning]] = {
     400: ODD_REQUEST,
