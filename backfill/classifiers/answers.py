@@ -37,6 +37,12 @@ _MARKS: Final = re.compile(
 )
 #: What is no word of the model's: tokens such as <|im_end|> and <end_of_turn>, fences with their label, brackets.
 _NO_WORDS: Final = re.compile(r"<[^<>\s]{1,40}>|```\w*|[\s\ufeff]+")
+#: Where a model ends its turn. What it goes on to say after that is another turn's, and made up.
+_TURN_ENDS: Final = re.compile(
+    r"<\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end_of_turn|end|return|call)\|>|</s>|<end_of_turn>|<eos>"
+)
+#: Python's words, where JSON has others.
+_PYTHON: Final = {"None": "null", "True": "true", "False": "false"}
 _TYPOGRAPHIC: Final = str.maketrans("“”„‟″‘’‚‛′", '"""""' + "'''''")
 
 Pair = tuple[Any, Any]
@@ -50,6 +56,7 @@ def pairs_in(choice: dict[str, Any], *, is_whole: bool) -> tuple[set[Pair], bool
     """
     message = mapping(choice.get("message")) or mapping(choice.get("delta"))
     said, thoughts = _without_thoughts(_text(message.get("content")) or _text(choice.get("text")))
+    said = next((turn for turn in _TURN_ENDS.split(said) if _pairs([turn])), said)
     texts = [said, *_arguments(message)]
     found = _pairs(texts)
     if is_whole and not found and not any(_NO_WORDS.sub("", text) for text in texts):
@@ -82,7 +89,7 @@ def _arguments(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _thoughts(message: dict[str, Any]) -> Iterator[str]:
-    for key in ("reasoning_content", "reasoning", "thinking"):
+    for key in ("reasoning_content", "reasoning", "thinking", "reasoning_details"):
         if text := _text(message.get(key)):
             yield text
             return  # some servers say the same under two names
@@ -124,7 +131,7 @@ class _Search:
     def __init__(self, text: str, *, is_within: bool = False) -> None:
         self.pairs: set[Pair] = set()
         self._is_within = is_within
-        self._strict = json.JSONDecoder(object_pairs_hook=self._object)
+        self._strict = json.JSONDecoder(object_pairs_hook=self._object, strict=False)
         self._lenient_left = MOST_LENIENT
         if text.lstrip().startswith('"'):  # JSON within a JSON string
             text = self._unpacked(text)
@@ -145,6 +152,9 @@ class _Search:
         except ValueError:
             pass
         part = text[start : start + MOST_LENIENT_CHARS].translate(_TYPOGRAPHIC)
+        part = re.sub(r"\b(?:None|True|False)\b", lambda word: _PYTHON[word[0]], part)
+        if re.match(r'\{\s*\\"', part):  # escaped as within a string, without the string
+            part = part.replace('\\"', '"')
         if self._lenient_left and all(key in part for key in KEYS):
             self._lenient_left -= 1
             try:
