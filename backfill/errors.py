@@ -34,9 +34,6 @@ class BackfillError(Exception):
             self.reason = reason
 
 
-# ── what nobody expected ─────────────────────────────────────────────────────────────────────────────────
-
-
 class Unexpected(BackfillError):
     """An error that nobody expected befell this one mail; the others go on."""
 
@@ -60,9 +57,6 @@ def around_one_mail() -> Iterator[None]:
     # One odd mail must not keep all others from being worked on, whatever it makes parsers, classifiers and effects do.
     except Exception as error:  # noqa: BLE001
         raise Unexpected.of(error) from None
-
-
-# ── the operator's own input ─────────────────────────────────────────────────────────────────────────────
 
 
 class ConfigError(BackfillError):
@@ -91,9 +85,6 @@ class MachineExhausted(BackfillError):
             f"This machine gives no more {what}. Nothing committed is lost; raise that limit, or lower "
             "processing.concurrency, then run again."
         )
-
-
-# ── the ledger ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 class LedgerError(BackfillError):
@@ -131,9 +122,6 @@ class AskedElsewhere(LedgerError):
 
     disposition = Disposition.RELEASE
     reason = "asked_elsewhere"
-
-
-# ── the mail server ──────────────────────────────────────────────────────────────────────────────────────
 
 
 class MailError(BackfillError):
@@ -230,9 +218,6 @@ class MessageUnreadable(MailError):
 
     disposition = Disposition.RETRY
     reason = "unreadable"
-
-
-# ── the classifier ───────────────────────────────────────────────────────────────────────────────────────
 
 
 class Concession(StrEnum):
@@ -356,9 +341,6 @@ class CallsUsedUp(BackfillError):
     disposition = Disposition.RELEASE
     exit_code = ExitCode.STOPPED_EARLY
     reason = "calls_used_up"
-
-
-# ── the effects ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 class EffectError(BackfillError):
