@@ -14,7 +14,6 @@ _BY_ERRNO: Final = {
     errno.EMFILE: "open files (ulimit -n)",
     errno.ENFILE: "open files of the whole machine (fs.file-max)",
     errno.ENOMEM: "memory (ulimit -v, or the container's limit)",
-    errno.EAGAIN: "threads or processes (ulimit -u, or the container's limit)",
     errno.ENOSPC: "room on the disk",
     errno.EDQUOT: "room on the disk (quota)",
 }
