@@ -27,11 +27,12 @@ from backfill.errors import (
     around_one_mail,
 )
 from backfill.executor.flow import Flow
-from backfill.executor.results import Asked, Stopped, Task, Troubled
+from backfill.executor.results import Stopped, Task, Troubled
 from backfill.ledger import Ledger
 from backfill.ledger.attempts import Call, Question
 from backfill.ledger.budgets import Reservation
 from backfill.ledger.throttles import Slot
+from backfill.ledger.verdicts import Answered
 from backfill.lifecycle import AttemptOutcome
 from backfill.message import Message
 from backfill.ports import ROOMIER, Classifier
@@ -109,7 +110,7 @@ class Asker:
                 self.flow.calling.discard(task.item.id)
                 raise
             else:
-                self.flow.results.put(Asked(task, answer, attempt_id))
+                self.flow.results.put(Answered(task.item, task.message, answer, attempt_id))
 
     def _ask(self, task: Task) -> tuple[Answer, int | None]:
         """The answer, with its attempt where it took a call. What costs nothing takes no slot either."""

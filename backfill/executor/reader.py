@@ -15,9 +15,10 @@ from loguru import logger
 from backfill.clock import Clock
 from backfill.errors import MailThrottled, ServerUnavailable, Unexpected, around_one_mail
 from backfill.executor.flow import Ended, Flow
-from backfill.executor.results import Judgment, Known, Task, Troubled
+from backfill.executor.results import Judgment, Task, Troubled
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Item
+from backfill.ledger.verdicts import Reused
 from backfill.lifecycle import ItemStatus, RunOutcome
 from backfill.message import Message
 from backfill.ports import Effect, MailSource, Unfetched
@@ -198,7 +199,7 @@ class Reader:
         for task in leading:
             verdict = known.get(keys[task.item.id])
             if verdict is not None:
-                self.flow.results.put(Known(task, verdict))
+                self.flow.results.put(Reused(task.item, task.message, verdict))
             else:
                 self.flow.hand(self.flow.tasks, task)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from backfill.errors import BackfillError
 from backfill.ledger.attempts import Call
 from backfill.ledger.rows import Item
+from backfill.ledger.verdicts import Answered, Reused
 from backfill.message import Message
 from backfill.ports import Receipt, Unapplied
-from backfill.verdict import Answer, Label, Verdict
+from backfill.verdict import Label, Verdict
 
 
 class Stopped(Exception):
@@ -23,23 +24,6 @@ class Task:
 
     item: Item
     message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The classifier's answer for a task; `attempt_id` is None when it is unmetered."""
-
-    task: Task
-    answer: Answer
-    attempt_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A verdict that was in the ledger already."""
-
-    task: Task
-    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +79,4 @@ class Opening:
 
 
 #: What the writer is handed. A thread's answer comes before its next opening, and so it is saved before the next call.
-Result = Asked | Known | Troubled | Applied | Opening
+Result = Answered | Reused | Troubled | Applied | Opening

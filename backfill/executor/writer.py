@@ -33,11 +33,11 @@ from backfill.errors import (
 from backfill.executor.asker import Blocked
 from backfill.executor.breaker import Befalls, Breaker
 from backfill.executor.flow import Flow
-from backfill.executor.results import Applied, Asked, Judgment, Known, Opening, Result, Troubled
+from backfill.executor.results import Applied, Judgment, Opening, Result, Troubled
 from backfill.ledger import Ledger
 from backfill.ledger.results import Committed, Finished, Needs, Recorded
 from backfill.ledger.rows import Item
-from backfill.ledger.verdicts import Judgement
+from backfill.ledger.verdicts import Answered, Reused
 from backfill.lifecycle import Disposition
 from backfill.throttle.calls import Throttler
 from backfill.verdict import Scores
@@ -74,13 +74,13 @@ class Writer:
         self._settle(ready)
 
     def _settle(self, ready: Sequence[Result]) -> None:
-        judged: list[Asked | Known] = []
+        judged: list[Answered | Reused] = []
         applied: list[Applied] = []
         openings: list[Opening] = []
         try:
             for result in ready:
                 match result:
-                    case Asked() | Known():
+                    case Answered() | Reused():
                         judged.append(result)
                     case Applied():
                         applied.append(result)
@@ -99,23 +99,23 @@ class Writer:
 
     def _rescue(self, ready: Sequence[Result], error: BaseException) -> None:
         """The run ends with this error; answers that were ready with what caused it were paid for, and are saved."""
-        asked: list[Asked] = []
+        answered: list[Answered] = []
         for result in ready:
             match result:
                 case Opening():
                     result.refuse()
-                case Asked():
-                    asked.append(result)
-                    self.flow.calling.discard(result.task.item.id)
+                case Answered():
+                    answered.append(result)
+                    self.flow.calling.discard(result.item.id)
                 case Troubled(was_asked=True):
                     self.flow.calling.discard(result.item.id)
         # Not when the ledger is what failed, nor when somebody wants an end at once.
-        if asked and isinstance(error, Exception) and not isinstance(error, LedgerUnusable):
-            self.ledger.results.commit(self.flow.run, judged=[_judgement(result) for result in asked])
+        if answered and isinstance(error, Exception) and not isinstance(error, LedgerUnusable):
+            self.ledger.results.commit(self.flow.run, judged=answered)
 
     def _commit(
-        self, judged: Sequence[Asked | Known], applied: Sequence[Applied], openings: Sequence[Opening]
-    ) -> list[Asked | Known]:
+        self, judged: Sequence[Answered | Reused], applied: Sequence[Applied], openings: Sequence[Opening]
+    ) -> list[Answered | Reused]:
         """Save all of it, and let go on who waits for it; the tasks that waited for the same answers."""
         if self.flow.stop.is_set():
             for opening in openings:
@@ -137,7 +137,7 @@ class Writer:
         for result, is_ours in zip(done, committed.done, strict=True):
             if is_ours:
                 self._done(result.judgment.item, result.judgment.verdict.scores, is_reused=result.judgment.is_reused)
-        waiting: list[Asked | Known] = []
+        waiting: list[Answered | Reused] = []
         for one, record in zip(judged, committed.recorded, strict=True):
             waiting += self._recorded(one, record)
         for result in applied:
@@ -145,7 +145,9 @@ class Writer:
                 self._refused(result)
         return waiting
 
-    def _save(self, judged: Sequence[Asked | Known], done: Sequence[Applied], openings: Sequence[Opening]) -> Committed:
+    def _save(
+        self, judged: Sequence[Answered | Reused], done: Sequence[Applied], openings: Sequence[Opening]
+    ) -> Committed:
         """Raises `Unexpected` when one of them cannot be saved, such as a value that the database does not take."""
         with around_one_mail():
             return self.ledger.results.commit(
@@ -153,16 +155,16 @@ class Writer:
                 finished=[
                     Finished(each.judgment.item, each.judgment.verdict, each.labels, each.receipts) for each in done
                 ],
-                judged=[_judgement(result) for result in judged],
+                judged=judged,
                 calls=[opening.call for opening in openings],
                 needs=self.needs,
             )
 
     def _commit_one_by_one(
-        self, judged: Sequence[Asked | Known], applied: Sequence[Applied], openings: Sequence[Opening]
-    ) -> list[Asked | Known]:
+        self, judged: Sequence[Answered | Reused], applied: Sequence[Applied], openings: Sequence[Opening]
+    ) -> list[Answered | Reused]:
         """Each of these in a transaction of its own, since one of them cannot be saved."""
-        waiting: list[Asked | Known] = []
+        waiting: list[Answered | Reused] = []
         for one in applied:
             self._commit([], [one], [])
         for answer in judged:
@@ -171,13 +173,13 @@ class Writer:
             self._commit([], [], [opening])
         return waiting
 
-    def _lose(self, result: Asked | Known | Applied | Opening, error: Unexpected) -> None:
+    def _lose(self, result: Answered | Reused | Applied | Opening, error: Unexpected) -> None:
         """A step that cannot be saved befalls its mail."""
         match result:
-            case Asked(task):
-                self._trouble(Troubled(task.item, error, task.message.key, was_asked=True))
-            case Known(task):
-                self._trouble(Troubled(task.item, error, task.message.key))
+            case Answered(item, message):
+                self._trouble(Troubled(item, error, message.key, was_asked=True))
+            case Reused(item, message):
+                self._trouble(Troubled(item, error, message.key))
             case Applied(judgment):
                 self._dispose(judgment.item, error, is_inside=False)
             case Opening():
@@ -195,16 +197,18 @@ class Writer:
             error = odd
         self._dispose(item, error, is_inside=False)
 
-    def _recorded(self, result: Asked | Known, record: Recorded) -> list[Known]:
+    def _recorded(self, result: Answered | Reused, record: Recorded) -> list[Reused]:
         """A verdict is saved: it goes to the effects, if it needs any; the tasks that waited for it."""
-        item, message = result.task.item, result.task.message
+        item, message = result.item, result.message
         with self.flow.asking_lock:
-            waiting = [Known(task, record.verdict) for task in self.flow.asking.pop(message.key, [])]
-        if isinstance(result, Asked):
+            waiting = [
+                Reused(task.item, task.message, record.verdict) for task in self.flow.asking.pop(message.key, [])
+            ]
+        if isinstance(result, Answered):
             if result.attempt_id is not None:  # what took no call says nothing of the service
                 self.breaker.succeeded()
             self.flow.calling.discard(item.id)
-        is_reused = isinstance(result, Known) or record.is_reused
+        is_reused = isinstance(result, Reused) or record.is_reused
         if record.is_done:
             self._done(item, record.verdict.scores, is_reused=is_reused)
         elif record.is_ours:
@@ -322,13 +326,3 @@ class Writer:
     def _log(self, item: Item) -> Logger:
         folder = item.ref.mailbox.folder
         return logger.bind(job=self.flow.job.id, run=self.flow.run.uuid, uid=item.ref.uid, folder=folder)
-
-
-def _judgement(result: Asked | Known) -> Judgement:
-    match result:
-        case Asked(task, answer, attempt_id):
-            return Judgement(task.item, task.message, answer=answer, attempt_id=attempt_id)
-        case Known(task, verdict):
-            return Judgement(task.item, task.message, known=verdict)
-        case _:
-            assert_never(result)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, assert_never
 
 from sqlalchemy import Connection, Row, text
 
@@ -23,7 +23,7 @@ from backfill.ledger.item_states import leaves
 from backfill.ledger.outcomes import write_outcomes
 from backfill.ledger.receipts import current_receipts, keep_receipts
 from backfill.ledger.rows import Item, Run
-from backfill.ledger.verdicts import Judgement, keep_firsts, refuse_illegal, verdicts_by_id
+from backfill.ledger.verdicts import Answered, Reused, keep_firsts, refuse_illegal, verdicts_by_id
 from backfill.lifecycle import AttemptOutcome, ItemStatus
 from backfill.ports import Receipt
 from backfill.verdict import Label, Thresholds, Verdict
@@ -71,7 +71,7 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of a judgement: the verdict that counts, is the claim still ours, receipts that there are already."""
+    """What became of it: the verdict that counts, is the claim still ours, receipts that there are already."""
 
     verdict: Verdict
     is_ours: bool
@@ -111,7 +111,7 @@ class Results:
         run: Run,
         *,
         finished: Sequence[Finished] = (),
-        judged: Sequence[Judgement] = (),
+        judged: Sequence[Answered | Reused] = (),
         calls: Sequence[Call] = (),
         needs: Needs | None = None,
     ) -> Committed:
@@ -150,23 +150,26 @@ def _finish(connection: Connection, run: Run, finished: Sequence[Finished], now:
 
 
 def _finish_at_once(
-    connection: Connection, run: Run, judged: Sequence[Judgement], recorded: list[Recorded], needs: Needs, now: int
+    connection: Connection,
+    run: Run,
+    judged: Sequence[Answered | Reused],
+    recorded: list[Recorded],
+    needs: Needs,
+    now: int,
 ) -> list[Recorded]:
     at_once = [
-        Finished(judgement.item, each.verdict, needs.thresholds.labels(each.verdict.scores), ())
-        for judgement, each in zip(judged, recorded, strict=True)
+        Finished(one.item, each.verdict, needs.thresholds.labels(each.verdict.scores), ())
+        for one, each in zip(judged, recorded, strict=True)
         if each.is_ours and needs.are_met(each)
     ]
     if not at_once:
         return recorded
     done = zip(at_once, _finish(connection, run, at_once, now), strict=True)
     numbers = {each.item.id for each, is_done in done if is_done}
-    return [
-        replace(each, is_done=judgement.item.id in numbers) for judgement, each in zip(judged, recorded, strict=True)
-    ]
+    return [replace(each, is_done=one.item.id in numbers) for one, each in zip(judged, recorded, strict=True)]
 
 
-def _record(connection: Connection, run: Run, judged: Sequence[Judgement], now: int) -> list[Recorded]:
+def _record(connection: Connection, run: Run, judged: Sequence[Answered | Reused], now: int) -> list[Recorded]:
     found = _verdicts(connection, run, judged, now)
     closings = map(_closing, judged, found)
     close_attempts(connection, [each for each in closings if each is not None], now)
@@ -175,7 +178,7 @@ def _record(connection: Connection, run: Run, judged: Sequence[Judgement], now: 
             "item": each.item.id,
             "verdict": counted.verdict.id,
             "message_key": each.message.key,
-            "reused": counted.is_reused and each.attempt_id is None,
+            "reused": counted.is_reused and not (isinstance(each, Answered) and each.attempt_id is not None),
             "flags": json.dumps(sorted(each.message.flags)),
         }
         for each, counted in zip(judged, found, strict=True)
@@ -188,19 +191,23 @@ def _record(connection: Connection, run: Run, judged: Sequence[Judgement], now: 
     ]
 
 
-def _verdicts(connection: Connection, run: Run, judged: Sequence[Judgement], now: int) -> list[Recorded]:
-    """For each judgement the verdict that counts, kept if it is the first."""
-    answered: dict[str, Judgement] = {}
+def _verdicts(connection: Connection, run: Run, judged: Sequence[Answered | Reused], now: int) -> list[Recorded]:
+    """For each of them the verdict that counts, kept if it is the first."""
+    answered: dict[str, Answered] = {}
     for each in judged:
-        if each.answer is not None:
+        if isinstance(each, Answered):
             answered.setdefault(each.message.key, each)
-        elif each.known is None:
-            raise ValueError("a judgement needs an answer or a known verdict")
     firsts = keep_firsts(connection, run.job_id, answered, now) if answered else {}
     found = []
     for each in judged:
-        verdict, is_first = firsts[each.message.key] if each.known is None else (each.known, False)
-        is_reused = not (is_first and answered[each.message.key] is each)
+        match each:
+            case Answered():
+                verdict, is_first = firsts[each.message.key]
+                is_reused = not (is_first and answered[each.message.key] is each)
+            case Reused():
+                verdict, is_reused = each.verdict, True
+            case _:
+                assert_never(each)
         found.append(Recorded(verdict, is_ours=False, is_reused=is_reused))
     return found
 
@@ -220,8 +227,8 @@ def _held(
     return Recorded(found, is_ours, counted.is_reused, receipts)
 
 
-def _closing(judgement: Judgement, found: Recorded) -> dict[str, Any] | None:
-    if judgement.answer is None or judgement.attempt_id is None:
+def _closing(one: Answered | Reused, found: Recorded) -> dict[str, Any] | None:
+    if isinstance(one, Reused) or one.attempt_id is None:
         return None
     outcome = AttemptOutcome.LATE if found.is_reused else AttemptOutcome.OK
-    return closing(judgement.attempt_id, outcome, judgement.answer.usage)
+    return closing(one.attempt_id, outcome, one.answer.usage)

@@ -50,14 +50,22 @@ KEEP_VERDICTS = RowStatement(
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """A verdict to be recorded: asked (`answer`, with its attempt when metered) or known already (`known`)."""
+class Answered:
+    """A mail with the classifier's answer, to be recorded. `attempt_id`: None when it took no call."""
 
     item: Item
     message: Message
-    answer: Answer | None = None
-    known: Verdict | None = None
+    answer: Answer
     attempt_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """A mail with a verdict that is in the ledger already, to be recorded."""
+
+    item: Item
+    message: Message
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ class Verdicts:
 
 
 def keep_firsts(
-    connection: Connection, job_id: int, answered: dict[str, Judgement], now: int
+    connection: Connection, job_id: int, answered: dict[str, Answered], now: int
 ) -> dict[str, tuple[Verdict, bool]]:
     """Message key → the verdict that counts, and whether it was kept only now."""
     KEEP_MESSAGES.execute(connection, in_order({key: _facts(each.message) for key, each in answered.items()}))
@@ -115,9 +123,8 @@ def _facts(mail: Message) -> dict[str, Any]:
     }
 
 
-def _row(judgement: Judgement) -> dict[str, Any]:
-    mail, answer = judgement.message, judgement.answer
-    assert answer is not None
+def _row(answered: Answered) -> dict[str, Any]:
+    mail, answer = answered.message, answered.answer
     return {
         "message_key": mail.key,
         "importance": answer.scores.importance,
@@ -129,9 +136,8 @@ def _row(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _first(number: int, judgement: Judgement) -> Verdict:
-    mail, answer = judgement.message, judgement.answer
-    assert answer is not None
+def _first(number: int, answered: Answered) -> Verdict:
+    mail, answer = answered.message, answered.answer
     truncated = mail.content.truncated or answer.truncated
     return Verdict(number, mail.key, answer.scores, answer.source, answer.model, answer.explanation, truncated)
 

@@ -15,10 +15,11 @@ from backfill.clock import StopRequest
 from backfill.executor.asker import Asker
 from backfill.executor.bounds import Cap
 from backfill.executor.flow import Flow
-from backfill.executor.results import Applied, Asked, Judgment, Opening, Stopped, Task
+from backfill.executor.results import Applied, Judgment, Opening, Stopped, Task
 from backfill.executor.writer import Writer
 from backfill.ledger.attempts import Call
 from backfill.ledger.results import Needs
+from backfill.ledger.verdicts import Answered
 from backfill.lifecycle import IllegalTransition
 from backfill.limits import RunLimits
 from backfill.message import Message
@@ -152,7 +153,7 @@ def test_an_answer_is_saved_when_what_was_ready_with_it_ends_the_run(bench):
     [attempt] = bench.ledger.results.commit(flow.run, calls=[Call(task.item)]).opened
     flow.calling.add(task.item.id)
     writer = Writer(flow, bench.ledger, None, Needs((), Thresholds()), bench.clock)
-    flow.results.put(Asked(task, bench.classifier.classify(task.message), attempt))
+    flow.results.put(Answered(task.item, task.message, bench.classifier.classify(task.message), attempt))
     opening = Opening(Call(task.item))
     flow.results.put(opening)
     verdict = Verdict(1, task.message.key, Scores(5, 1), "bench", None, None, truncated=False)

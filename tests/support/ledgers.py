@@ -15,7 +15,7 @@ from backfill.ledger.locks import RunLock
 from backfill.ledger.parameters import RunParameters
 from backfill.ledger.results import Finished, Recorded
 from backfill.ledger.rows import Item, Job, Run
-from backfill.ledger.verdicts import Judgement
+from backfill.ledger.verdicts import Answered, Reused
 from backfill.lifecycle import ItemStatus
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.ports import Fingerprint, Receipt, ReceiptState, Surveyed
@@ -101,11 +101,15 @@ class Bench:
     def claim(self, run: Run, limit: int = 100, **scope: bool) -> list[Item]:
         return self.ledger.items.claim(run, limit, **scope)
 
-    def record(self, run: Run, item: Item, subject: str | None = None, **judgement: Any) -> Recorded:
+    def record(
+        self, run: Run, item: Item, subject: str | None = None, known: Verdict | None = None, **answered: Any
+    ) -> Recorded:
         """The answer for a mail, or a verdict that is `known`."""
-        if "known" not in judgement:
-            judgement.setdefault("answer", answer())
-        return self.ledger.results.commit(run, judged=[Judgement(item, mail(item, subject), **judgement)]).recorded[0]
+        message = mail(item, subject)
+        if known is not None:
+            return self.ledger.results.commit(run, judged=[Reused(item, message, known)]).recorded[0]
+        answered.setdefault("answer", answer())
+        return self.ledger.results.commit(run, judged=[Answered(item, message, **answered)]).recorded[0]
 
     def open_attempt(self, run: Run, item: Item, *reserved: Any, **asked: Any) -> int:
         return open_attempt(self.ledger, run, item, *reserved, **asked)

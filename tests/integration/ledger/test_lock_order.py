@@ -17,7 +17,7 @@ from backfill.ledger import Ledger
 from backfill.ledger.attempts import Call, Question
 from backfill.ledger.budgets import Purse, Reservation
 from backfill.ledger.results import Committed, Finished
-from backfill.ledger.verdicts import Judgement
+from backfill.ledger.verdicts import Answered
 from tests.support.clocks import TurnedClock
 from tests.support.ledgers import Bench, answer, mail, receipt
 
@@ -57,7 +57,7 @@ def test_verdicts_about_the_same_mails(benches):
 
     def record(which: int, order: list[str]) -> Callable[[], object]:
         judgements = [
-            Judgement(item, mail(item, subject), answer()) for item, subject in zip(items[which], order, strict=True)
+            Answered(item, mail(item, subject), answer()) for item, subject in zip(items[which], order, strict=True)
         ]
         return lambda: benches[which].ledger.results.commit(runs[which], judged=judgements)
 
@@ -123,7 +123,7 @@ def test_questions_that_each_run_has_open_while_it_asks_the_other_s(benches):
         own, other = subjects[which], subjects[1 - which]
         attempt = benches[which].ledger.results.commit(runs[which], calls=[call(which, 0, own)]).opened[0]
         assert isinstance(attempt, int)
-        judged = [Judgement(items[which][0], mail(items[which][0], own), answer(), attempt_id=attempt)]
+        judged = [Answered(items[which][0], mail(items[which][0], own), answer(), attempt_id=attempt)]
         calls = [call(which, 1, other)]
         return lambda: opened.append(benches[which].ledger.results.commit(runs[which], judged=judged, calls=calls))
 

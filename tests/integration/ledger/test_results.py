@@ -9,7 +9,7 @@ import pytest
 from backfill.errors import BudgetReached, ClaimLost
 from backfill.ledger.attempts import Call
 from backfill.ledger.results import Finished, Needs
-from backfill.ledger.verdicts import Judgement
+from backfill.ledger.verdicts import Answered, Reused
 from backfill.lifecycle import IllegalTransition
 from backfill.ports import Price
 from backfill.throttle.budget import Budget
@@ -19,9 +19,9 @@ from tests.support.ledgers import answer, mail, receipt
 FREE = Price(Decimal("1e-9"), Decimal("1e-9"))
 
 
-def judgement(item, subject=None, **judged):
+def answered(item, subject=None, **judged):
     judged.setdefault("answer", answer(9, 1))
-    return Judgement(item, mail(item, subject), **judged)
+    return Answered(item, mail(item, subject), **judged)
 
 
 def test_receipts_verdicts_and_calls_are_committed_together(bench):
@@ -34,7 +34,7 @@ def test_receipts_verdicts_and_calls_are_committed_together(bench):
     committed = bench.ledger.results.commit(
         run,
         finished=[Finished(first, verdict, (), (receipt(first.ref, "flags"),))],
-        judged=[judgement(second, attempt_id=attempt)],
+        judged=[answered(second, attempt_id=attempt)],
         calls=[Call(third)],
     )
 
@@ -55,7 +55,7 @@ def test_nothing_of_it_is_committed_when_a_part_cannot_be(bench):
 
     with pytest.raises(IllegalTransition):
         bench.ledger.results.commit(
-            run, finished=[Finished(second, other, (), ())], judged=[judgement(second)], calls=[Call(second)]
+            run, finished=[Finished(second, other, (), ())], judged=[answered(second)], calls=[Call(second)]
         )
 
     assert bench.value("SELECT COUNT(*) FROM attempt") == 0
@@ -73,7 +73,7 @@ def test_what_an_answer_really_cost_is_booked_before_the_next_call_is_opened(ben
     [refused] = bench.ledger.results.commit(run, calls=[Call(second, reservation)]).opened
     committed = bench.ledger.results.commit(
         run,
-        judged=[judgement(first, attempt_id=attempt, answer=answer(cost_usd=Decimal("0.0000001")))],
+        judged=[answered(first, attempt_id=attempt, answer=answer(cost_usd=Decimal("0.0000001")))],
         calls=[Call(second, reservation)],
     )
 
@@ -99,7 +99,7 @@ def test_a_mail_that_needs_no_effect_is_done_together_with_its_verdict(bench):
     [item] = bench.claim(run)
 
     [recorded] = bench.ledger.results.commit(
-        run, judged=[judgement(item)], needs=Needs((), Thresholds(importance=8))
+        run, judged=[answered(item)], needs=Needs((), Thresholds(importance=8))
     ).recorded
 
     assert recorded.is_done
@@ -115,7 +115,7 @@ def test_a_mail_whose_effects_are_outstanding_is_not_done_with_its_verdict(bench
     [item] = bench.claim(run)
 
     [recorded] = bench.ledger.results.commit(
-        run, judged=[judgement(item)], needs=Needs(("flags",), Thresholds())
+        run, judged=[answered(item)], needs=Needs(("flags",), Thresholds())
     ).recorded
 
     assert not recorded.is_done
@@ -134,7 +134,7 @@ def test_a_mail_whose_effects_another_job_has_brought_about_is_done_with_its_ver
     known = bench.ledger.verdicts.known(wider.fingerprint, wider.generation, [mail(item).key])
 
     [recorded] = bench.ledger.results.commit(
-        run, judged=[judgement(item, answer=None, known=known[mail(item).key])], needs=Needs(("flags",), Thresholds())
+        run, judged=[Reused(item, mail(item), known[mail(item).key])], needs=Needs(("flags",), Thresholds())
     ).recorded
 
     assert recorded.is_done
