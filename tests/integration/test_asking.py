@@ -9,9 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from backfill.clock import StopRequest
+from backfill.errors import LedgerUnusable
 from backfill.executor.asker import Asker
 from backfill.executor.bounds import Cap
 from backfill.executor.flow import Flow
@@ -187,7 +187,7 @@ def test_no_thread_is_left_when_the_ledger_cannot_be_written(bench):
     bench.mailbox.holds(*range(1, 101))
     bench.classifier.answers = answers
 
-    with pytest.raises(OperationalError):
+    with pytest.raises(LedgerUnusable):
         bench.run(concurrency=4)
 
     asking = [thread for thread in threading.enumerate() if thread.name.startswith("asker-")]

@@ -21,6 +21,7 @@ from backfill.wording import printable
 WAITED = f"{BUSY_TIMEOUT_MS // 1000} s, after a stop {AFTER_STOP_S:g} s"
 #: By the beginning of SQLite's error name (https://sqlite.org/rescode.html).
 SQLITE = {
+    "SQLITE_ERROR": "It lacks a table or a column; restore the newest backup beside it.",  # no value is refused so
     "SQLITE_FULL": "The disk is full; make room and run again.",
     "SQLITE_BUSY": f"Another program has not let go of it, though it was waited for ({WAITED}); end it and run again.",
     "SQLITE_LOCKED": "Another program holds it; end it and run again.",
@@ -66,7 +67,7 @@ POSTGRESQL = {
 #: server's (25P03, 55P03, 57014), too many connections at this moment (53300): the same transaction is good a moment
 #: later.
 PASSING = ("08", "25P03", "25P04", "40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03", "57P05")
-UNDEFINED = ("42P01", "42703", "42704", "42883")
+UNDEFINED = ("SQLITE_ERROR", "42P01", "42703", "42704", "42883")
 REFUSED = "The server refuses the connection: {sentence}. Check paths.ledger_url, or ask who runs the server."
 UNREACHABLE = "The server cannot be reached; check paths.ledger_url and the network."
 
