@@ -29,6 +29,10 @@ from backfill.redaction import redacted
 
 # A mail that was begun when its run died this often is processed alone, so that it takes no other down with it.
 LOSSES_BEFORE_ALONE = 2
+# Of runs that die faster one after the other than this, one counts: somebody kills them, and it is no mail's fault.
+# A mail that does kill each run at once is found after three such times all the same.
+COUNTED_EVERY_US = 60_000_000
+TOO_SOON = "died within a minute of another, so no mail is blamed for it"
 # A lost connection frees a living run's advisory lock; so long it may take to notice and take it again. A heartbeat
 # that is as far ahead is no better: the clock it was made by has been set back since.
 HEARTBEAT_GRACE_US = 60_000_000
@@ -39,7 +43,7 @@ OTHERS_POSTGRESQL = f"""{OTHERS}
    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"""
 # What was begun comes after all that was not: an innocent mail is not in hand again when the next kill comes soon.
 FREE_CLAIMS = text(
-    f"""UPDATE item SET claimed_by = NULL, losses = losses + CASE WHEN begun THEN 1 ELSE 0 END, begun = FALSE,
+    f"""UPDATE item SET claimed_by = NULL, losses = losses + CASE WHEN begun THEN :counts ELSE 0 END, begun = FALSE,
                due_at = CASE WHEN begun THEN :now ELSE due_at END,
                due_set_at = CASE WHEN begun THEN :now ELSE due_set_at END
          WHERE {ITEM_CLAIMED} AND claimed_by IN :runs RETURNING id, losses"""
@@ -53,6 +57,7 @@ LOSE_ATTEMPTS = text(
     "UPDATE attempt SET outcome = 'unknown', ended_at = :now WHERE outcome = 'open' AND run_id IN :runs"
 ).bindparams(bindparam("runs", expanding=True))
 RELEASE_CLAIMS = text(f"UPDATE item SET claimed_by = NULL, begun = FALSE WHERE {ITEM_CLAIMED} AND claimed_by = :run")
+LAST_COUNTED = text("SELECT MAX(ended_at) FROM run WHERE outcome = 'lost' AND outcome_reason IS NULL")
 STATE = "SELECT ended_at, outcome FROM run WHERE id = :run"
 TAKE_UP_AGAIN = text(
     "UPDATE run SET ended_at = NULL, outcome = NULL, heartbeat_at = :now WHERE id = :run AND outcome = 'lost'"
@@ -119,7 +124,8 @@ class Runs:
     def free_dead(self, successor: Run) -> int:
         """Give back what dead runs had claimed; how many runs were dead. Writes; one transaction.
 
-        An item that was begun counts a loss; one that was lost while it was alone fails with the reason "lost".
+        An item that was begun counts a loss, unless runs die in quick succession; one that was lost while it was alone
+        fails with the reason "lost".
         """
         now = micros(self.clock.now())
 
@@ -127,11 +133,16 @@ class Runs:
             dead = self._dead(connection, successor, now)
             if not dead:
                 return 0
-            for item_id, losses in connection.execute(FREE_CLAIMS, {"runs": dead, "now": now}).all():
+            last = connection.execute(LAST_COUNTED).scalar()
+            counts = last is None or not 0 <= now - int(last) < COUNTED_EVERY_US  # or the clock was set back
+            freed = connection.execute(FREE_CLAIMS, {"runs": dead, "now": now, "counts": int(counts)})
+            for item_id, losses in freed.all():
                 fail_poison(connection, successor, item_id, losses, "lost", now)
             connection.execute(LOSE_ATTEMPTS, {"runs": dead, "now": now})
             ended = update(run).where(run.c.id.in_(dead), run.c.ended_at.is_(None))
-            return int(connection.execute(ended.values(ended_at=now, outcome=RunOutcome.LOST)).rowcount)
+            reason = None if counts else TOO_SOON
+            values = {"ended_at": now, "outcome": RunOutcome.LOST, "outcome_reason": reason}
+            return int(connection.execute(ended.values(values)).rowcount)
 
         return self.database.write(work)
 

@@ -32,7 +32,7 @@ from backfill.hosts import is_loopback
 from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost, translated, words
 from backfill.mail.password_command import printed_by
 from backfill.mail.refusals import is_transient, one_line, remedy, throttling
-from backfill.mail.wire import Client, Patience, ReplyTooLarge, Tell
+from backfill.mail.wire import Client, Hears, Patience, ReplyTooLarge
 from backfill.redaction import protect
 
 #: User names that every server reads alike in LOGIN. Others go by AUTHENTICATE PLAIN where that is offered.
@@ -84,18 +84,18 @@ class ImapAccount:
         return f"{self.username}@{self.server.lower()}"
 
 
-def connect(account: ImapAccount, tell: Tell = lambda sentence: None) -> Client:
+def connect(account: ImapAccount, hears: Hears | None = None) -> Client:
     """An imapclient, connected and logged in, with its capabilities as they are after login.
 
-    `tell` hears of long waits for the server, then and later.
+    `hears` is told of every octet that comes and of long waits for the server, then and later.
     Raises `ConfigError` (no secret, untrusted certificate, no STARTTLS), `CredentialsRefused`, `ServerUnavailable`.
     """
     try:
-        return _connect_with(_secret(account), account, tell)
+        return _connect_with(_secret(account), account, hears or _Nobody())
     except CredentialsRefused:
         if account.password_command is None:
             raise
-    return _connect_with(_secret(account), account, tell)
+    return _connect_with(_secret(account), account, hears or _Nobody())
 
 
 def hang_up(client: Client, *, politely: bool) -> None:
@@ -107,14 +107,14 @@ def hang_up(client: Client, *, politely: bool) -> None:
         client.shutdown()
 
 
-def _connect_with(secret: str, account: ImapAccount, tell: Tell) -> Client:
+def _connect_with(secret: str, account: ImapAccount, hears: Hears) -> Client:
     protect(secret, base64.b64encode(f"\0{account.username}\0{secret}".encode()).decode())
     tls = _tls(account) if account.security != "none" else None
     client: Client | None = None
     try:
         at_once = tls if account.security == "tls" else None
         patience = Patience(account.timeout_s, account.folder_timeout_s)
-        client = Client(account.server, account.port, at_once, patience, tell)
+        client = Client(account.server, account.port, at_once, patience, hears)
         # imapclient sends a SEARCH in two pieces; Nagle's algorithm would hold the second back for 40 ms
         client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if account.security == "starttls":
@@ -131,6 +131,16 @@ def _connect_with(secret: str, account: ImapAccount, tell: Tell) -> Client:
         raise _unavailable(error, account) from None  # what is not ours may quote what was sent
     logger.debug("Logged in to {}", account.server)
     return client
+
+
+class _Nobody:
+    """Does not listen."""
+
+    def read(self, size: int) -> None:
+        return
+
+    def waiting(self, sentence: str | None) -> None:
+        return
 
 
 def _start_tls(client: Client, account: ImapAccount, tls: ssl.SSLContext | None) -> None:

@@ -30,7 +30,7 @@ from backfill.mail.login import ImapAccount, connect, hang_up
 from backfill.mail.refusals import is_transient, throttling
 from backfill.mail.replies import Row
 from backfill.mail.search import listed, search
-from backfill.mail.wire import Client
+from backfill.mail.wire import Client, Hears
 from backfill.message import MailboxKey
 
 SLOWED_S = 60.0  # how long an account is left alone that the server slows down
@@ -41,19 +41,11 @@ MOST_UID = 2**32 - 1  # and as much for UIDVALIDITY (RFC 9051 §2.3.1.1)
 _KEPT = re.compile(rb"\[PERMANENTFLAGS \((.*)\)\]", re.I)
 
 
-class Watch(Protocol):
+class Watch(Hears, Protocol):
     """Is told what a server gives and asks, so that a limit can be kept. Called by several threads."""
-
-    def read(self, size: int) -> None:
-        """So many bytes have come from the server."""
-        ...
 
     def throttled(self, wait_s: float, reason: str) -> None:
         """The server asks to be left alone for so long."""
-        ...
-
-    def waiting(self, sentence: str | None) -> None:
-        """What is waited for when the server takes long; None when it has answered."""
         ...
 
 
@@ -160,7 +152,6 @@ class Session:
                 self._watch.throttled(SLOWED_S, "The mail server says that it slows down ([THROTTLED])")
             return answer
         except FOREIGN as error:
-            self._report()
             self._drop(politely=False)
             ours = translated(error, self.account.server, self.account.port)
             if isinstance(ours, MailThrottled):
@@ -168,7 +159,6 @@ class Session:
             is_quoting = UNREADABLE[:-1] in str(ours)  # a parser's error shows what it could not read: a mail's text
             raise ours from (None if is_quoting else error)
         except MailError as error:
-            self._report()
             self._drop(politely=True)
             if isinstance(error, MailThrottled):
                 self._watch.throttled(error.wait_s or 0.0, str(error))
@@ -177,12 +167,13 @@ class Session:
             self._drop(politely=False)
             raise
         finally:
-            self._report()
+            if self._client is not None:
+                self._client.wire.is_slowed = False
 
     def _connected(self) -> Client:
         """A new connection. A login that worked before and is refused once may be the server's trouble."""
         try:
-            client = connect(self.account, self._watch.waiting)
+            client = connect(self.account, self._watch)
         except CredentialsRefused as refusal:
             if not self._was_let_in or self._was_refused or self.account.password_command is not None:
                 raise
@@ -190,13 +181,6 @@ class Session:
             raise ServerTroubled(f"{refusal} It worked before, so it is tried once more.") from refusal
         self._was_let_in, self._was_refused = True, False
         return client
-
-    def _report(self) -> None:
-        """Say how much has come since the last time."""
-        if self._client is not None:
-            wire = self._client.wire
-            self._watch.read(wire.octets)
-            wire.octets, wire.is_slowed = 0, False
 
     def _enter(self, client: Client, mailbox: MailboxKey) -> None:
         self._open = None

@@ -11,10 +11,10 @@ import io
 import selectors
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from imapclient import IMAPClient, SocketTimeout
 
@@ -32,8 +32,6 @@ _LINE = 1_000_000  # octets of a line of a reply, as in imaplib
 
 #: A piece of a reply as imaplib hands it on: a line, or a line that ends with {size}, and the literal.
 Record = bytes | tuple[bytes, bytes] | None
-#: Is told what is waited for, and None when it has come.
-Tell = Callable[[str | None], None]
 
 
 class ReplyTooLarge(imaplib.IMAP4.error):
@@ -56,8 +54,16 @@ class Patience:
     folder_s: float = 300.0
 
 
-def _say_nothing(sentence: str | None) -> None:
-    return
+class Hears(Protocol):
+    """Is told of what comes, as it comes, and of what is waited for."""
+
+    def read(self, size: int) -> None:
+        """So many octets have come."""
+        ...
+
+    def waiting(self, sentence: str | None) -> None:
+        """What is waited for when the server takes long; None when it has answered."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +100,11 @@ def _bound(command: str, patience: Patience) -> _Bound:
 
 
 class Wire(imaplib.IMAP4):
-    """imaplib's connection, in clear or in TLS. `octets` counts what has come; `is_slowed` is Gmail's [THROTTLED]."""
+    """imaplib's connection, in clear or in TLS. `is_slowed`: a reply ended in Gmail's [THROTTLED]."""
 
-    def __init__(
-        self, host: str, port: int, tls: ssl.SSLContext | None, patience: Patience, tell: Tell = _say_nothing
-    ) -> None:
-        self.octets = 0
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, patience: Patience, hears: Hears) -> None:
         self.is_slowed = False
-        self._tell = tell
+        self._hears = hears
         self._tls = tls
         self._patience = patience
         self._clock = SystemClock()
@@ -152,7 +155,7 @@ class Wire(imaplib.IMAP4):
     def shutdown(self) -> None:
         if self._has_told:
             self._has_told = False
-            self._tell(None)
+            self._hears.waiting(None)
         super().shutdown()
 
     def _get_response(self) -> Any:
@@ -222,14 +225,16 @@ class Wire(imaplib.IMAP4):
                     raise
                 waited = self._clock.monotonic() - self._began
                 self._has_told = True
-                self._tell(f"Waiting for the mail server: no answer to {self._command_name} for {waited:.0f} s.")
+                self._hears.waiting(
+                    f"Waiting for the mail server: no answer to {self._command_name} for {waited:.0f} s."
+                )
                 say_after *= 2
         if self._has_told:
             self._has_told = False
-            self._tell(None)
+            self._hears.waiting(None)
         self._heard = self._clock.monotonic()
         self._came += size
-        self.octets += size
+        self._hears.read(size)
         if self._came > self._bound.octets:
             raise ReplyTooLarge(f"{self._command_name}: more than {self._bound.octets} octets")
         return size
@@ -261,11 +266,9 @@ class _Octets(io.RawIOBase):
 class Client(IMAPClient):  # type: ignore[misc]  # it has no types
     """imapclient on a `Wire`."""
 
-    def __init__(
-        self, host: str, port: int, tls: ssl.SSLContext | None, patience: Patience, tell: Tell = _say_nothing
-    ) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, patience: Patience, hears: Hears) -> None:
         self._patience = patience
-        self._tell = tell
+        self._hears = hears
         timeout = SocketTimeout(patience.silence_s, patience.silence_s)
         super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
         self.wire.debug = 0  # imapclient sets 5, for which imaplib makes a repr of every literal
@@ -278,7 +281,7 @@ class Client(IMAPClient):  # type: ignore[misc]  # it has no types
         return wire
 
     def _create_IMAP4(self) -> Wire:
-        return Wire(self.host, self.port, self.ssl_context if self.ssl else None, self._patience, self._tell)
+        return Wire(self.host, self.port, self.ssl_context if self.ssl else None, self._patience, self._hears)
 
     def records(self, uids: Sequence[int], items: Sequence[str]) -> list[Record]:
         """UID FETCH; its reply as it came."""

@@ -22,8 +22,11 @@ AT_ONCE = 0.25
 SLOT_BYTES = 1024
 
 
-# So many bytes are counted in memory before they are booked; a crash forgets no more.
-UNBOOKED_BYTES = 1_000_000
+# Bytes are booked before they are read, so many at a time, and what was not read of them is given back: a run that is
+# killed has booked too many rather than too few.
+AHEAD_BYTES = 1_000_000
+# Of a day's bytes at the most this part is booked ahead.
+AHEAD_PART = 1 / 64
 
 
 DAY_MINUTES = 1440
@@ -33,8 +36,8 @@ DAY_MINUTES = 1440
 class MailAllowance:
     """How much may be read from a mail account, and "not before" where its server asks for patience. Thread-safe.
 
-    Kept in the ledger: it holds for every run that reads the account, and over restarts. What has come from the
-    server is booked afterwards, so a batch under way is finished; the wait after it is as much longer.
+    Kept in the ledger: it holds for every run that reads the account, and over restarts. A batch under way is
+    finished; the wait after it is as much longer.
     """
 
     ledger: Ledger
@@ -43,7 +46,7 @@ class MailAllowance:
     max_bytes_per_day: int | None
     #: Shows what is waited for, and that it is over (None).
     tell: Callable[[str | None], None] = lambda sentence: None
-    _unbooked: int = 0
+    _ahead: int = 0  # bytes that are booked and not read yet
     _ready_us: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -58,10 +61,12 @@ class MailAllowance:
 
     def read(self, size: int) -> None:
         """So many bytes have come from the server."""
+        if self.max_bytes_per_day is None:
+            return
         with self._lock:
-            self._unbooked += size
-            if self._unbooked >= UNBOOKED_BYTES:
-                self._book()
+            self._ahead -= size
+            if self._ahead < 0:
+                self._book(self._step(self.max_bytes_per_day) - self._ahead)
 
     def throttled(self, wait_s: float, reason: str) -> None:
         """The server asks to be left alone for so long."""
@@ -96,18 +101,22 @@ class MailAllowance:
             self.clock.sleep(seconds, stop)
 
     def close(self) -> None:
-        """Book what is not booked yet."""
+        """Give back what was booked and not read."""
         with self._lock:
-            self._book()
+            self._give_back()
 
     def _until_us(self) -> int:
         with self._lock:
-            self._book()
+            self._give_back()
             return max(self._ready_us, self.ledger.throttles.blocked(self.resource).until_us)
 
-    def _book(self) -> None:
+    def _step(self, max_bytes: int) -> int:
+        return max(SLOT_BYTES, min(AHEAD_BYTES, int(max_bytes * AHEAD_PART)))
+
+    def _give_back(self) -> None:
         if self.max_bytes_per_day is not None:
-            slots, self._unbooked = divmod(self._unbooked, SLOT_BYTES)
-            self._ready_us = self.ledger.throttles.charge(self.resource, slots, micros(self.clock.now()))
-        else:
-            self._unbooked = 0
+            self._book(-self._ahead)
+
+    def _book(self, size: int) -> None:
+        self._ready_us = self.ledger.throttles.charge(self.resource, size / SLOT_BYTES, micros(self.clock.now()))
+        self._ahead += size

@@ -55,7 +55,7 @@ from backfill.ports import (
     Unfetched,
 )
 from backfill.selection import Selection
-from backfill.throttle.mail import UNBOOKED_BYTES, MailAllowance
+from backfill.throttle.mail import AHEAD_BYTES, MailAllowance
 from backfill.verdict import Announced, Answer, Scores, Usage
 from tests.support.bench import BenchParts
 
@@ -214,7 +214,7 @@ class WorldSource:
         return [Surveyed(uid) for uid in range(window.low, min(window.high, self.world.mails) + 1)]
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
-        self.allowance.read(UNBOOKED_BYTES)
+        self.allowance.read(AHEAD_BYTES)
         if not self.oddities.entries() and {*uids} & {*self.world.odd}:
             if len(uids) == 1:
                 self.oddities.note(uid=uids[0])

@@ -229,6 +229,39 @@ def test_mail_that_two_processes_died_with_is_processed_alone_and_fails_when_a_t
     assert bench.outcomes() == [(11, "failed", False)]
 
 
+def killed_every(bench: Bench, seconds: float, times: int) -> None:
+    """Runs that die with what they have in hand, one right after the other, and the one that comes then."""
+    for _ in range(times):
+        run = bench.run()
+        bench.ledger.items.begin(run, bench.claim(run) or bench.claim(run, alone=True))
+        for lock in bench.locks:
+            lock.drop()
+        bench.locks.clear()
+        bench.clock.turn(seconds)
+    bench.run()
+
+
+def test_runs_that_are_killed_one_right_after_the_other_blame_no_mail(bench):
+    if not bench.ledger.database.is_sqlite:
+        pytest.skip("on PostgreSQL a dead run is found after a minute, so none dies sooner after another")
+    bench.plan(11)
+
+    killed_every(bench, seconds=2, times=29)
+
+    assert bench.item(11).losses == 1
+    assert bench.status(11) == ItemStatus.PENDING
+
+
+def test_a_mail_that_kills_every_run_is_found_however_quickly_they_are_started_again(bench):
+    if not bench.ledger.database.is_sqlite:
+        pytest.skip("on PostgreSQL a dead run is found after a minute, so none dies sooner after another")
+    bench.plan(11)
+
+    killed_every(bench, seconds=5, times=30)
+
+    assert (bench.status(11), bench.item(11).reason) == (ItemStatus.FAILED, "lost")
+
+
 def test_mail_that_was_begun_when_its_run_died_comes_after_all_that_was_not(bench, ledger_url):
     bench.plan(11, 12, 13)
 

@@ -72,3 +72,24 @@ def test_without_a_limit_anything_may_be_read(ledger: Ledger, clock: TurnedClock
     allowance.read(10**12)
 
     assert allowance.blocked_for() == 0
+
+
+def test_runs_that_are_killed_again_and_again_read_no_more_than_is_allowed(ledger: Ledger, clock: TurnedClock) -> None:
+    limit, batch, read = 2_000_000, 480_000, 0
+    for _ in range(29):
+        allowance = MailAllowance(ledger, clock, "bob@mail", limit)
+        if allowance.blocked_for() == 0:
+            for _ in range(batch // 48_000):
+                allowance.read(48_000)
+                read += 48_000
+        del allowance  # killed: nobody closes it
+
+    assert read <= limit // 4 + batch
+
+
+def test_what_was_booked_ahead_and_not_read_is_given_back(ledger: Ledger, clock: TurnedClock) -> None:
+    allowance = MailAllowance(ledger, clock, "bob@mail", LIMIT)
+    allowance.read(LIMIT // 4 - 1)
+    allowance.close()
+
+    assert MailAllowance(ledger, clock, "bob@mail", LIMIT).blocked_for() == pytest.approx(0, abs=2)
