@@ -116,6 +116,10 @@ class MailMarker(Protocol):
         """STORE -FLAGS.SILENT; the UIDs that a SEARCH afterwards proves not to bear the keyword."""
         ...
 
+    def bearing(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
+        """Those of `uids` that bear the keyword, as a fresh session says. Writes nothing."""
+        ...
+
     def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
         """Those of `uids` that a SEARCH in a fresh session finds: an old one may show what others have expunged."""
         ...

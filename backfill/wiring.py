@@ -29,6 +29,7 @@ from backfill.mail.marker import ImapMarker
 from backfill.mail.mime import Reading, whole
 from backfill.mail.source import ImapSource
 from backfill.message import MailboxKey, Message, MessageRef
+from backfill.operations.marks import MarkCheck
 from backfill.operations.parts import Api, Audience
 from backfill.ports import Classifier, Effect, MailMarker, MailSource, Price, Service
 from backfill.selection import Selection
@@ -119,6 +120,10 @@ class Parts:
 
     def effects(self) -> tuple[Effect, ...]:
         return effects(self._settings, self.allowance)
+
+    def mark_check(self) -> MarkCheck:
+        keywords = marker(self._settings, self.allowance)
+        return MarkCheck(self.ledger, keywords, self._settings.imap.processed_tag, self._audience.stop)
 
     def analytics(self) -> AnalyticsFile | None:
         return analytics(self._settings, self.ledger)

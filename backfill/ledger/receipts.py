@@ -62,6 +62,9 @@ TAKE_BACK = text(
           AND mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)
     RETURNING mailbox_id, uid"""
 ).bindparams(bindparam("ids", expanding=True))
+DOUBT = text(
+    "UPDATE receipt SET stale = TRUE WHERE id IN :ids AND undone_at IS NULL RETURNING mailbox_id, uid"
+).bindparams(bindparam("ids", expanding=True))
 UNAPPLIED = text(
     f"""{BACK} AND job_id IN (SELECT id FROM job WHERE NOT dry_run) AND mailbox_id = :mailbox AND uid = :uid
     RETURNING job_id"""
@@ -168,6 +171,23 @@ class Receipts:
             ]
 
         return self.database.read(work)
+
+    def doubt(self, untrue: Sequence[Standing]) -> int:
+        """These receipts say what is not so: their mails are DONE → CLASSIFIED in every job; how many. Writes.
+
+        Done jobs with such mails are PLANNING again, and bring the effects about when they are run.
+        """
+
+        def work(connection: Connection) -> int:
+            mails = connection.execute(DOUBT, {"ids": sorted(each.id for each in untrue)}).all()
+            jobs: set[int] = set()
+            for row in sorted({(row.mailbox_id, row.uid) for row in mails}):
+                jobs.update(connection.execute(UNAPPLIED, {"mailbox": row[0], "uid": row[1]}).scalars().all())
+            for job in sorted(jobs):
+                move(connection, JobState.PLANNING, HAS_OPEN_ITEMS, {"job": job}, only=ENDED)
+            return len(mails)
+
+        return self.database.write(work) if untrue else 0
 
     def take_back(self, job_id: int, taken: Sequence[Standing]) -> int:
         """The job becomes UNDONE, and its mails DONE → CLASSIFIED, as these effects are undone; how many. Writes.

@@ -83,6 +83,15 @@ class ImapMarker:
         rest = [uid for uid in uids if uid not in without]
         return without | self._store(mailbox, rest, "-", keyword, proof)
 
+    def bearing(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
+        """Those of `uids` that bear the keyword, by a search in a fresh session."""
+        key = search_key(checked_keyword(keyword), gmail_labels=self._gmail_labels)
+        self._session.renew()
+        found: set[int] = set()
+        for uid_set, named in uid_sets(uids):
+            found |= self._proved(mailbox, uid_set, named, key)
+        return frozenset(found)
+
     def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
         """Those of `uids` that are there, by a search in a fresh session."""
         self._session.renew()

@@ -17,6 +17,7 @@ from backfill.ledger import Ledger
 from backfill.ledger.locks import RunLock
 from backfill.ledger.rows import Job
 from backfill.limits import RunLimits
+from backfill.operations.marks import MarkCheck
 from backfill.ports import Classifier, Effect, MailSource, Price
 from backfill.selection import Selection
 from backfill.throttle.mail import MailAllowance
@@ -91,6 +92,10 @@ class Parts(Protocol):
 
     def effects(self) -> tuple[Effect, ...]:
         """The outputs, new ones at each call; the caller closes them."""
+        ...
+
+    def mark_check(self) -> MarkCheck | None:
+        """What holds receipts of keywords against the server; None where there are no keywords."""
         ...
 
     def analytics(self) -> AnalyticsFile | None: ...

@@ -55,6 +55,7 @@ class Finding(StrEnum):
     FOLDER_GONE = "folder_gone"  # the folder is planned, and the server does not have it
     FOLDER_CLOSED = "folder_closed"  # the folder is planned, and the server has it and does not open it
     HIDDEN = "hidden"  # the server counts more mails in the folder than it lists
+    UNMARKED = "unmarked"  # its receipt speaks of a keyword, and the mail does not bear it
     UNPLANNED = "unplanned"  # the folder is selected and not, or not wholly, planned
 
 
@@ -87,6 +88,7 @@ SENTENCES: Final = {
     "renamed or deleted for good, `backfill cancel` this job and plan anew.",
     Finding.FOLDER_CLOSED: "{folder} cannot be opened; {mails} of its mails are in the ledger and wait until it can.",
     Finding.HIDDEN: "{folder} holds {mails} mails more than the server lists: what it hides cannot be processed.",
+    Finding.UNMARKED: "{folder}, UID {uid} is done, but does not bear the keyword of processed mail on the server.",
     Finding.UNPLANNED: "{folder} is selected, but not planned to its end; the next run plans it.",
 }
 
@@ -115,14 +117,19 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
         within = ledger.audit.differences(job.id, effects)
         verification = Verification(ledger, parts.source, audience.stop)
         outside = verification.compare(job)
-        is_repaired = repair and outside.is_complete
+        check = parts.mark_check() if "flags" in effects else None
+        unmarked = check.missing(job) if check is not None else []
+        is_repaired = repair and outside.is_complete and not audience.stop.is_set()
         if is_repaired:
             ledger.audit.repair(job.id)
             if any(each.kind is DifferenceKind.NO_RECEIPT for each in within):
                 ledger.receipts.reapply(job.id, effects)
+            ledger.receipts.doubt(unmarked)
             verification.repair(job, outside.differences)
+        refs = [each.receipt.ref for each in unmarked]
+        marks = [difference(Finding.UNMARKED, None, ref.mailbox.folder, ref.uid) for ref in refs]
         figures, notes = summarize(ledger, job), outside.notes
-        return Verified(job, (*within, *outside.differences), notes, is_repaired, outside.is_complete, figures)
+        return Verified(job, (*within, *outside.differences, *marks), notes, is_repaired, outside.is_complete, figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +161,7 @@ class Verification:
             window = windows.get(folder)
             if window is None or not window.is_planned:
                 mailbox_id = None if window is None else window.mailbox_id
-                yield _difference(Finding.UNPLANNED, mailbox_id, folder, None)
+                yield difference(Finding.UNPLANNED, mailbox_id, folder, None)
 
     def _of_mailbox(self, job: Job, key: MailboxKey, window: PlanRange, *, is_open: bool) -> Iterator[ServerDifference]:
         if self.stop.is_set():
@@ -168,7 +175,7 @@ class Verification:
             changed = Finding.FOLDER_CLOSED if is_listed else Finding.FOLDER_GONE
         if state is None or changed is not None:
             if is_open and changed is not None:  # else it is known, and its mails have got their fate
-                yield _difference(changed, window.mailbox_id, key.folder, None, window.planned)
+                yield difference(changed, window.mailbox_id, key.folder, None, window.planned)
             return
         listed = 0
         for piece in self._pieces(job, key, window, state.uid_next - 1):
@@ -189,11 +196,11 @@ class Verification:
             }
             for kind, uids in kinds.items():
                 for uid in sorted(uids):
-                    yield _difference(kind, window.mailbox_id, key.folder, uid)
+                    yield difference(kind, window.mailbox_id, key.folder, uid)
         if listed < state.exists:  # looked at again: mail may have been expunged meanwhile
             hidden = min(state.exists, self.source.examine(key.folder).exists) - listed
             if hidden > 0:
-                yield _difference(Finding.HIDDEN, window.mailbox_id, key.folder, None, hidden)
+                yield difference(Finding.HIDDEN, window.mailbox_id, key.folder, None, hidden)
 
     def _pieces(self, job: Job, key: MailboxKey, window: PlanRange, high: int) -> Iterator[UidWindow]:
         """The folder's UIDs in pieces that hold few mails, both on the server and in the ledger."""
@@ -218,12 +225,12 @@ class Verification:
     def repair(self, job: Job, differences: Sequence[ServerDifference]) -> None:
         """Have the next run plan what was missed and take up what is back; what is gone vanishes by itself. Writes."""
         back: dict[int, list[int]] = {}
-        for difference in differences:
-            if difference.kind is Finding.BACK and difference.mailbox_id is not None and difference.uid is not None:
-                back.setdefault(difference.mailbox_id, []).append(difference.uid)
+        for each in differences:
+            if each.kind is Finding.BACK and each.mailbox_id is not None and each.uid is not None:
+                back.setdefault(each.mailbox_id, []).append(each.uid)
         for mailbox_id, uids in back.items():
             self.ledger.items.revive(job.id, mailbox_id, uids)
-        if any(difference.kind is Finding.NOT_PLANNED for difference in differences):
+        if any(each.kind is Finding.NOT_PLANNED for each in differences):
             self.ledger.plans.plan_again(job.id)
 
 
@@ -232,8 +239,7 @@ def is_changing(selection: Selection) -> bool:
     return selection.search is not None and CHANGING.search(QUOTED.sub('""', selection.search)) is not None
 
 
-def _difference(
-    kind: Finding, mailbox_id: int | None, folder: str, uid: int | None, mails: int = 0
-) -> ServerDifference:
+def difference(kind: Finding, mailbox_id: int | None, folder: str, uid: int | None, mails: int = 0) -> ServerDifference:
+    """With its sentence."""
     sentence = SENTENCES[kind].format(folder=folder, uid=uid, mails=f"{mails:,}")
     return ServerDifference(kind, mailbox_id, folder, uid, sentence)

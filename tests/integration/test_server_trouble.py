@@ -229,3 +229,25 @@ def test_an_empty_folder_that_refuses_to_be_searched_is_planned(desk: Desk) -> N
         result = desk.processor(server.port).plan(Request(Selection()))
 
     assert result.summary.counts.found == 0
+
+
+# ── receipts against the server ──────────────────────────────────────────────────────────────────────────
+
+
+def test_verify_finds_keywords_that_the_server_did_not_keep_and_the_next_run_sets_them_again(desk: Desk) -> None:
+    with ScriptedImap(MAILS) as server:
+        desk.run(server.port)
+        server.flags[2].clear()
+        server.flags[4].clear()
+        del server.mails[4]  # expunged by its owner: no difference
+        first = desk.processor(server.port).verify()
+        repaired = desk.processor(server.port).verify(repair=True)
+        result = desk.run(server.port)
+        last = desk.processor(server.port).verify()
+
+    assert [str(each.kind) for each in first.differences] == ["unmarked"]
+    assert [each.uid for each in repaired.differences] == [2]  # type: ignore[union-attr]
+    assert counts(result) == {"done": 5}
+    assert "AIProcessed" in server.flags[2]
+    assert last.differences == ()
+    assert desk.api.call_count == 5

@@ -199,6 +199,9 @@ class BenchParts:
     def effects(self) -> tuple[Effect, ...]:
         return self.outputs()
 
+    def mark_check(self) -> None:
+        return None
+
     def analytics(self) -> AnalyticsFile | None:
         return self.analytics_file
 

@@ -53,6 +53,11 @@ class MemoryMarker:
             self.mails[uid] = {held for held in self.mails[uid] if held.casefold() != keyword.casefold()}
         return frozenset(uid for uid in uids if uid in self.mails and not self._bears(uid, keyword))
 
+    def bearing(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
+        self._open(mailbox)
+        borne = {uid: {word.casefold() for word in self.mails.get(uid, ())} for uid in uids}
+        return frozenset(uid for uid in uids if keyword.casefold() in borne[uid])
+
     def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
         self._open(mailbox)
         self.commands.append(("present", "", tuple(uids)))

@@ -137,7 +137,7 @@ WRITES = {
     "runs": ("begin", "free_dead", "beat", "release_claims", "end"),
     "items": ("claim", "begin", "rest", "postpone", "release", "lose", "skip", "vanish", "fail", "retry", "revive"),
     "results": ("commit",),
-    "receipts": ("keep", "reapply", "take_back"),
+    "receipts": ("keep", "reapply", "take_back", "doubt"),
     "attempts": ("close",),
     "throttles": ("set_rate", "reserve", "reserve_both", "charge", "block", "lift_guess", "slow", "announce"),
     "outcomes": ("open_sink", "advance"),
