@@ -17,6 +17,7 @@ from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.executor import Observer
 from backfill.folders import FolderPatterns
 from backfill.limits import GivenLimits
+from backfill.operations.earlier import earlier_ledger
 from backfill.operations.parts import Audience
 from backfill.operations.plan import Result, plan
 from backfill.operations.request import Request
@@ -143,6 +144,8 @@ class BackfillProcessor:
         parts = Parts(self.settings, self._audience)
         try:
             self._audience.tell(f"Ledger: {parts.ledger.database}")
+            if warning := earlier_ledger(parts.ledger, self.settings.paths):
+                self._audience.tell(warning)
             yield parts
         finally:
             parts.close()

@@ -17,6 +17,7 @@ from backfill.limits import GivenLimits
 if TYPE_CHECKING:
     from backfill.cli.terminal import Terminal
     from backfill.ledger import Ledger
+    from backfill.operations.earlier import Outputs
     from backfill.operations.request import Request
     from backfill.processor import BackfillProcessor, Result
     from backfill.report.summary import Summary
@@ -112,9 +113,9 @@ class Command:
         return ExitCode.SOME_FAILED if summary.failed else ExitCode.OK
 
 
-def summary_of(ledger: "Ledger", job_id: int | None) -> "Summary":
+def summary_of(ledger: "Ledger", job_id: int | None, outputs: "Outputs | None" = None) -> "Summary":
     """The figures of a job, by default of the latest run's. Raises `ConfigError` when there is none."""
     from backfill.operations.request import known_job  # start-up: brings the ledger
     from backfill.report.figures import summarize  # start-up: as above
 
-    return summarize(ledger, known_job(ledger, job_id))
+    return summarize(ledger, known_job(ledger, job_id, outputs))

@@ -22,7 +22,7 @@ def report(
 
     command = Command.begin(general)
     with command.ledger() as ledger:
-        text = render(summary_of(ledger, job), format)
+        text = render(summary_of(ledger, job, command.settings.paths), format)
     if output is None:
         print(text)
     else:

@@ -34,7 +34,7 @@ def status(
 
     command = Command.begin(general)
     with command.ledger() as ledger:
-        found = known_job(ledger, job)
+        found = known_job(ledger, job, command.settings.paths)
         if watch:
             from backfill.cli.watch import watch as keep_watching  # start-up: brings rich's live display
 
@@ -50,14 +50,16 @@ def status(
 def jobs(*, general: GeneralOptions = EVERYWHERE, as_json: Json = False) -> int:
     """The jobs of this ledger, oldest first, with their counts, dates and models."""
     from backfill.ledger.rows import describe  # start-up: brings the ledger
+    from backfill.operations.earlier import why_there_is_no_job  # start-up: as above
 
     command = Command.begin(general)
     with command.ledger() as ledger:
         found = [(job, ledger.status.tally(job.id)) for job in ledger.jobs.all()]
+        none = "" if found else why_there_is_no_job(ledger, command.settings.paths)
     if as_json:
         print(json.dumps([_as_dict(job, tally) for job, tally in found], indent=2, ensure_ascii=False))
     elif not found:
-        print("There is no job yet; `backfill plan` makes one.")
+        print(none)
     else:
         print("\n".join(_listed(job, tally, describe(job)) for job, tally in found))
     return ExitCode.OK

@@ -115,7 +115,11 @@ def _steered(general: GeneralOptions, number: int | None) -> Iterator[_Steered]:
 
     command = Command.begin(general)
     with command.ledger() as ledger:
-        yield _Steered(ledger, known_job(ledger, number), lambda sentence: print(printable(sentence)))
+        yield _Steered(
+            ledger,
+            known_job(ledger, number, command.settings.paths),
+            lambda sentence: print(printable(sentence)),
+        )
 
 
 def _who() -> str:

@@ -51,6 +51,11 @@ OPEN_MAILBOXES = text(
     """SELECT m.id FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
         WHERE p.job_id = :job AND m.closed_at IS NULL"""
 )
+RECOUNT = text(
+    """UPDATE plan_range SET planned = (SELECT COUNT(*) FROM item
+            WHERE item.job_id = plan_range.job_id AND item.mailbox_id = plan_range.mailbox_id)
+        WHERE job_id = :job"""
+)
 PLAN_AGAIN = text(
     """UPDATE plan_range SET next_uid = 1 WHERE job_id = :job
         AND mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)"""
@@ -107,7 +112,9 @@ class Plans:
         row = {"job_id": job_id, "mailbox_id": mailbox_id, "high_uid": high_uid, "next_uid": 1}
 
         def work(connection: Connection) -> PlanRange:
-            connection.execute(self.database.insert(plan_range).on_conflict_do_nothing(), [row])
+            if connection.execute(self.database.insert(plan_range).on_conflict_do_nothing(), [row]).rowcount:
+                # None, but where somebody has removed the range of mails that are still there.
+                connection.execute(RECOUNT, {"job": job_id})
             connection.execute(
                 update(plan_range).where(this, plan_range.c.high_uid < high_uid).values(high_uid=high_uid)
             )

@@ -17,6 +17,7 @@ from backfill.folders import FolderPatterns, resolve
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, describe
 from backfill.lifecycle import GIVEN_UP, UNFINISHED, AttemptOutcome, JobState
+from backfill.operations.earlier import Outputs, earlier_ledger, why_there_is_no_job
 from backfill.operations.parts import Audience, Parts
 from backfill.ports import Fingerprint, UidWindow
 from backfill.selection import Selection, job_key
@@ -170,13 +171,15 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 and not isinstance(value, dict) else "…"
 
 
-def known_job(ledger: Ledger, number: int | None) -> Job:
+def known_job(ledger: Ledger, number: int | None, outputs: Outputs | None = None) -> Job:
     """The job of this number, by default of the latest run. Raises `ConfigError` when there is none."""
     wanted = number if number is not None else ledger.jobs.latest()
     if wanted is None:
-        raise ConfigError("There is no job yet; `backfill plan` makes one.")
+        raise ConfigError(why_there_is_no_job(ledger, outputs))
     job = ledger.jobs.get(wanted) if 0 < wanted <= MOST_JOB else None
     if job is None:
+        if gone := earlier_ledger(ledger, outputs):
+            raise ConfigError(gone)
         raise ConfigError(f"There is no job {wanted} in this ledger; `backfill jobs` lists them.")
     return job
 

@@ -77,7 +77,8 @@ class Audit:
     def repair(self, job_id: int) -> int:
         """Put right what needs no mail server; how many rows. Writes.
 
-        That is claims and attempts of runs that have ended, and a job that was called done too early.
+        That is claims and attempts of runs that have ended, a job that was called done too early, and how many mails
+        are planned where somebody has removed some.
         """
         parameters = {"job": job_id}
         now = micros(self.clock.now())
@@ -172,6 +173,12 @@ HAS_OPEN_ITEMS = f"id = :job AND EXISTS (SELECT 1 FROM item WHERE job_id = :job 
 NTH_UIDS = """SELECT uid FROM (SELECT uid, ROW_NUMBER() OVER (ORDER BY uid) AS place FROM item
     WHERE job_id = :job AND mailbox_id = :mailbox) AS placed WHERE place % :size = 0 ORDER BY uid"""
 REPAIRS = (
+    # Of mails that somebody has removed: a new one may come to bear the number. PostgreSQL does not let it happen.
+    "DELETE FROM outcome WHERE NOT EXISTS (SELECT 1 FROM item WHERE item.id = outcome.item_id)",
+    """UPDATE plan_range SET planned = (SELECT COUNT(*) FROM item
+            WHERE item.job_id = plan_range.job_id AND item.mailbox_id = plan_range.mailbox_id)
+        WHERE job_id = :job AND planned <> (SELECT COUNT(*) FROM item
+            WHERE item.job_id = plan_range.job_id AND item.mailbox_id = plan_range.mailbox_id)""",
     f"""UPDATE item SET claimed_by = NULL, begun = FALSE WHERE job_id = :job AND {ITEM_CLAIMED}
            AND claimed_by IN (SELECT id FROM run WHERE ended_at IS NOT NULL)""",
     f"""UPDATE attempt SET outcome = 'unknown', ended_at = started_at WHERE {ATTEMPT_OPEN}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import sqlite3
+from contextlib import closing
 
+import pytest
+from sqlalchemy.engine import make_url
+
+from backfill.ledger import Ledger
 from backfill.ledger.reads.audit import DifferenceKind
-from tests.support.ledgers import inbox
+from tests.support.ledgers import Bench, inbox
 
 
 @pytest.fixture
@@ -109,3 +114,34 @@ def test_repair_leaves_a_living_run_alone(worked):
 
     assert worked.ledger.audit.repair(worked.job.id) == 0
     assert worked.item(13).claimed_by == run.id
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM item WHERE uid = 13", "DELETE FROM plan_range"])
+def test_what_somebody_has_removed_is_planned_again_by_a_repair(worked, damage):
+    worked.write(damage)
+    assert worked.ledger.audit.differences(worked.job.id, ["flags"])
+
+    worked.ledger.audit.repair(worked.job.id)
+    worked.ledger.plans.plan_again(worked.job.id)
+    worked.plan(11, 12, 13)
+
+    assert worked.statuses() == {11: "done", 12: "failed", 13: "pending"}
+    assert worked.ledger.audit.differences(worked.job.id, ["flags"]) == []
+
+
+def test_mail_that_is_planned_again_does_not_bear_the_outcome_of_what_was_removed(sqlite_url, clock):
+    bench = Bench(Ledger.open(sqlite_url, clock), clock)
+    bench.plan(11, 12)
+    bench.work_off(run := bench.run())
+    bench.end(run)
+    with closing(sqlite3.connect(make_url(sqlite_url).database)) as connection:
+        connection.execute("DELETE FROM item WHERE uid = 12")
+        connection.commit()
+
+    bench.ledger.audit.repair(bench.job.id)
+    bench.ledger.plans.plan_again(bench.job.id)
+    bench.plan(11, 12)
+
+    assert bench.outcomes() == [(11, "done", False)]
+    assert bench.ledger.audit.differences(bench.job.id) == []
+    bench.close()
