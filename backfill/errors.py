@@ -139,6 +139,8 @@ class CredentialsRefused(MailError):
 class FolderUnusable(MailError):
     """The mail server opens the folder in a way that it cannot be worked with; the other folders can."""
 
+    disposition = Disposition.RELEASE
+
     exit_code = ExitCode.USAGE
     reason = "folder_unusable"
 

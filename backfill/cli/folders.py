@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backfill.cli.command import Command
 from backfill.cli.options import EVERYWHERE, GeneralOptions, Json
-from backfill.errors import FolderUnknown
+from backfill.errors import FolderUnusable
 from backfill.lifecycle import ExitCode
 
 if TYPE_CHECKING:
@@ -58,5 +58,5 @@ def _count(source: "MailSource", folder: "Folder") -> int | None:
     """The mails in a folder; None for one that holds none or does not open, which is no reason to hide the others."""
     try:
         return source.examine(folder.name).exists if folder.is_selectable else None
-    except FolderUnknown:
+    except FolderUnusable:
         return None

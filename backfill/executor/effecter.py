@@ -15,7 +15,7 @@ from queue import Empty
 from loguru import logger
 
 from backfill.clock import Clock
-from backfill.errors import ServerUnavailable, Unexpected, around_one_mail
+from backfill.errors import FolderUnusable, ServerUnavailable, Unexpected, around_one_mail
 from backfill.executor.flow import Flow
 from backfill.executor.reader import LONGEST_WAIT_S
 from backfill.executor.results import Applied, Judgment
@@ -81,7 +81,8 @@ class Effecter:
         for effect in self.effects:
             outstanding = [judged for judged in batch if judged.receipts.get(effect.name) != judged.verdict.id]
             if outstanding:
-                for answer in self._answers(effect, [self._judged(judgment, effect) for judgment in outstanding]):
+                mails = [self._judged(judgment, effect) for judgment in outstanding]
+                for answer in self._answers(effect, mails, batch[0].item.mailbox_id):
                     kept = receipts if isinstance(answer, Receipt) else refusals
                     kept[answer.ref].append(answer)  # type: ignore[arg-type]  # the pair matches by the line above
         return [
@@ -105,15 +106,19 @@ class Effecter:
             previous=self.ledger.receipts.detail_of(judgment.item, effect.name) if has_earlier else None,
         )
 
-    def _answers(self, effect: Effect, mails: list[Judged]) -> list[Receipt | Unapplied]:
+    def _answers(self, effect: Effect, mails: list[Judged], mailbox_id: int) -> list[Receipt | Unapplied]:
         """One for each mail. A batch that ends as nobody expected is halved until the one mail at fault is alone."""
         try:
             return self._patiently(effect, mails)
+        except FolderUnusable as error:  # given back: the next run applies it
+            self.flow.leave_out(mailbox_id, error)
+            return [Unapplied(mail.ref, effect.name, error) for mail in mails]
         except Unexpected as error:
             if len(mails) == 1:
                 return [Unapplied(mails[0].ref, effect.name, error)]
         middle = len(mails) // 2
-        return [*self._answers(effect, mails[:middle]), *self._answers(effect, mails[middle:])]
+        halves = mails[:middle], mails[middle:]
+        return [answer for half in halves for answer in self._answers(effect, half, mailbox_id)]
 
     def _patiently(self, effect: Effect, mails: list[Judged]) -> list[Receipt | Unapplied]:
         """Applying twice does no harm, so a batch that the server broke off is applied again as a whole."""

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from queue import Empty, Full, Queue
 from typing import TypeVar
 
+from loguru import logger
+
 from backfill.clock import StopRequest
+from backfill.errors import FolderUnusable
 from backfill.executor.askers import AskingThreads
 from backfill.executor.bounds import Cap, Window
 from backfill.executor.observer import Observer
@@ -59,6 +62,7 @@ class Flow:
     ended: Ended | None = None  # why the reader stopped reading, once it has
     error: BaseException | None = None  # the first that concerns the run and no single item
     is_over: bool = False  # nobody takes results any more
+    left_out: dict[int, FolderUnusable] = field(default_factory=dict)  # by number: mailboxes that do not open, and why
 
     @classmethod
     def of(
@@ -106,6 +110,12 @@ class Flow:
         if self.error is None:
             self.error = error
         self.stop.set(type(error).__name__)
+
+    def leave_out(self, mailbox_id: int, error: FolderUnusable) -> None:
+        """Claim nothing more from a mailbox in this run: its folder does not open. The others are worked on."""
+        if mailbox_id not in self.left_out:
+            logger.bind(job=self.job.id, run=self.run.uuid).warning("left out until the next run: {}", error)
+            self.left_out = {**self.left_out, mailbox_id: error}  # anew, since other threads read it
 
     def open_attempt(self, call: Call) -> int:
         """Have it noted that a call is about to be made; the number of its attempt.

@@ -13,7 +13,7 @@ from itertools import groupby
 from loguru import logger
 
 from backfill.clock import Clock
-from backfill.errors import MailThrottled, ServerUnavailable, Unexpected, around_one_mail
+from backfill.errors import FolderUnusable, MailThrottled, ServerUnavailable, Unexpected, around_one_mail
 from backfill.executor.flow import Ended, Flow
 from backfill.executor.results import Judgment, Task, Troubled
 from backfill.ledger import Ledger
@@ -60,8 +60,14 @@ class Reader:
                 self._wait_for_work()
 
     def _claim(self, limit: int, *, alone: bool = False, only: Collection[int] = ()) -> list[Item]:
-        only_retried = self.flow.only_retried
-        return self.ledger.items.claim(self.flow.run, limit, alone=alone, only_retried=only_retried, only=only)
+        return self.ledger.items.claim(
+            self.flow.run,
+            limit,
+            alone=alone,
+            only_retried=self.flow.only_retried,
+            only=only,
+            left_out=self.flow.left_out,
+        )
 
     def _wanted(self) -> int:
         return self.flow.cap.room(self.flow.window.size // 2)
@@ -150,6 +156,10 @@ class Reader:
                 most = max(1, len(left) // 2)
                 if left and len(together) == 1:
                     self.flow.results.put(Troubled(waiting.pop(together[0]), error))
+            except FolderUnusable as error:
+                self.flow.leave_out(items[0].mailbox_id, error)
+                self._give_back(list(waiting.values()))
+                break
             except MailThrottled as error:  # every run that reads this account knows by now
                 self.ledger.items.rest(self.flow.run, list(waiting.values()))  # waiting for the world never counts
                 asked_s += error.wait_s or pause
@@ -210,11 +220,11 @@ class Reader:
         flow, open_items, scope = self.flow, self.ledger.open_items, self._scope()
         if flow.window.inside:
             flow.window.wait_for_change(0.2)
-        elif open_items.count(flow.job.id, retried_by=scope) == 0:
-            flow.ended = Ended(RunOutcome.FINISHED)
+        elif self._count_open() == 0:
+            flow.ended = self._finished()
         elif self._take_alone():
             pass
-        elif due := open_items.next_due(flow.job.id, retried_by=scope):
+        elif due := open_items.next_due(flow.job.id, retried_by=scope, left_out=flow.left_out):
             seconds = (due - self.clock.now()).total_seconds()
             self._wait(seconds, f"the next mail is due at {due:%Y-%m-%d %H:%M:%S} UTC")
         else:  # the rest is on its way to the effects, or in the hands of other runs
@@ -241,13 +251,28 @@ class Reader:
         if flow.window.inside or self.ledger.open_items.count_held(flow.run.id):
             self.clock.sleep(1.0, flow.stop)
             return False
-        if self.ledger.open_items.count(flow.job.id, retried_by=self._scope()) == 0:
-            flow.ended = Ended(RunOutcome.FINISHED)
+        if self._count_open() == 0:
+            flow.ended = self._finished()
         elif self._wanted() == 0 and flow.cap.next_due() is None:
             flow.ended = Ended(RunOutcome.CAPPED)
         else:
             return flow.gates.pass_through()
         return False
+
+    def _count_open(self) -> int:
+        scope = self._scope()
+        return self.ledger.open_items.count(self.flow.job.id, retried_by=scope, left_out=self.flow.left_out)
+
+    def _finished(self) -> Ended:
+        """Nothing is left that this run can work on."""
+        left = self.ledger.open_items.count(self.flow.job.id, retried_by=self._scope()) if self.flow.left_out else 0
+        if not left:
+            return Ended(RunOutcome.FINISHED)
+        errors = list(self.flow.left_out.values())
+        if len(errors) >= len(self.flow.job.selection.folders):  # there is no other folder to work on
+            self.flow.fail(errors[0])
+        mails = "1 mail waits" if left == 1 else f"{left:,} mails wait"
+        return Ended(RunOutcome.INTERRUPTED, f"{mails} for a folder: {' '.join(map(str, errors))}")
 
     def _scope(self) -> int | None:
         """The run whose retried items are all that counts; None: every item does."""

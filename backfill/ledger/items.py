@@ -22,7 +22,7 @@ from backfill.ledger.job_states import reopen_done
 from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.rows import Item, Run
 from backfill.ledger.runs import LOSSES_BEFORE_ALONE, fail_poison, go_on
-from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, ITEM_RETRIED, item, mailbox, one_of
+from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, ITEM_RETRIED, item, mailbox, not_in, one_of
 from backfill.ledger.throttles import SKEW_US
 from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
 from backfill.lifecycle import TRANSITIONS, ItemStatus
@@ -99,14 +99,21 @@ class Items:
     clock: Clock
 
     def claim(
-        self, run: Run, limit: int, *, alone: bool = False, only_retried: bool = False, only: Collection[int] = ()
+        self,
+        run: Run,
+        limit: int,
+        *,
+        alone: bool = False,
+        only_retried: bool = False,
+        only: Collection[int] = (),
+        left_out: Collection[int] = (),
     ) -> list[Item]:
         """Take up to `limit` items that are due, in order.
 
         Writes. An item is due when it is PENDING or CLASSIFIED, its `due_at` has passed and no run
         holds it. Returns [] when nothing is due, which is not the same as nothing left. `alone`: only items that
         runs have died with, which are left out otherwise. `only_retried`: only those that this run took up again.
-        `only`: only these, by number.
+        `only`: only these, by number. `left_out`: numbers of mailboxes whose items are passed over.
         Raises `LedgerHeld` when the run has ended, or another one has taken its place.
         """
         template = CLAIM if self.database.is_sqlite else CLAIM_POSTGRESQL
@@ -116,6 +123,7 @@ class Items:
         scope = f"AND retried_by = :run AND {ITEM_RETRIED}" if only_retried else ""
         if only:
             scope += f" AND id IN ({', '.join(str(int(number)) for number in sorted(only))})"
+        scope += not_in(left_out)
         statement = text(template.format(job=of_job, losses=losses, scope=scope))
         now = micros(self.clock.now())
         parameters = {"run": run.id, "job": run.job_id, "now": now, "limit": limit}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +10,7 @@ from sqlalchemy import text
 
 from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import moment_or_none
-from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_OPEN, ITEM_RETRIED
+from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_OPEN, ITEM_RETRIED, not_in
 from backfill.message import MailboxKey, MessageRef
 
 COUNT_HELD = text("SELECT COUNT(*) FROM item WHERE claimed_by = :run AND claimed_by IS NOT NULL")
@@ -33,13 +34,18 @@ class OpenItems:
 
     database: Database
 
-    def count(self, job_id: int, *, retried_by: int | None = None) -> int:
-        """Items that are not final, claimed or not; of all, or of those that a run took up again."""
-        return int(self._of_open(COUNT_OPEN, job_id, retried_by) or 0)
+    def count(self, job_id: int, *, retried_by: int | None = None, left_out: Collection[int] = ()) -> int:
+        """Items that are not final, claimed or not; of all, or of those that a run took up again.
 
-    def next_due(self, job_id: int, *, retried_by: int | None = None) -> datetime | None:
+        `left_out`: numbers of mailboxes whose items do not count.
+        """
+        return int(self._of_open(COUNT_OPEN, job_id, retried_by, left_out) or 0)
+
+    def next_due(
+        self, job_id: int, *, retried_by: int | None = None, left_out: Collection[int] = ()
+    ) -> datetime | None:
         """When the next unclaimed item is due; None when there is none. May lie in the past."""
-        return moment_or_none(self._of_open(NEXT_DUE, job_id, retried_by))
+        return moment_or_none(self._of_open(NEXT_DUE, job_id, retried_by, left_out))
 
     def count_held(self, run_id: int) -> int:
         """Items that a run holds."""
@@ -53,12 +59,13 @@ class OpenItems:
         )
         return [MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid) for row in rows]
 
-    def _of_open(self, question: str, job_id: int, retried_by: int | None) -> int | None:
+    def _of_open(self, question: str, job_id: int, retried_by: int | None, left_out: Collection[int]) -> int | None:
         parameters = {"job": job_id}
         if retried_by is not None:
             parameters["run"] = retried_by
         of_job, scope = "job_id = :job", ""
         if retried_by is not None:
             of_job, scope = "+job_id = :job", f"AND retried_by = :run AND {ITEM_RETRIED}"
+        scope += not_in(left_out)
         statement = text(question.format(job=of_job, scope=scope))
         return self.database.read(lambda connection: connection.execute(statement, parameters).scalar())

@@ -7,7 +7,7 @@ Partial indexes serve only statements in which the predicate stands as a literal
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 from sqlalchemy import (
@@ -340,3 +340,9 @@ purse = Table(
 
 #: Facts about this ledger itself, e.g. the secret under which prompt delimiters are made.
 fact = Table("fact", metadata, Column("name", String(40), primary_key=True), Column("value", Text, nullable=False))
+
+
+def not_in(mailboxes: Collection[int]) -> str:
+    """The end of a condition on items: in none of these mailboxes, by number. Literal, for the query plan's sake."""
+    numbers = ", ".join(str(int(number)) for number in sorted(mailboxes))
+    return f" AND mailbox_id NOT IN ({numbers})" if numbers else ""

@@ -120,9 +120,8 @@ def work_off(
     """
     ledger, cap = parts.ledger, Cap(limits.max_emails)
     for _ in range(MOST_REPLANS):
-        if not only_retried:
-            plan_job(parts, audience, job)
-        ledger.jobs.settle(job.id)
+        left_out = () if only_retried else plan_job(parts, audience, job).left_out
+        state = ledger.jobs.settle(job.id)
         if audience.stop.is_set():
             return Ended(RunOutcome.INTERRUPTED, audience.stop.reason)
         mails = ledger.open_items.count(job.id, retried_by=run.id if only_retried else None)
@@ -133,7 +132,11 @@ def work_off(
         try:
             executor = _executor(parts, audience, job, limits, effects, cap, gates)
             executor.mails, executor.only_retried = mails, only_retried
-            return executor.work(job, run, limits)
+            ended = executor.work(job, run, limits)
+            if ended.outcome is RunOutcome.FINISHED and left_out and state is JobState.PLANNING:
+                folders = "; ".join(f"{left.folder}: {left.reason}" for left in left_out)
+                return Ended(RunOutcome.INTERRUPTED, f"not planned yet: {folders}")
+            return ended
         except MailboxChanged as changed:
             logger.bind(job=job.id, run=run.uuid).warning("{}", changed)
             ledger.runs.release_claims(run)

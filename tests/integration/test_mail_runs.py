@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from shutil import copy
@@ -162,6 +162,68 @@ def test_a_folder_that_disappears_while_a_run_reads_it_is_a_pause_as_well(desk: 
 
     assert counts(result) == {"done": 3}
     assert desk.api.call_count == 3
+
+
+def closing(folder: str, *, after: str) -> Callable[[ScriptedImap], Callable[[str], list[bytes] | None]]:
+    """A script by which a folder does not open any more once the server has heard a command like `after`."""
+
+    def of(server: ScriptedImap) -> Callable[[str], list[bytes] | None]:
+        opened = [""]
+
+        def script(command: str) -> list[bytes] | None:
+            if command.startswith(("EXAMINE", "SELECT")):
+                opened[0] = command
+                is_closed = folder in command and any(after in said for said in server.commands[:-1])
+                return [b"{tag} NO [NOPERM] Permission denied"] if is_closed else None
+            if command.startswith(after) and folder in opened[0]:
+                return [b"* BYE folder closed", b"\0bye"]
+            return None
+
+        return script
+
+    return of
+
+
+@pytest.mark.parametrize("after", ["UID FETCH", "UID STORE"], ids=["while it is read", "while keywords are set"])
+def test_a_folder_that_closes_in_a_run_waits_and_the_others_are_worked_off(desk: Desk, after: str) -> None:
+    two = Selection(folders=("Closed", "Open"))
+    with ScriptedImap({uid: letter(uid) for uid in range(1, 4)}) as server:
+        server.script = closing("Closed", after=after)(server)
+        first = desk.run(server.port, selection=two)
+        server.script = lambda command: None
+        second = desk.run(server.port, selection=two)
+
+    assert first.ended is not None
+    assert first.ended.outcome is RunOutcome.INTERRUPTED
+    assert "3 mails wait for a folder" in first.ended.reason
+    assert "Permission denied" in first.ended.reason
+    assert counts(first) == {"done": 3, "pending": 3}
+    assert counts(second) == {"done": 6}
+    assert desk.api.call_count == 3  # the folders hold the same mails
+
+
+def test_a_folder_that_never_opened_is_named_and_planned_when_it_opens(desk: Desk) -> None:
+    two = Selection(folders=("INBOX", "Shared"))
+    with ScriptedImap({uid: letter(uid) for uid in range(1, 4)}) as server:
+        server.script = lambda command: (
+            [b"{tag} NO [NOPERM] Permission denied"]
+            if command.startswith("EXAMINE") and "Shared" in command
+            else [b'* LIST () "/" "INBOX"', b'* LIST () "/" "Shared"', b"{tag} OK done"]
+            if command.startswith("LIST")
+            else None
+        )
+        first = desk.run(server.port, selection=two)
+        again = desk.run(server.port, selection=two)
+        server.script = lambda command: None
+        last = desk.run(server.port, selection=two)
+
+    assert counts(first) == counts(again) == {"done": 3}
+    assert first.ended is not None
+    assert first.ended.outcome is RunOutcome.INTERRUPTED
+    assert "Shared" in first.ended.reason
+    assert any("'Shared' is left out this time" in said for said in desk.said)
+    assert counts(last) == {"done": 6}
+    assert last.job.state is not JobState.PAUSED
 
 
 # ── a line that breaks ───────────────────────────────────────────────────────────────────────────────────
