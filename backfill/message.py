@@ -55,7 +55,7 @@ class Content:
     """
 
     subject: str = ""
-    sender: str = ""  # "Display Name <address>", as the From header has it
+    sender: str = ""  # "Display Name <address>": the last address in From, named by all that stands before it
     to: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
     reply_to: str = ""
@@ -71,7 +71,7 @@ class Content:
     attachments: tuple[Attachment, ...] = ()
     link_hosts: tuple[str, ...] = ()  # distinct, in order of appearance, bounded
     misleading_links: tuple[MisleadingLink, ...] = ()
-    body: str = ""
+    body: str = ""  # what a person's program shows; text that is not seen only where there is no other, marked so
     truncated: bool = False  # the body was longer than what is shown
 
 

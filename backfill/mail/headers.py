@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 from datetime import date, datetime
 from email.errors import MessageError
-from email.header import decode_header
 from functools import cached_property
 
 from backfill.mail.addresses import Mailbox, mailboxes, sender
 from backfill.mail.charsets import decoded
 from backfill.mail.dates import moment
 from backfill.mail.spam_marks import WORDS as SPAM_MARKS
-from backfill.mail.text import one_line
+from backfill.mail.text import one_line, transfer_decoded
 
 #: The header fields that `Headers` reads; nothing else is fetched.
 FIELDS = (
@@ -21,7 +21,8 @@ FIELDS = (
     *map(str.upper, SPAM_MARKS),
 )
 
-_ENCODED_WORDS = re.compile(r"=\?[^?\s]{1,80}\?[bBqQ]\?[^?]*\?=(?:\s*=\?[^?\s]{1,80}\?[bBqQ]\?[^?]*\?=)*")
+_ENCODED_WORD = re.compile(r"=\?([^?\s]{0,80})\?([bBqQ])\?([^?]*)\?=")
+_ENCODED_WORDS = re.compile(rf"{_ENCODED_WORD.pattern}(?:\s*{_ENCODED_WORD.pattern})*")
 _COMMENT = re.compile(r"\([^()]*\)")
 _QUOTED = re.compile(r'"[^"]*"')
 _CLAIM = r"\s*([a-z][a-z0-9-]{0,30})\s*(?:/\s*\d+\s*)?=\s*([a-z]{1,20})"
@@ -99,11 +100,19 @@ def _readable(mailbox: Mailbox) -> tuple[str, str]:
 
 
 def _words(words: str) -> str:
-    try:
-        pieces = decode_header(words)
-    except BROKEN:
-        return words
-    return "".join(piece if isinstance(piece, str) else decoded(piece, charset or "") for piece, charset in pieces)
+    """Each of its own, but for neighbours of one charset: programs part even characters between them."""
+    pieces: list[tuple[str, bytes]] = []
+    for charset, encoding, text in _ENCODED_WORD.findall(words):
+        coded = text.encode("utf-8", "replace")
+        if encoding in "bB":
+            data = transfer_decoded(coded, "base64")
+        else:
+            data = binascii.a2b_qp(coded.replace(b" ", b"_"), header=True)
+        name = charset.partition("*")[0].lower()  # RFC 2231 §5 adds a language
+        if pieces and pieces[-1][0] == name:
+            data = pieces.pop()[1] + data
+        pieces.append((name, data))
+    return "".join(decoded(data, name) for name, data in pieces)
 
 
 def authentication(value: str) -> tuple[tuple[str, str], ...]:

@@ -16,6 +16,11 @@ HTML = frozenset({"text/html", "application/xhtml+xml"})
 READABLE = HTML | {"text/plain"}
 CALENDAR = "text/calendar"
 
+#: What is of another kind, such as plain/text, is text by somebody who mixed up the words.
+_KINDS = frozenset(
+    {"application", "audio", "example", "font", "image", "message", "model", "multipart", "text", "video"}
+)
+
 #: Parts of fewer bytes, all together, hold no text: an empty line, a blank.
 _NOTHING = 5
 #: What follows the first part of multipart/related serves it, unless the first holds fewer bytes than this.
@@ -115,4 +120,5 @@ def _leaves(part: Part) -> Iterator[Part]:
 
 
 def _is_text(part: Part) -> bool:
-    return part.content_type.startswith("text/") or part.content_type in HTML | {"message/delivery-status"}
+    kind = part.content_type.partition("/")[0]
+    return kind == "text" or kind not in _KINDS or part.content_type in HTML | {"message/delivery-status"}

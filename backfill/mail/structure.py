@@ -17,6 +17,8 @@ from typing import Any
 
 from imapclient.response_types import BodyData
 
+from backfill.mail.charsets import decoded
+
 MAX_DEPTH = 40
 MAX_ATTACHMENTS = 50
 
@@ -24,6 +26,9 @@ _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100}")
 
 #: `Content-Type: text/html charset=utf-8`: no semicolon before the parameters.
 _NO_SEMICOLON = re.compile(rb"^(content-type:[ \t]*[\w.+-]+/[\w.+-]+)[ \t\r\n]+(?=[\w-]+[ \t]*=)", re.I | re.M)
+
+#: A boundary that stands in the mail, where its header names none or another one.
+_BOUNDARY = re.compile(rb'^--([^\r\n"]{1,70})\r\nContent-', re.IGNORECASE | re.MULTILINE)
 
 #: What a parameter's value needs unquoting for.
 _QUOTING = re.compile(r'["\\<]')
@@ -72,7 +77,12 @@ def from_bytes(raw: bytes) -> tuple[Part, dict[str, bytes]]:
     """The tree of a mail, and each leaf's bytes as transferred, by section."""
     payloads: dict[str, bytes] = {}
     head, gap, rest = raw.partition(b"\r\n\r\n")
-    mail = message_from_bytes(_NO_SEMICOLON.sub(rb"\1; ", head) + gap + rest, policy=compat32)
+    head = _NO_SEMICOLON.sub(rb"\1; ", head)
+    mail = message_from_bytes(head + gap + rest, policy=compat32)
+    if mail.get_content_maintype() == "multipart" and not mail.is_multipart() and (found := _BOUNDARY.search(rest)):
+        kind = mail.get_content_subtype().encode("ascii", "replace")
+        typed = b'Content-Type: multipart/%s; boundary="%s"\r\n' % (kind, found[1])
+        mail = message_from_bytes(typed + head + gap + rest, policy=compat32)
     return _from_mail(mail, "", 0, payloads), payloads
 
 
@@ -161,7 +171,7 @@ def _parameter(pairs: list[tuple[str, str]], wanted: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+    return decoded(value) if isinstance(value, bytes) else str(value or "")
 
 
 def _word(value: Any) -> str:
@@ -226,7 +236,8 @@ def _children(mail: ParsedMail) -> list[ParsedMail]:
 def _header_pairs(mail: ParsedMail, name: str) -> list[tuple[str, str]]:
     """A header's value and then its parameters, as they stand there."""
     pieces: list[str] = []
-    for piece in str(mail.get(name, "")).split(";"):
+    raw = next((value for field, value in mail.raw_items() if field.lower() == name), "")
+    for piece in decoded(raw.encode("utf-8", "surrogateescape")).split(";"):
         if pieces and pieces[-1].count('"') % 2:  # a semicolon between quotes
             pieces[-1] += f";{piece}"
         else:

@@ -31,9 +31,12 @@ _SEEN = str.maketrans(
 #: The same characters, for text beyond ASCII: there `str.translate` takes six times as long as this.
 _ODD = re.compile(f"[{''.join(f'{chr(each[0])}-{chr(each[-1])}' for each in (*_UNSEEN, *_BLANKS, _SURROGATES))}]+")
 
+_BASE64_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n"
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
 #: A line that is no base64, and one that is.
 _ODD_LINE = re.compile(rb"[^A-Za-z0-9+/=\s]")
+#: How a text begins that can only be base64 whose header got lost.
+_BASE64_BEGINS = re.compile(rb"[A-Za-z0-9+/]{40,76}={0,2}\s*(?:\n|$)")
 _CODED_LINE = re.compile(rb"[ \t]*[A-Za-z0-9+/]{4,}={0,2}[ \t]*[\r\n]*")
 
 
@@ -67,7 +70,7 @@ def transfer_decoded(data: bytes, encoding: str, *, is_cut: bool = False) -> byt
         case "x-uuencode" | "uuencode" | "x-uue":
             return _from_uuencode(data)
         case _:
-            return data
+            return _from_base64(data) if _is_all_base64(data) else data
 
 
 def is_meaningful(text: str) -> bool:
@@ -78,6 +81,14 @@ def is_meaningful(text: str) -> bool:
 def _seen(text: str) -> str:
     """Without what nobody sees, and with plain spaces for all that is blank within a line."""
     return text.translate(_SEEN) if text.isascii() else _ODD.sub(lambda run: run[0].translate(_SEEN), text)
+
+
+def _is_all_base64(data: bytes) -> bool:
+    first = _BASE64_BEGINS.match(data)
+    if not first or data.translate(None, _BASE64_LETTERS):
+        return False
+    letters = first[0].decode("ascii")
+    return all(any(map(test, letters)) for test in (str.isupper, str.islower, str.isdigit))
 
 
 def _from_base64(data: bytes) -> bytes:

@@ -151,6 +151,21 @@ def test_a_character_split_between_two_encoded_words_is_put_together():
 
 
 @pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        ("=?utf-8?B?R3LDvMOfZQ?=", "Grüße"),
+        ("=?utf-8?B?R3LDvMOfZQ=?=", "Grüße"),
+        ("=?utf-8*de?Q?Gr=C3=BC=C3=9Fe?=", "Grüße"),
+        ("=??Q?Gr=C3=BC=C3=9Fe?=", "Grüße"),
+        ("=?x-unknown?Q?Gr=C3=BC=C3=9Fe?=", "Grüße"),
+        ("=?iso-8859-1?Q?Gr=FC=DFe aus?= =?utf-8?B?IEvDtmxu?=", "Grüße aus Köln"),
+    ],
+)
+def test_encoded_words_that_are_not_quite_right_are_readable(words, right):
+    assert Headers(f"Subject: {words}\r\n".encode()).text("subject") == right
+
+
+@pytest.mark.parametrize(
     "word", ["=?utf-8?b?A?=", "=?utf-8?b?====?=", "=?x?q?=ZZ?=", "=?utf-8?q??=", "=?\x00?b?QQ==?="]
 )
 def test_broken_encoded_words_do_not_hide_the_rest(word):
@@ -336,6 +351,16 @@ def test_no_mutated_mail_raises_or_takes_long(mutation):
         b"Content-Type: text/plain\r\n\r\n" + b"On a wrote " * 20_000,
         b"Content-Type: text/plain\r\n\r\n" + b"On monday\n" * 20_000,
         b"Authentication-Results: x; " + b"(" * 50_000,
+        b"\r\n" + b"a" * 500_000,
+        b"\r\n" + (b"aB1" * 20 + b"\r\n") * 9_000 + b"!",
+        b"Content-Transfer-Encoding: base64\r\n\r\n" + (b"aB1/" * 15 + b"\r\n!\r\n") * 9_000,
+        b"From: " + b'"\\' * 25_000,
+        b"To: " + b'"a@b" ' * 10_000,
+        b"\r\n" + b"From: a\n" * 20_000,
+        b"\r\n" + b"-----BEGIN PGP MESSAGE-----\n" * 5_000,
+        b"\r\n" + b"begin 644 a\n" * 20_000,
+        b"Content-Type: text/html\r\n\r\n<style>" + b".a .b{color:red}" * 5_000 + b"</style>" + b"<p class=b>" * 9_000,
+        b"Content-Type: text/html\r\n\r\n" + b"<button>" * 9_000,
         b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(500)),
         b"",
         b"\r\n\r\n",

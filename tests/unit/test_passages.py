@@ -153,6 +153,24 @@ def test_an_invitation_alone_says_what_when_and_where():
     )
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f"Content-Type: plain/text\n\n{MESSAGE}",
+        f"Content-Type: text/plane\n\n{MESSAGE}",
+        f"Content-Type: text\n\n{MESSAGE}",
+        f"Content-Type: text/html charset=utf-8\n\n{HTML}",
+        f"Content-Type: text/html;;charset=utf-8\n\n{HTML}",
+        multipart("mixed", ("text/plain", MESSAGE)).replace('; boundary="b"', " boundary=b"),
+        multipart("mixed", ("text/plain", MESSAGE)).replace('; boundary="b"', ""),
+        multipart("mixed", ("text/plain", MESSAGE)).replace('boundary="b"', 'boundary="other"'),
+        "Content-Transfer-Encoding: bas64\n\n" + base64.encodebytes(MESSAGE.encode()).decode(),
+    ],
+)
+def test_a_type_that_no_standard_knows_hides_nothing(raw):
+    assert shown(raw) == MESSAGE
+
+
 CODED = base64.encodebytes((MESSAGE * 3).encode())
 
 
