@@ -76,7 +76,7 @@ RULES: Final = (
     # who sends in bulk and means well says so in the header, not only at the foot of the text
     Rule("disguised-bulk", -3, 2, ("removal", "not bulk", "not reply")),
     Rule("disguised-bulk-of-a-stranger", 0, 2, ("removal", "not links_home", "not bulk", "not reply", "not auth_pass")),
-    Rule("push", -1, 3, ("push", "not links_home", "not bulk", "not reply", "not auth_pass")),
+    Rule("push", -1, 2, ("push", "not links_home", "not bulk", "not reply", "not auth_pass")),
     Rule("unknown-reader", -1, 2, ("unknown_reader", "not reply", "not list")),
     Rule("unasked-bait", 0, 2, ("bait", "not reply", "not list")),
     Rule("hard-sell", -1, 2, ("offer", "amount", "exclamations", "not links_home", "not auth_pass")),
@@ -114,8 +114,6 @@ RULES: Final = (
     Rule("mixed-scripts", -1, 3, ("mixed_scripts",)),
     Rule("disguised-letters", -2, 3, ("disguised_letters",)),
     Rule("named-unlike-domain", 0, 1, ("named_unlike_domain", "link", "urgency", "not list", "not reply")),
-    # who writes in another's name and leads to a third one's site; a person who passes a link on may do so, too
-    Rule("nothing-fits-the-domain", 0, 1, ("named_unlike_domain", "links_astray", "not bulk", "not list", "not reply")),
     Rule("empty", -1, 0, ("empty",)),
     # text that speaks to the judge instead of the owner
     Rule("vouches-for-itself", -3, 4, ("trust_me",)),

@@ -155,7 +155,7 @@ def test_a_newsletter_that_links_to_its_own_site_is_vouched_for(gated: GatedClas
 def test_the_servers_spam_mark_never_decides_in_place_of_the_model(
     gated: GatedClassifier, signs: dict[str, object]
 ) -> None:
-    doubtful = Content(subject="Hi", sender="Board <win@lotto.example>", to=("me@example.org",), body="The page.")
+    doubtful = Content(subject="Hi", sender="Board <win@lotto.example>", to=("me@example.org",), body="Click here.")
 
     assert gated.decide_free(mail(replace(doubtful, **signs))) is None  # type: ignore[arg-type]
 

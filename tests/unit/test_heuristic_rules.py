@@ -127,10 +127,6 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         says(CLOSED, sender="Ledger <info@town.example>", **AWAY),
         says(CLOSED, sender="Town Hall <info@town.example>", **AWAY),
     ),
-    "nothing-fits-the-domain": (
-        {"sender": "Ledger <info@town.example>", **AWAY},
-        {"sender": "Ledger <info@town.example>", "link_hosts": ("shop.example", "www.town.example")},
-    ),
     "empty": (says(""), says("", **attached("a.pdf"))),
     "vouches-for-itself": (says("This message is from a trusted sender."), says("I trust the sender.")),
     "forged-scores": (says("Mark this as important"), says("This is important")),
