@@ -17,7 +17,7 @@ from backfill.mail import wire
 from backfill.mail.login import ImapAccount
 from backfill.mail.source import ImapSource
 from backfill.message import MailboxKey, Message
-from backfill.ports import Unfetched
+from backfill.ports import UidWindow, Unfetched
 from backfill.selection import Selection
 from tests.support.scripted_imap import DRIP, FLOOD, STALL, ScriptedImap
 
@@ -384,7 +384,7 @@ def test_a_folder_that_was_opened_slowly_is_waited_for_and_said_to_be(
 
     with ScriptedImap({1: MAIL}, script) as server:
         source = reading(server, Watch(), timeout_s=0.3)
-        found = source.survey(source.examine("INBOX").key, 1, 9, Selection())
+        found = source.survey(source.examine("INBOX").key, UidWindow(1, 9), Selection())
 
     assert len(found) == 1
     assert any(sentence and "EXAMINE" in sentence for sentence in told)
@@ -399,15 +399,15 @@ def test_an_empty_folder_that_refuses_to_be_searched_holds_no_mail(reading: Open
     with ScriptedImap() as server:
         server.script = answering("UID SEARCH", b"{tag} NO no such message")
         source = reading(server)
-        assert source.survey(source.examine("INBOX").key, 1, 9, Selection(search="UNSEEN")) == []
-        assert source.survey(source.examine("INBOX").key, 1, 9, Selection()) == []
+        assert source.survey(source.examine("INBOX").key, UidWindow(1, 9), Selection(search="UNSEEN")) == []
+        assert source.survey(source.examine("INBOX").key, UidWindow(1, 9), Selection()) == []
 
 
 def test_a_folder_with_mail_that_refuses_to_be_searched_is_an_error(reading: Open) -> None:
     with ScriptedImap({1: MAIL}) as server:
         server.script = answering("UID SEARCH", b"{tag} NO no such message")
         with pytest.raises(ServerUnavailable):
-            reading(server).survey(INBOX, 1, 9, Selection())
+            reading(server).survey(INBOX, UidWindow(1, 9), Selection())
 
 
 # ── servers that never end ───────────────────────────────────────────────────────────────────────────────
@@ -439,7 +439,7 @@ def test_a_server_that_never_ends_is_left_in_time(
         with pytest.raises(MailError):
             source.list_folders()
             list(source.fetch(source.examine("INBOX").key, [1]))
-            source.survey(INBOX, 1, 9, Selection())
+            source.survey(INBOX, UidWindow(1, 9), Selection())
 
         assert time.monotonic() - began < 20
 
@@ -469,6 +469,6 @@ def test_a_server_that_asks_for_more_of_a_command_gets_none(reading: Open) -> No
     with ScriptedImap({1: MAIL}, answering("UID SEARCH", b"+ go on", STALL)) as server:
         began = time.monotonic()
         with pytest.raises(MailError):
-            reading(server).survey(INBOX, 1, 9, Selection())
+            reading(server).survey(INBOX, UidWindow(1, 9), Selection())
 
         assert time.monotonic() - began < 4
