@@ -17,12 +17,12 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from backfill.ledger import Ledger
-from backfill.planner import WINDOW
 from backfill.ports import Surveyed
 from tests.bench.rows import Row, table
 from tests.support.clocks import TurnedClock
 from tests.support.ledgers import Bench, inbox
 
+WINDOW = 5_000  # mails that are planned in one transaction
 MAILS = 1_000_000
 INSERT = """INSERT INTO item (job_id, mailbox_id, uid, rank, status, reason, final_at)
     VALUES (?, ?, ?, ?, ?, ?, ?)"""
