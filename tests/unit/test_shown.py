@@ -51,6 +51,12 @@ FIELDS = {
         *("iso_2022_jp_with_a_vendor_character", "body"),
         "会議は①三時からです。",
     ),
+    "two dashes above the text": (
+        *("html_line_of_two_hyphens_above_the_text", "body"),
+        "Trouble viewing this? Click here.\n--\nFull\nHello,\n{}\n{}".format(
+            "your storage is full. Your photos are no longer saved.", "Pay within 24 hours or they are deleted."
+        ),
+    ),
     "small, yet readable": (
         "html_font_size_0_9em",
         "body",
