@@ -45,6 +45,7 @@ def run(parts: Parts, audience: Audience, request: Request, given: GivenLimits) 
         if decision.intent is Intent.EXTEND:
             if not Planner(parts.ledger, parts.source, audience.stop).has_newer_mail(job):
                 audience.tell("There is nothing new.")
+                catch_up(parts, job)
                 return result_of(parts, decision)
             parts.ledger.jobs.reopen(job.id)
         elif job.state in REOPENED:
@@ -79,6 +80,7 @@ def work(
     outcome, reason, began = RunOutcome.HALTED, "", clock.monotonic()
     try:
         if retried is not None and not _take_up(parts, audience, run, limits, retried):
+            catch_up(parts, job)
             outcome = RunOutcome.FINISHED
             return None
         ended = work_off(parts, audience, job, run, limits, only_retried=retried is not None)
@@ -101,6 +103,16 @@ def work(
         for line in render_text(summarize(ledger, replace(job, state=state))).splitlines():
             log.info("{}", line)
         log.info("{} ends: {} {}; the job is {}", command, outcome, reason, state)
+
+
+def catch_up(parts: Parts, job: Job) -> None:
+    """Bring analytics.jsonl up to date, which a full disk may have kept from it at the end of an earlier run. Writes.
+
+    Raises `EffectUnavailable`.
+    """
+    analytics = None if job.dry_run else parts.analytics()
+    if analytics is not None:
+        analytics.catch_up()
 
 
 def work_off(

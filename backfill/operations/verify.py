@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
 from backfill.clock import StopRequest
-from backfill.errors import FolderUnusable
+from backfill.errors import EffectUnavailable, FolderUnusable
 from backfill.ledger import Ledger
 from backfill.ledger.reads.audit import Difference, DifferenceKind
 from backfill.ledger.rows import Job, PlanRange
@@ -55,6 +55,7 @@ class Finding(StrEnum):
     FOLDER_GONE = "folder_gone"  # the folder is planned, and the server does not have it
     FOLDER_CLOSED = "folder_closed"  # the folder is planned, and the server has it and does not open it
     HIDDEN = "hidden"  # the server counts more mails in the folder than it lists
+    ANALYTICS = "analytics"  # analytics.jsonl does not hold what the ledger says
     UNMARKED = "unmarked"  # its receipt speaks of a keyword, and the mail does not bear it
     UNPLANNED = "unplanned"  # the folder is selected and not, or not wholly, planned
 
@@ -126,10 +127,28 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
                 ledger.receipts.reapply(job.id, effects)
             ledger.receipts.doubt(unmarked)
             verification.repair(job, outside.differences)
+        files = _of_analytics(parts, job, is_repaired=is_repaired)
         refs = [each.receipt.ref for each in unmarked]
         marks = [difference(Finding.UNMARKED, None, ref.mailbox.folder, ref.uid) for ref in refs]
         figures, notes = summarize(ledger, job), outside.notes
-        return Verified(job, (*within, *outside.differences, *marks), notes, is_repaired, outside.is_complete, figures)
+        return Verified(
+            job, (*within, *outside.differences, *marks, *files), notes, is_repaired, outside.is_complete, figures
+        )
+
+
+def _of_analytics(parts: Parts, job: Job, *, is_repaired: bool) -> tuple[ServerDifference, ...]:
+    """What is wrong with analytics.jsonl; not asked while a run is at work, which adds to it all the time.
+
+    `is_repaired`: it is brought up to date, unless it was edited: then the sentence says what to do.
+    """
+    analytics = None if job.dry_run or parts.ledger.status.is_at_work(job.id) else parts.analytics()
+    sentence = None if analytics is None else analytics.difference()
+    if analytics is None or sentence is None:
+        return ()
+    if is_repaired:
+        with suppress(EffectUnavailable):
+            analytics.catch_up()
+    return (ServerDifference(Finding.ANALYTICS, None, "", None, sentence),)
 
 
 @dataclass(frozen=True, slots=True)

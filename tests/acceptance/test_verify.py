@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from backfill import BackfillProcessor, settings
 from backfill.clock import StopRequest
 from tests.conftest import Mailbox
@@ -72,6 +74,26 @@ def test_a_folder_that_was_deleted_is_a_difference_with_its_mails(
 
     assert told.returncode == 7, told.stderr
     assert "Archive is no longer on the server; 2 of its mails are in the ledger." in told.stdout
+
+
+@pytest.mark.parametrize("command", [("run", "--yes"), ("retry", "--yes"), ("verify", "--repair")])
+def test_analytics_that_a_full_disk_left_torn_are_named_and_brought_up_to_date_by_any_command(
+    project: Project, mailbox: Mailbox, api: ApiServer, command: tuple[str, ...]
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(1, 6)))
+    project.succeed("run", "--yes")
+    file = project.folder / "var/analytics.jsonl"
+    whole = file.read_text()
+    lines = whole.splitlines(keepends=True)
+    file.write_text("".join(lines[:2]) + lines[2][:10])  # shorter than what was committed, and torn
+
+    told = project.run("verify")
+    project.run(*command)
+
+    assert told.returncode == 7
+    assert "analytics.jsonl is shorter than the ledger says" in told.stdout
+    assert file.read_text() == whole
+    project.succeed("verify")
 
 
 def test_a_stopped_verification_repairs_nothing_and_says_that_it_is_not_complete(
