@@ -1,4 +1,4 @@
-"""What binds a run just now: its pace, a limit on tokens, the API's latency, or nothing but this machine."""
+"""What limits a run's speed now: its pace, a limit on tokens, the API's latency, or this machine or mail server."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from backfill.ledger.reads.rates import RecentRates
 from backfill.ledger.reads.status import Speed, ThrottleReading
 from backfill.wording import counted, printable
 
-# A limit counts as reached from here on: the first and the last call of a window lie on its edges.
+# A limit counts as reached from 90 %, because a call at the edge of the window is counted only in part.
 NEARLY = 0.9
-
-
-# Fewer calls say nothing of what binds them.
+# Fewer calls do not show what limits them.
 MIN_CALLS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What keeps a job from being quicker. `kind` is for machines, `sentence` for people."""
+    """What limits the speed of a job. `kind` is for machines, `sentence` for people."""
 
     kind: str  # paused, blocked, waiting, calls_per_minute, tokens_per_minute, latency, machine
     sentence: str
 
 
 def binding(speed: Speed) -> Binding | None:
-    """What binds runs that are not paused; None while nobody is at work, or too little has happened to tell."""
+    """What limits runs that are not paused. None: no run is at work, or too few calls were made to tell."""
     runs, recent, calls = speed.runs, speed.recent, speed.throttle.calls
     if not runs or recent is None:
         return None
@@ -51,11 +49,11 @@ def binding(speed: Speed) -> Binding | None:
 
 
 def is_used_up(limit: ThrottleReading, recent: RecentRates) -> bool:
-    """Have the last minutes seen nearly as many calls as the limit allows?"""
+    """Did the last minutes have nearly as many calls as the limit allows?"""
     return recent.calls >= MIN_CALLS and recent.calls * 60 >= NEARLY * limit.per_minute * recent.seconds
 
 
 def _pace(per_minute: float) -> str:
-    """40,000 · 60 · 0.5: to three digits, since the ledger keeps whole microseconds."""
+    """A rate in three digits, e.g. 40,000, 60 or 0.5. The ledger keeps whole microseconds: more digits are wrong."""
     rounded = float(f"{per_minute:.3g}")
     return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"

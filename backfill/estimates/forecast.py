@@ -1,7 +1,7 @@
-"""What a job will take: calls, tokens, money and hours, reckoned from a sample of its mails.
+"""What a job will take: calls, tokens, money and hours, estimated from a sample of its mails.
 
-Nothing is asked of the classifier. Mail whose verdict is known, or that the classifier decides for free, costs no call.
-What nobody knows, such as the price of a local model, is None and never 0.
+The classifier is not called. A mail whose verdict is known, or that the classifier decides for free, costs no call.
+An unknown figure, such as the price of a local model, is None and never 0.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from backfill.message import MailboxKey, Message
 from backfill.ports import Classifier, MailSource, Price, Unfetched
 
 SAMPLE: Final = 50
-#: A verdict is one short JSON object; a reasoning model takes more, which only a run can tell.
+#: A verdict is one short JSON object. A reasoning model takes more tokens; only a run shows how many.
 ANSWER_TOKENS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is to be expected of the mails that are not final yet."""
+    """What the mails that are not final will take."""
 
     mails: int
     sampled: int
-    calls: int | None  # expected: mails less what is known or free; None: no mail of the sample could be read
-    tokens_in: int | None  # None where the calls are, as for the rest
+    calls: int | None  # for the mails that are neither known nor free; None: no mail of the sample could be read
+    tokens_in: int | None  # None, here and below: `calls` is None
     tokens_out: int | None
-    cost_usd: Decimal | None  # None also where the price is not known
+    cost_usd: Decimal | None  # None also if the price is not known
     hours: float | None  # at the pace that is allowed
-    binding_limit: str  # what keeps it from being quicker or from ending
+    binding_limit: str  # what limits its speed, or ends it early
 
     def sentence(self) -> str:
-        """For people."""
+        """The forecast in words, for people."""
         if self.calls is None or self.hours is None:
             return (
                 f"{_counted(self.mails, 'mail')} to do. What they will take is not known: none of those that were tried"
@@ -58,7 +58,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Forecaster:
-    """Samples a job's mails. Reads the ledger and the server; writes nothing."""
+    """Makes forecasts from a sample of a job's mails. Reads the ledger and the mail server; writes nothing."""
 
     ledger: Ledger
     source: MailSource
@@ -67,7 +67,7 @@ class Forecaster:
     limits: RunLimits
 
     def forecast(self, job: Job, max_emails: int | None = None) -> Forecast:
-        """Reckon, for all that is left or for so many mails of it. Raises what the mail source raises."""
+        """Estimate what is left, or the next `max_emails` mails of it. Raises what the mail source raises."""
         left = self.ledger.open_items.count(job.id)
         mails = left if max_emails is None else min(left, max_emails)
         sample = list(self._sample(job))
@@ -94,7 +94,7 @@ class Forecaster:
         )
 
     def _per_day(self) -> float:
-        """How many calls the pace allows within a day's hours."""
+        """The calls that the pace allows on one day, within the run's hours."""
         hours = self.limits.between
         return self.limits.calls_per_minute * 60 * (24 if hours is None else hours.per_day)
 
@@ -123,7 +123,7 @@ class Forecaster:
                     yield fetched
 
     def _fetched(self, mailbox: MailboxKey, uids: list[int]) -> list[Message | Unfetched]:
-        """One odd mail costs the sample no more than itself; the run will say what is the matter with it."""
+        """The mails, without those that raise an unexpected error. The run will report these."""
         try:
             with around_one_mail():
                 return list(self.source.fetch(mailbox, uids))
@@ -145,7 +145,7 @@ class Forecaster:
 
 
 def elapsed_hours(calls: float, per_minute: float, per_day: float) -> float:
-    """From the first call to the last: whole days of as many calls as one allows, then the rest at the pace."""
+    """Hours from the first call to the last: full days of `per_day` calls, then the rest at the pace."""
     days = max(0, ceil(calls / per_day) - 1)
     return days * 24 + (calls - days * per_day) / per_minute / 60
 

@@ -1,7 +1,7 @@
-"""When a job will be done, as far as it can be told from what its runs did last and may do.
+"""When a job will be done, estimated from what its runs did in the last minutes and from their limits.
 
-It is reckoned from what pending mail needs: mail whose verdict was known already, or that the gate decided, says
-nothing of the calls that others take. Never sooner than the pace allows; days of waiting between calls are counted.
+Only mails that needed a call show what pending mails will take. Mails with a known verdict, and mails that the free
+rules decided, are left out. The end is never sooner than the pace allows. Days of waiting between calls count.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from backfill.ledger.reads.status import JobStatus, Speed
 from backfill.lifecycle import JobState
 from backfill.wording import counted
 
-# A mail in a century is as good as never.
+# A century: an end that is later is not shown.
 LONGEST_HOURS = 100 * 366 * 24
 FEWEST_CALLS = 0.01  # per mail
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """`ends_at` None: it cannot be told while every run waits. `basis` says what it was reckoned by, for people."""
+    """When the mails will be done. `ends_at` None: not known while every run waits."""
 
     ends_at: datetime | None
-    basis: str = ""
-    rests_by: str | None = None  # what keeps it from calling all the time, such as "1,000 calls a day"; None: nothing
+    basis: str = ""  # what the estimate assumes, for people
+    rests_by: str | None = None  # the limit that makes it rest, such as "1,000 calls a day"; None: it does not rest
 
 
 UNKNOWN = Outlook(None)
 
 
 def outlook(status: JobStatus, zone: tzinfo | None = None) -> Outlook | None:
-    """As `expected_end`, of all that is left of a job, which may be paused."""
+    """The expected end of all that is left of a job. A paused job has none. None: as in `expected_end`."""
     if status.speed.runs and status.tally.pending and status.tally.state is JobState.PAUSED:
         return UNKNOWN
     return expected_end(status.speed, status.tally.pending, zone)
 
 
 def expected_end(speed: Speed, mails: int, zone: tzinfo | None = None) -> Outlook | None:
-    """When so many mails will be done. `zone`: as for `Hours`.
+    """When `mails` more mails will be done. `zone`: as for `Hours`.
 
-    None where nobody is at work, nothing is left, or too little has happened.
+    None: no run is at work, no mail is left, or too few mails were done to tell.
     """
     if not speed.runs or not mails:
         return None
@@ -61,7 +61,7 @@ def expected_end(speed: Speed, mails: int, zone: tzinfo | None = None) -> Outloo
 
 
 def ends_early(status: JobStatus) -> str | None:
-    """What ends the runs at work before all of the job is done, for people; None: nothing that is known of."""
+    """What ends the runs at work before the job is done, for people. None: nothing that is known."""
     speed, tally = status.speed, status.tally
     if not speed.runs or not tally.pending:
         return None
@@ -77,9 +77,9 @@ def ends_early(status: JobStatus) -> str | None:
 
 
 def budget_lasts_for(speed: Speed) -> int | None:
-    """How many mails more the limit on the job's cost allows, if they cost what the last ones did.
+    """How many more mails the limit on the job's cost allows, if they cost as much as the last ones.
 
-    None where that is not known, or where some run has no limit, for it is not held to those of others.
+    None: this is not known, or one of the runs has no limit and so goes on.
     """
     limits = [run.max_cost_usd for run in speed.runs if run.max_cost_usd is not None]
     cost = speed.takes.cost_usd
@@ -89,12 +89,12 @@ def budget_lasts_for(speed: Speed) -> int | None:
 
 
 def is_reusing(speed: Speed) -> bool:
-    """Were all verdicts of the last minutes known already? Then nothing tells what the next mails take."""
+    """Were all verdicts of the last minutes already known? Then those minutes do not show what the next mails take."""
     return speed.recent is not None and speed.recent.mails > 0 and speed.recent.worked == 0
 
 
 def is_waiting(status: JobStatus) -> bool:
-    """Do all runs wait: paused, at a gate, for an API that has asked for it, for a server?"""
+    """Do all runs wait: for the end of a pause, at a gate, for an API that blocks calls, or for a mail server?"""
     return status.tally.state is JobState.PAUSED or _all_wait(status.speed)
 
 
@@ -105,7 +105,7 @@ def _all_wait(speed: Speed) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Days:
-    """How mails are spread over the hours of days."""
+    """Spreads mails over the hours of the next days."""
 
     per_minute: float
     hours: Hours | None
@@ -114,7 +114,7 @@ class _Days:
     zone: tzinfo | None
 
     def outlook(self, at: datetime, mails: float, left_today: float) -> Outlook | None:
-        """What can be done before the next rest, then whole days, then the rest of them."""
+        """The end: first the mails that fit before the next rest, then full days, then what remains."""
         by_hours = self.per_minute * self._minutes_left(at)
         first = max(0.0, min(by_hours, left_today))
         if mails <= first:
@@ -145,7 +145,7 @@ def _outlook(since: datetime, hours: float, *words: str) -> Outlook | None:
 
 
 def _mails_per_minute(speed: Speed, *, is_closed: bool) -> float | None:
-    """Of mail that is neither known nor left out; while a gate is closed, as quick as the pace allows."""
+    """Mails a minute, of those that need a call. While a gate is closed: what the pace allows. None: not known."""
     calls, recent = speed.throttle.calls, speed.recent
     rates = [calls.per_minute / _calls_per_mail(speed)] if calls is not None else []
     if not is_closed:
@@ -157,7 +157,7 @@ def _mails_per_minute(speed: Speed, *, is_closed: bool) -> float | None:
 
 
 def _calls_per_mail(speed: Speed) -> float:
-    """One where no mail tells; a few calls are to be expected even where the last mails took none."""
+    """Calls for one mail; 1.0 if no mail shows it. Never 0: some mails need a call even if the last ones did not."""
     return 1.0 if speed.takes.calls is None else max(FEWEST_CALLS, speed.takes.calls)
 
 

@@ -1,1 +1,1 @@
-"""Everything that a run waits at: one file a limit (calls, budget, mail account, hours)."""
+"""Everything that a run waits for: one file for each limit (calls, budget, mail account, hours)."""

@@ -1,9 +1,9 @@
-"""What a call may cost, whether there is money for it, and whether it is one too many for its day.
+"""What a call may cost, and whether the budget and the day's number of calls allow it.
 
-The estimate is an upper one: a token for every character of the question, and as many as are allowed for the
-answer. So a budget is not exceeded; when it is nearly used up, it may be said to be used up a call too early. The
-number of a day's calls is kept exactly. Runs without a limit are not held to that of others; what they spend and
-call beside them is taken from it.
+The estimate of a call is its upper bound: one token for every character of the question, and all the tokens that the
+answer may have. So a budget is never exceeded. A nearly used-up budget may refuse one call too many. The number of
+calls a day is exact. A limit binds only the runs that have it, but the calls and the cost of other runs count against
+it, too.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from backfill.ledger import Ledger
 from backfill.ledger.budgets import Purse, Reservation, nano
 from backfill.ports import ROOMIER, Price
 
-# Estimates of tokens are made as characters / 4, which suits English; no tokeniser makes more than one of a character
-# on the average of a whole mail.
+# Tokens are estimated as characters / 4, which fits English. No tokenizer makes more than one token of a character,
+# averaged over a whole mail.
 CHARS_PER_TOKEN = 4
 
 
 @dataclass(slots=True)
 class DayLimit:
-    """No call to an API beyond so many on a day (UTC), whoever made those through this ledger. Thread-safe.
+    """At most `most` calls to an API on one day (UTC), by all runs of this ledger. Thread-safe.
 
-    A gate of the executor's, which tells when to wait; that parallel calls do not overshoot is up to their
-    reservations. Every attempt counts, for nobody knows which of those that failed the provider counts.
+    This is a gate of the executor: it says how long to wait. It does not keep parallel calls from overshooting; their
+    reservations do. Every attempt counts, also a failed one: the provider may count it.
     """
 
     ledger: Ledger
@@ -37,7 +37,7 @@ class DayLimit:
     _purses: dict[int, Purse] = field(default_factory=dict)
 
     def today(self) -> Purse:
-        """The purse of this day's calls. Writes when a day is new to this process."""
+        """The purse of today's calls (UTC). Writes at this process's first call of a day."""
         return self._of_day(self.clock.now())
 
     def _of_day(self, now: datetime) -> Purse:
@@ -50,25 +50,25 @@ class DayLimit:
 
     def closed_for(self) -> float:
         """Seconds until the next day; 0.0 while there are calls left."""
-        now = self.clock.now()  # once, or at midnight a used-up day would last until the next one
+        now = self.clock.now()  # read once: two readings around midnight would add a whole day to the wait
         if not self.ledger.budgets.is_used_up(self._of_day(now)):
             return 0.0
         return (_midnight_after(now) - now).total_seconds()
 
     def reason(self) -> str:
-        """Why no more calls are made, with the time of the next ones."""
+        """Why no more calls are made, and when calls go on."""
         midnight = _midnight_after(self.clock.now())
         return f"today's {self.most:,} calls (max_per_day) are made; goes on at {midnight:%Y-%m-%d %H:%M} UTC"
 
 
 @dataclass(slots=True)
 class Budget:
-    """The limits of a run; None: no limit. Thread-safe: the ledger decides."""
+    """The limits of a run on cost and calls. None: no limit. Thread-safe: the ledger decides."""
 
     ledger: Ledger
     clock: Clock
     job_id: int
-    price: Price | None  # None where no money is limited
+    price: Price | None  # None: the cost has no limit
     max_answer_tokens: int
     max_cost: Decimal | None = None  # USD
     max_cost_per_day: Decimal | None = None  # USD
@@ -77,12 +77,16 @@ class Budget:
     _of_day: dict[int, Purse] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Writes: the job's purse holds from now on what its calls have cost so far."""
+        """Writes: sets the job's purse to what the job's calls have cost until now."""
         if self.max_cost is not None:
             self._of_job = self.ledger.budgets.open(self.job_id, nano(self.max_cost))
 
     def reservation(self, estimated_tokens: int, *, is_roomier: bool = False) -> Reservation:
-        """What a call with so many tokens (characters / 4) is to set aside."""
+        """What a call must set aside, and from which purses.
+
+        `estimated_tokens`: the question's characters / 4. `is_roomier`: the answer may have `ROOMIER` times the usual
+        tokens.
+        """
         estimate = None
         if self.price is not None:
             answer = self.max_answer_tokens * (ROOMIER if is_roomier else 1)

@@ -1,8 +1,9 @@
-"""Waiting for the turn of a call: pace and "not before", shared by every worker and remembered over a restart.
+"""Waits until a call may be made: keeps the pace, and the time before which no call is allowed.
 
-The slot is reserved in the ledger and slept for outside of it, on the stop request. Whoever slept through a block
-that was set meanwhile reserves anew. No minute holds more calls than are allowed in one: a slot may be used a moment
-late, since no thread wakes up to the microsecond, and the rate is lower by as much.
+All workers share both, and both survive a restart. A call reserves a slot in the ledger, then sleeps until the slot's
+time, outside any transaction. A stop request ends the sleep. If calls were blocked during the sleep, the call reserves
+another slot. No minute holds more calls than the limit. A slot may be used a little late, because threads wake up late;
+the rate is lowered by the same share.
 """
 
 from __future__ import annotations
@@ -22,54 +23,54 @@ from backfill.ledger.throttles import FOREVER_US, Slot
 from backfill.verdict import Announced
 
 MICROS = 1_000_000
-# Whoever has slept no longer need not ask whether a block was set meanwhile; a call takes longer than that.
+# Below 0.1 s, do not check for a block again: a call takes longer than that.
 SHORT_US = 100_000
-# Two thirds of it a slot may be used late, more than a commit takes on a slow disk; and the whole of it is less than
-# the hundredth of a minute by which the rate may be lower.
+# A slot may be used up to 2/3 of the burst late. That is 0.2 s, longer than a commit takes on a slow disk. The burst
+# lowers the rate by 0.5 %; 1 % is acceptable.
 BURST_S = 0.3
 MINUTE_S = 60.0
-_ROOM = (MINUTE_S + BURST_S) / MINUTE_S  # a minute and the burst together hold what is allowed in a minute
-# Another pace than the one whose slot is waited for is noticed within so long.
+_ROOM = (MINUTE_S + BURST_S) / MINUTE_S  # a minute plus the burst holds at most one minute's calls
+# A waiting call notices a new pace within this time.
 LOOK_S = 1.0
-SLOT_TOKENS = 1000  # a slot of the row that limits tokens
-# A call is charged at the most so many times what was reckoned for it: no tokenizer is so far off, a false count is.
+SLOT_TOKENS = 1000  # tokens in one slot of the row that limits tokens
+# A call is charged at most this many times its estimate. No tokenizer is that far off, so a larger count is wrong.
 MOST_TIMES = 10
-# Nothing that a reply says keeps anybody from calling for longer; who is asked again after a day loses one call.
+# A reply cannot block calls for longer than a day. If the service is still blocked after a day, one call is lost.
 LONGEST_BLOCK_S = 86_400.0
-# What a service announces again and again is written down so often.
+# A limit that a service announces with every reply is written again only after this time.
 ANNOUNCED_EVERY_S = 600.0
 
 
 @dataclass(slots=True)
 class Throttler:
-    """The pace of one limited resource, such as the calls to one API, and of the tokens that they take. Thread-safe."""
+    """The pace of one limited resource, such as the calls to one API and the tokens of these calls. Thread-safe."""
 
     ledger: Ledger
     clock: Clock
     resource: str  # e.g. "calls:https://openrouter.ai/api/v1"
     calls_per_minute: float
     tokens_per_minute: float | None = None  # None: only calls are limited
-    answer_tokens: int = 0  # that the answer to a call may have; they count as well
-    keeps_pace: bool = False  # the rates are for a resource that is new: others may be at work at a pace of their own
+    answer_tokens: int = 0  # the most tokens that an answer may have; they count, too
+    keeps_pace: bool = False  # set the rates only if the resource is new: other runs may use it at their own pace
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _announced: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False, compare=False)
-    _clear_us: int = field(default=0, repr=False, compare=False)  # when calls were seen not to be blocked
-    _blocking: set[int] = field(default_factory=set, repr=False, compare=False)  # threads that write a block down
+    _clear_us: int = field(default=0, repr=False, compare=False)  # the last time the ledger showed no block
+    _blocking: set[int] = field(default_factory=set, repr=False, compare=False)  # threads that are writing a block
 
     def __post_init__(self) -> None:
-        """Writes the rates, which hold from now on for everybody who uses the resource; see `keeps_pace`."""
+        """Writes the rates. They hold from now on for every user of the resource; see `keeps_pace`."""
         self._set_rate(self.resource, self.calls_per_minute, "Calls per minute", only_if_new=self.keeps_pace)
         if self.tokens_per_minute is not None:
             per_minute = self.tokens_per_minute / SLOT_TOKENS
             self._set_rate(self._of_tokens, per_minute, "Tokens per minute", only_if_new=self.keeps_pace)
 
     def set_pace(self, calls_per_minute: float) -> None:
-        """Allow so many calls a minute from now on, for everybody who uses the resource. Writes."""
+        """Set the calls a minute from now on, for every user of the resource. Writes."""
         self._set_rate(self.resource, calls_per_minute, "Calls per minute")
         self.calls_per_minute = calls_per_minute
 
     def pace_in_force(self) -> float:
-        """Calls a minute that are allowed now: fewer than set while the service refuses calls, or announces fewer."""
+        """Calls a minute that are allowed now. Fewer than set after a refusal, or if the service announces fewer."""
         return self.ledger.throttles.rate(self.resource) * _ROOM
 
     def wait(
@@ -79,16 +80,16 @@ class Throttler:
         tell: Callable[[str | None], None] = lambda reason: None,
         tokens: int = 0,
     ) -> Slot | None:
-        """Sleep until a call may be made. Every call needs a wait of its own; `tokens` is what it may take at most.
+        """Sleep until a call may be made. Every call needs its own wait. `tokens`: the most that the call may take.
 
-        None when a stop came first, or when calls are blocked for longer than `longest_block_s`. `tell` gets the
-        reason for which calls are blocked, and None when they no longer are.
+        None if a stop came first, or if calls are blocked for longer than `longest_block_s`. `tell` gets the reason
+        of a block when the wait for it begins, and None when that wait is over.
         """
         slot = None if stop.is_set() else self._left_over(tokens)
         if slot is not None:
             return slot
-        # One at a time: a process has one slot outstanding, so that a stop leaves at most one unused. Whoever has
-        # the turn gives it up at once when a stop comes, and so does the next one.
+        # One thread at a time: then a process waits for one slot at most, and a stop wastes one slot at most. At a
+        # stop, each thread that gets the lock returns at once.
         with self._turn:
             return self._wait(stop, longest_block_s, tell, tokens)
 
@@ -112,7 +113,7 @@ class Throttler:
         return None
 
     def _sleep(self, seconds: float, stop: StopRequest) -> bool:
-        """As the clock does, but it ends soon after the pace was changed: then there is another slot. True: a stop."""
+        """Sleep until the slot's time, or until the pace changes: then the call needs another slot. True: a stop."""
         pace, until = self.calls_per_minute, self.clock.monotonic() + seconds
         while self.calls_per_minute == pace and (left := until - self.clock.monotonic()) > 0:
             if self.clock.sleep(min(left, LOOK_S), stop):
@@ -127,7 +128,7 @@ class Throttler:
         return self.ledger.throttles.reserve_both(self.resource, self._of_tokens, tokens, now_us, latest_us)
 
     def is_current(self, slot: Slot) -> bool:
-        """May the call still be made, now? Not when its time has passed, or calls were blocked since."""
+        """May the call of this slot be made now? False if the slot is late, or if calls are blocked."""
         now_us = self._now_us()
         if now_us > slot.late_us or self._blocking:
             return False
@@ -137,10 +138,8 @@ class Throttler:
             self._clear_us = now_us
         return True
 
-    # ── what became of the call ──────────────────────────────────────────────────────────────────────────
-
     def give_back(self, slot: Slot) -> None:
-        """The call was not made; the next one of this process may be made in its place, unless that is too late."""
+        """Return the slot of a call that was not made. This process may use it for another call until it is late."""
         self.settle(slot, 0)
         self.ledger.throttles.give_back(self.resource, replace(slot, tokens=0))
 
@@ -152,16 +151,20 @@ class Throttler:
         return replace(slot, tokens=tokens)
 
     def settle(self, slot: Slot, tokens: int | None) -> None:
-        """The call took so many tokens, or 0: it was not made; None: it is not known, so what was charged stands."""
+        """Correct what was charged for a call's tokens. Writes.
+
+        `tokens`: what the call took; 0: it was not made; None: not known, so the charge stands.
+        """
         if self.tokens_per_minute is not None and tokens is not None and tokens != slot.tokens:
             difference = (min(tokens, MOST_TIMES * max(slot.tokens, SLOT_TOKENS)) - slot.tokens) / SLOT_TOKENS
             self.ledger.throttles.charge(self._of_tokens, difference, self._now_us())
 
     def refused(self, slot: Slot, wait_s: float | None) -> None:
-        """The service refused the call for its pace (429); `wait_s`: the time that it named, if it did.
+        """Slow down after the service refused a call for its pace (429). Writes.
 
-        The rate is halved for everybody and comes back within minutes: at once where no time was named, else when
-        it happens again. The time itself is for `block`.
+        `wait_s`: the wait in seconds that the service named; None: it named none. Halves the rate for every user of
+        the resource; the rate recovers within minutes. If the service named a wait, only a second refusal within ten
+        minutes halves the rate. The wait itself is set by `block`.
         """
         before = self.pace_in_force()
         self.ledger.throttles.slow(self._resources, slot.at_us, is_named=wait_s is not None)
@@ -169,7 +172,7 @@ class Throttler:
             logger.info("refused for the pace: {:.4g} calls a minute instead of {:.4g}, for some time", after, before)
 
     def heed(self, announced: Announced) -> None:
-        """Keep to what the service announced of its limits, where that is less than what is allowed here."""
+        """Obey the limits that the service announced, where they are lower than our own. Writes."""
         if announced.wait_s > 0:
             self.block(announced.wait_s, "limit_used_up")
         if announced.calls_per_minute is not None:
@@ -184,10 +187,8 @@ class Throttler:
             self._announced[resource] = per_minute, now_s
             self.ledger.throttles.announce(resource, per_minute / _ROOM)
 
-    # ── blocks ───────────────────────────────────────────────────────────────────────────────────────────
-
     def block(self, seconds: float, reason: str, *, is_guess: bool = False) -> None:
-        """Let nobody call for so long, in this process and every other one. `is_guess`: the service named no time."""
+        """Block calls for `seconds`, in every process. Writes. `is_guess`: the service named no time."""
         until = self.clock.now() + timedelta(seconds=min(seconds, LONGEST_BLOCK_S))
         self._clear_us = 0
         self._blocking.add(threading.get_ident())
@@ -197,11 +198,11 @@ class Throttler:
             self._blocking.discard(threading.get_ident())
 
     def probe(self) -> None:
-        """Find out by the next call whether the service takes calls again, unless it named a time itself. Writes."""
+        """End a block whose time was a guess, so that the next call tries the service. Writes."""
         self.ledger.throttles.lift_guess(self.resource)
 
     def blocked_for(self) -> float:
-        """Seconds until calls are allowed again; 0.0 when they are."""
+        """Seconds until calls are allowed again; 0.0: they are allowed now."""
         return max(0.0, (self.ledger.throttles.blocked(self.resource).until_us - self._now_us()) / MICROS)
 
     def reason(self) -> str:
@@ -209,7 +210,7 @@ class Throttler:
         return str(self.ledger.throttles.blocked(self.resource))
 
     def blocked_until(self) -> datetime:
-        """When calls are allowed again; may lie in the past."""
+        """When calls are allowed again (UTC); the present time if they are allowed now."""
         return self.clock.now() + timedelta(seconds=self.blocked_for())
 
     @property

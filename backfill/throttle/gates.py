@@ -1,7 +1,7 @@
-"""The gates of a run: what it waits at before it claims mail, and before each call of the classifier.
+"""The gates of a run: what it waits for before it claims mail and before each call to the classifier.
 
-A gate is closed because somebody asked for it (hours of the day, a number of calls a day, a pause), so a run waits
-there for however long it takes, and says why. A stop ends the wait at once.
+A gate is closed because the operator asked for it (hours of the day, calls a day, a pause). So the wait has no limit;
+the run says why it waits, and a stop ends the wait at once.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from loguru import logger
 from backfill.clock import Clock, StopRequest
 from backfill.hours import Hours
 
-# A clock that was set is noticed within so long; a gate that may open at any time asks to be looked at sooner.
+# A waiting run looks again after 60 s, since the clock may have been set. A gate that may open at any time returns a
+# shorter time.
 LOOK_S = 60.0
 
 
 class Gate(Protocol):
-    """Something that keeps a run from going on for a while. Thread-safe; asked before every call, so it is quick."""
+    """Something that makes a run wait. Thread-safe. It is asked before every call, so it must answer quickly."""
 
     def closed_for(self) -> float:
-        """Seconds until it opens, or is to be looked at again; 0.0: it is open."""
+        """Seconds until it opens, or until it must be asked again; 0.0: it is open."""
         ...
 
     def reason(self) -> str:
-        """Why it is closed, for people, with the time where known; the same words as long as it is."""
+        """Why it is closed, for people, with the time of opening if known. The words stay the same until it opens."""
         ...
 
 
@@ -39,7 +40,7 @@ class Gates:
     def __init__(
         self, gates: Sequence[Gate], clock: Clock, stop: StopRequest, tell: Callable[[str | None], None]
     ) -> None:
-        """`tell` gets the reason for which the run waits, once as long as it holds, and None when it goes on."""
+        """`tell` gets each reason of a wait once, and None when the run goes on."""
         self._gates = tuple(gates)
         self._clock = clock
         self._stop = stop
@@ -55,7 +56,7 @@ class Gates:
         while not self._stop.is_set():
             if self.are_open():
                 return True
-            if self._turn.acquire(timeout=0.5):  # one waits for all, or each would tell
+            if self._turn.acquire(timeout=0.5):  # one thread waits for all: otherwise each would call `tell`
                 try:
                     self._wait()
                 finally:
@@ -64,11 +65,11 @@ class Gates:
 
     def _wait(self) -> None:
         told: str | None = None
-        while not self._stop.is_set():  # or whoever comes here after a stop would tell it once more
+        while not self._stop.is_set():  # after a stop, a thread that gets the lock must not call `tell` again
             gate = next((gate for gate in self._gates if gate.closed_for() > 0), None)
             if gate is None:
                 break
-            # In this order, or at midnight the time of the next one would be told.
+            # Ask for the reason first: after midnight it would name the time of the next midnight.
             reason, seconds = gate.reason(), gate.closed_for()
             if seconds <= 0:
                 continue
@@ -84,14 +85,17 @@ class Gates:
 
 @dataclass(frozen=True, slots=True)
 class HoursGate:
-    """Lets a run through within its hours; a gate of the executor's."""
+    """A gate that is open within given hours of the day."""
 
     hours: Hours
     clock: Clock
     zone: tzinfo | None = None  # None: the machine's
 
     def closed_for(self) -> float:
-        """Seconds until they begin. Where the clock is changed before, it may be an hour too many: look in between."""
+        """Seconds until the hours begin; 0.0: within them.
+
+        Ask again at least every `LOOK_S`: a change to or from summer time can make the answer an hour too long.
+        """
         now = self.clock.now()
         if self.hours.include(now.astimezone(self.zone).time()):
             return 0.0

@@ -1,4 +1,4 @@
-"""How much may be read from a mail account, and when its server asks to be left alone."""
+"""How much may be read from a mail account, and when its server asks us to wait."""
 
 from __future__ import annotations
 
@@ -14,44 +14,38 @@ from backfill.errors import MailThrottled
 from backfill.ledger import Ledger
 from backfill.throttle.calls import MICROS
 
-# Of a day's bytes so many may be read at once; the rest comes evenly over the day. Together they are never more than
-# a day's in any 24 hours, wherever the provider's day begins.
+# A quarter of a day's bytes may be read at once; the rest is spread evenly over the day. So no 24 hours exceed a day's
+# bytes, at whatever hour the provider's day begins.
 AT_ONCE = 0.25
-
-
 SLOT_BYTES = 1024
-
-
-# Bytes are booked before they are read, so many at a time, and what was not read of them is given back: a run that is
-# killed has booked too many rather than too few.
+# Bytes are booked before they are read, 1,000,000 at a time; unread ones are given back. So a killed run has booked too
+# many bytes, never too few.
 AHEAD_BYTES = 1_000_000
-# Of a day's bytes at the most this part is booked ahead.
+# At most this part of a day's bytes is booked ahead.
 AHEAD_PART = 1 / 64
-
-
 DAY_MINUTES = 1440
 
 
 @dataclass(slots=True)
 class MailAllowance:
-    """How much may be read from a mail account, and "not before" where its server asks for patience. Thread-safe.
+    """How much may be read from a mail account, and the time before which its server wants no reads. Thread-safe.
 
-    Kept in the ledger: it holds for every run that reads the account, and over restarts. A batch under way is
-    finished; the wait after it is as much longer.
+    The ledger keeps both: they hold for every run that reads the account, and after a restart. A batch that is being
+    read is read to its end; the wait after it is longer by the bytes above the limit.
     """
 
     ledger: Ledger
     clock: Clock
     account: str
-    max_bytes_per_day: int | None
-    #: Shows what is waited for, and that it is over (None).
+    max_bytes_per_day: int | None  # None: no limit
+    #: Shows what the account waits for; None: the wait is over.
     tell: Callable[[str | None], None] = lambda sentence: None
-    _ahead: int = 0  # bytes that are booked and not read yet
+    _ahead: int = 0  # bytes that are booked and not yet read
     _ready_us: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        """Writes the rate, which holds from now on for everybody who reads the account."""
+        """Writes the rate. It holds from now on for every run that reads the account."""
         day = (self.max_bytes_per_day or 1) / SLOT_BYTES
         self.ledger.throttles.set_rate(self.resource, (1 - AT_ONCE) * day / DAY_MINUTES, int(AT_ONCE * day))
 
@@ -60,7 +54,7 @@ class MailAllowance:
         return f"imap:{self.account}"
 
     def read(self, size: int) -> None:
-        """So many bytes have come from the server."""
+        """Book `size` bytes that have come from the server. Writes if more were read than are booked."""
         if self.max_bytes_per_day is None:
             return
         with self._lock:
@@ -69,22 +63,22 @@ class MailAllowance:
                 self._book(self._step(self.max_bytes_per_day) - self._ahead)
 
     def throttled(self, wait_s: float, reason: str) -> None:
-        """The server asks to be left alone for so long."""
+        """The server asks us to wait for `wait_s` seconds. Writes."""
         until = self.clock.now() + timedelta(seconds=wait_s)
         self.ledger.throttles.block(self.resource, micros(until), reason)
 
     def waiting(self, sentence: str | None) -> None:
-        """What is waited for when the server takes long; None when it has answered."""
+        """Show that the server takes long. `sentence`: what we wait for; None: the server has answered."""
         if sentence is not None:
             logger.info("{}", sentence)
         self.tell(sentence)
 
     def blocked_for(self) -> float:
-        """Seconds until the account may be read again; 0.0 when it may."""
+        """Seconds until the account may be read again; 0.0: it may be read now. Gives booked bytes back: writes."""
         return max(0.0, (self._until_us() - micros(self.clock.now())) / MICROS)
 
     def reason(self) -> str:
-        """Why it may not be read, in words, with the time."""
+        """Why the account may not be read, in words, with the time."""
         block = self.ledger.throttles.blocked(self.resource)
         if block.until_us >= self._until_us():
             return str(block)
@@ -92,7 +86,7 @@ class MailAllowance:
         return f"imap.max_bytes_per_day is used up, until {until:%Y-%m-%d %H:%M:%S} UTC"
 
     def wait(self, stop: StopRequest, longest_s: float, tell: Callable[[str], None]) -> None:
-        """Wait until the account may be read. Raises `MailThrottled` when that takes more than `longest_s`."""
+        """Wait until the account may be read, or a stop. Raises `MailThrottled` for a wait of more than `longest_s`."""
         while (seconds := self.blocked_for()) > 0 and not stop.is_set():
             reason = self.reason()
             if seconds > longest_s:
@@ -101,7 +95,7 @@ class MailAllowance:
             self.clock.sleep(seconds, stop)
 
     def close(self) -> None:
-        """Give back what was booked and not read."""
+        """Give back the bytes that were booked and not read. Writes."""
         with self._lock:
             self._give_back()
 

@@ -1,6 +1,7 @@
-"""A mail source that waits, visibly, where its server asks for patience or says that it is in trouble.
+"""A mail source that waits, visibly, if its server asks it to wait or says that it is in trouble.
 
-For commands that look at folders. Who fetches mails has a patience of its own, with claims to give back.
+For commands that look at folders. `fetch` does not wait: the executor's reader waits itself, since it has claims to
+release.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from backfill.message import MailboxKey, Message
 from backfill.ports import Folder, MailboxState, MailSource, Surveyed, UidWindow, Unfetched
 from backfill.selection import Selection
 
-#: Between the tries of a command that the server says it cannot do at the moment.
+#: The pauses between the tries of a command that the server cannot do at the moment.
 PAUSES_S = (2.0, 5.0, 15.0)
 
 T = TypeVar("T")
@@ -23,7 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PatientSource:
-    """`source`, asked again. `longest_s`: seconds that one command may wait in all where the server names a time."""
+    """Asks `source` again after a pause.
+
+    `longest_s`: the seconds that one command may wait in all for times that the server names.
+    """
 
     source: MailSource
     clock: Clock
@@ -66,6 +70,6 @@ class PatientSource:
                     raise
 
     def _rests(self, seconds: float, why: str) -> bool:
-        """True when a stop was asked for."""
+        """Say why, and pause. True: a stop was asked for."""
         self.tell(f"Waiting {seconds:.0f} s: {why}")
         return self.clock.sleep(seconds, self.stop)
