@@ -61,21 +61,10 @@ class Finding(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ServerDifference:
-    """One difference, said for people. `uid` is None when it concerns the folder as a whole."""
-
-    kind: Finding
-    mailbox_id: int | None  # None: the ledger knows no open epoch of the folder
-    folder: str
-    uid: int | None
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """What was found. `notes` say what could not be compared; `is_complete` is False after a stop request."""
 
-    differences: tuple[ServerDifference, ...]
+    differences: tuple[Difference, ...]
     notes: tuple[str, ...] = ()
     is_complete: bool = True
 
@@ -99,7 +88,7 @@ class Verified:
     """What `verify` found. `is_repaired`: what can be put right has been. `is_complete`: no stop cut it short."""
 
     job: Job
-    differences: tuple[Difference | ServerDifference, ...]
+    differences: tuple[Difference, ...]
     notes: tuple[str, ...]  # what could not be compared, for people
     is_repaired: bool
     is_complete: bool
@@ -136,7 +125,7 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
         )
 
 
-def _of_analytics(parts: Parts, job: Job, *, is_repaired: bool) -> tuple[ServerDifference, ...]:
+def _of_analytics(parts: Parts, job: Job, *, is_repaired: bool) -> tuple[Difference, ...]:
     """What is wrong with analytics.jsonl; not asked while a run is at work, which adds to it all the time.
 
     `is_repaired`: it is brought up to date, unless it was edited: then the sentence says what to do.
@@ -148,7 +137,7 @@ def _of_analytics(parts: Parts, job: Job, *, is_repaired: bool) -> tuple[ServerD
     if is_repaired:
         with suppress(EffectUnavailable):
             analytics.catch_up()
-    return (ServerDifference(Finding.ANALYTICS, None, "", None, sentence),)
+    return (Difference(Finding.ANALYTICS, "", None, sentence),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +164,14 @@ class Verification:
             notes.append(NOT_FINISHED.format(reason=self.stop.reason))
         return Comparison(tuple(found), tuple(notes), is_complete=not self.stop.is_set())
 
-    def _unplanned(self, job: Job, windows: dict[str, PlanRange]) -> Iterator[ServerDifference]:
+    def _unplanned(self, job: Job, windows: dict[str, PlanRange]) -> Iterator[Difference]:
         for folder in job.selection.folders:
             window = windows.get(folder)
             if window is None or not window.is_planned:
                 mailbox_id = None if window is None else window.mailbox_id
                 yield difference(Finding.UNPLANNED, mailbox_id, folder, None)
 
-    def _of_mailbox(self, job: Job, key: MailboxKey, window: PlanRange, *, is_open: bool) -> Iterator[ServerDifference]:
+    def _of_mailbox(self, job: Job, key: MailboxKey, window: PlanRange, *, is_open: bool) -> Iterator[Difference]:
         if self.stop.is_set():
             return
         state: MailboxState | None = None
@@ -241,7 +230,7 @@ class Verification:
     def _survey(self, key: MailboxKey, piece: UidWindow, selection: Selection) -> set[int]:
         return {mail.uid for mail in self.source.survey(key, piece, selection)}
 
-    def repair(self, job: Job, differences: Sequence[ServerDifference]) -> None:
+    def repair(self, job: Job, differences: Sequence[Difference]) -> None:
         """Have the next run plan what was missed and take up what is back; what is gone vanishes by itself. Writes."""
         back: dict[int, list[int]] = {}
         for each in differences:
@@ -258,7 +247,7 @@ def is_changing(selection: Selection) -> bool:
     return selection.search is not None and CHANGING.search(QUOTED.sub('""', selection.search)) is not None
 
 
-def difference(kind: Finding, mailbox_id: int | None, folder: str, uid: int | None, mails: int = 0) -> ServerDifference:
+def difference(kind: Finding, mailbox_id: int | None, folder: str, uid: int | None, mails: int = 0) -> Difference:
     """With its sentence."""
     sentence = SENTENCES[kind].format(folder=folder, uid=uid, mails=f"{mails:,}")
-    return ServerDifference(kind, mailbox_id, folder, uid, sentence)
+    return Difference(kind, folder, uid, sentence, mailbox_id)

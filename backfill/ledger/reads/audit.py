@@ -37,12 +37,16 @@ class DifferenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that does not agree, said for people. `uid` is None when it concerns the folder as a whole."""
+    """One thing that does not agree, said for people. `uid` is None when it concerns the folder as a whole.
 
-    kind: DifferenceKind
+    `mailbox_id` is None where no repair asks for it.
+    """
+
+    kind: StrEnum  # `DifferenceKind` within the ledger; `verify` has more kinds
     folder: str
     uid: int | None
     sentence: str
+    mailbox_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
