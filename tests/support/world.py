@@ -378,6 +378,7 @@ class Command:
         for mailbox_id in ledger.plans.mailbox_keys(job.id):
             ledger.items.revive(job.id, mailbox_id, self.world.gone)
         ledger.plans.plan_again(job.id)
+        ledger.receipts.doubt(ledger.receipts.standing(job.id))
         ledger.receipts.take_back(job.id, ledger.receipts.standing(job.id))
         ledger.receipts.reapply(job.id, ["flags", "notes"])
         ledger.steering.pause(job.id, "lunch")
