@@ -19,8 +19,6 @@ from backfill.message import MailboxKey, Message, MessageRef
 from backfill.selection import Selection
 from backfill.verdict import Answer, Label, Verdict
 
-# ── reading mail ─────────────────────────────────────────────────────────────────────────────────────────
-
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -94,9 +92,6 @@ class MailSource(Protocol):
     def close(self) -> None: ...
 
 
-# ── marking mail ─────────────────────────────────────────────────────────────────────────────────────────
-
-
 class MailMarker(Protocol):
     """Sets and removes keywords, on a connection of its own; compares UIDVALIDITY before every STORE.
 
@@ -125,9 +120,6 @@ class MailMarker(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-# ── judging mail ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +222,6 @@ class Service(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-# ── bringing verdicts into the world ─────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,9 +218,6 @@ def analytics(settings: Settings, ledger: Ledger) -> AnalyticsFile | None:
     return None if path is None else AnalyticsFile(ledger, path)
 
 
-# ── classifiers ──────────────────────────────────────────────────────────────────────────────────────────
-
-
 def classifier(settings: Settings, ledger: Ledger, clock: Clock) -> Classifier:
     """The configured classifier. Raises `ConfigError` for what cannot work, such as a missing key or prompt."""
     return CLASSIFIERS[settings.classifier](settings, ledger, clock, None)
@@ -311,9 +308,6 @@ def as_planned(settings: Settings, job: Job, ledger: Ledger, clock: Clock) -> tu
             "classify its mail anew with --new-job."
         )
     return planned, stored
-
-
-# ── effects ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def effects(settings: Settings, allowance: MailAllowance | None = None) -> tuple[Effect, ...]:

@@ -1,6 +1,7 @@
-"""The command line. Each command is a few lines: options in, one call, a result and an exit code out.
+"""The command line, one file a command group: options in, one call of an operation, words and an exit code out.
 
-What is slow to import is imported by the command that needs it, so that `backfill --help` is quick.
+A module that is slow to import, such as rich or SQLAlchemy, is imported inside the command that needs it, so that
+`backfill --help` is quick.
 """
 
 import sys
@@ -63,7 +64,7 @@ def _run(tokens: list[str]) -> int:
 
 
 def _told_apart(error: Exception) -> int:
-    """A machine that gives no more is told with the limit; the rest is a bug, whose trace goes to the log."""
+    """Name the limit of the machine that was reached. Any other error is a bug: its trace goes to the log."""
     from backfill import logs  # start-up: only when something went wrong
     from backfill.shortages import shortage  # start-up: as above
 
@@ -73,7 +74,7 @@ def _told_apart(error: Exception) -> int:
     if logs.record_bug(error):
         where = "Nothing committed is lost; the log has the details. Please report it."
     else:
-        where = "It came before the log was there; please report it with the lines above."
+        where = "It happened before the log was opened; please report it with the lines above."
     return _complain(f"A bug: {type(error).__name__}. {where}", ExitCode.BUG)
 
 

@@ -25,7 +25,8 @@ def check(
 ) -> int:
     """Probe configuration, disk, mail server and API, and say what to do about what does not work.
 
-    No mail and no keyword is touched. One tiny request to the model may cost a fraction of a cent, so it is asked for.
+    No mail and no keyword is touched. `check` asks before it makes one tiny request to the model: that request may
+    cost a fraction of a cent.
     """
     from backfill.clock import SystemClock  # start-up: only here
     from backfill.operations.check import exit_code, probe_all  # start-up: brings the adapters

@@ -86,7 +86,7 @@ class Command:
         print(summary.to_json() if as_json else render_text(summary), end="\n" if as_json else "")
 
     def show_plan(self, result: "Result", *, as_json: bool) -> None:
-        """The figures of a plan, with what the rest of it will take."""
+        """The figures of a plan, and the calls, the cost and the time that the rest of it will take."""
         forecast = result.forecast
         if as_json:
             figures = json.loads(result.summary.to_json())
@@ -99,11 +99,14 @@ class Command:
             print(forecast.sentence())
 
     def finish(self, result: "Result", given: GivenLimits, *, as_json: bool) -> int:
-        """Show how a run within these limits ended, and say so by the exit code. The log has it from the run itself."""
+        """Show how a run ended, and return its exit code. `given`: repeated in the command that goes on.
+
+        Nothing is logged here: the run has logged its own end.
+        """
         summary, ended = result.summary, result.ended
         self.print_summary(summary, as_json=as_json)
         if ended is not None and ended.outcome is RunOutcome.INTERRUPTED:
-            if summary.job.state in GIVEN_UP:  # as it was wished, so there is nothing to run again
+            if summary.job.state in GIVEN_UP:  # the operator wanted this end, so no command to go on is named
                 named = f"backfill run --job {result.job.id}"
                 self.terminal.say(f"Ended: {ended.reason}. What was achieved stays; only `{named}` takes it up again.")
                 return ExitCode.OK
@@ -114,7 +117,7 @@ class Command:
 
 
 def summary_of(ledger: "Ledger", job_id: int | None, outputs: "Outputs | None" = None) -> "Summary":
-    """The figures of a job, by default of the latest run's. Raises `ConfigError` when there is none."""
+    """The figures of a job; `job_id` None: the job of the latest run. Raises `ConfigError` when there is none."""
     from backfill.operations.request import known_job  # start-up: brings the ledger
     from backfill.report.figures import summarize  # start-up: as above
 

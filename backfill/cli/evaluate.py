@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from backfill.message import Message
     from backfill.settings import Settings
 
-#: The sets that come along, each with what is to be known of its figures.
+#: The sets of mails that come with backfill, each with what a reader of its figures must know.
 SHIPPED = {
-    "sample": "the demo's mailbox; the rules were made with it at hand, so its figures flatter them",
-    "unseen": "invented mails, many of them hard, that no rule was made for",
+    "sample": "the demo's mailbox; the rules were written with it in view, so they do better on it than on other mail",
+    "unseen": "invented mails, many of them hard; no rule was written with them in view",
 }
 
 
@@ -34,14 +34,14 @@ def evaluate(
         Path | None,
         Parameter(
             help="A folder of .eml files or Maildirs, or one file; labels are its folders' names: spam, ham, "
-            "important, plain. [default: the mails that come along]"
+            "important, plain. [default: the mails that come with backfill]"
         ),
     ] = None,
     *,
     labels: Annotated[
         Path | None, Parameter(help="A CSV file with the columns file,label or file,spam,important instead.")
     ] = None,
-    sample: Annotated[bool, Parameter(help="Use the labelled mails that come along.")] = False,
+    sample: Annotated[bool, Parameter(help="Use the labelled mails that come with backfill.")] = False,
     classifier: Annotated[
         Literal["chat", "heuristic", "gated"] | None, Parameter(help="[default: the configured one]")
     ] = None,
@@ -62,7 +62,7 @@ def evaluate(
 
     command = Command.begin(general)
     if place is not None and sample:
-        raise ConfigError("--sample uses the mails that come along; leave out the folder.")
+        raise ConfigError("--sample uses the mails that come with backfill; leave out the folder.")
     settings = command.settings
     if classifier is not None:
         settings = settings.model_copy(update={"classifier": classifier})
@@ -108,7 +108,7 @@ def _sets(place: Path | None, labels: Path | None) -> "tuple[dict[str, Iterable[
 
 @contextmanager
 def _judge(settings: "Settings", command: Command) -> "Iterator[Judge]":
-    """The classifier with its throttle; rules need neither that nor a ledger."""
+    """The classifier with its throttle. The heuristic rules need no throttle, and no ledger is opened for them."""
     from backfill import wiring  # start-up: brings the adapters
     from backfill.clock import SystemClock  # start-up: only here
     from backfill.evaluation.judge import Judge  # start-up: only here
@@ -146,9 +146,6 @@ def _ask(command: Command, settings: "Settings", judge: "Judge", messages: "Iter
 
 def _cents(usd: Decimal) -> str:
     return f"{usd:.4f}" if usd < 1 else f"{usd:.2f}"
-
-
-# ── showing ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _as_dict(result: "Evaluation") -> dict[str, Any]:

@@ -39,7 +39,10 @@ def folders(*, general: GeneralOptions = EVERYWHERE, json: Json = False) -> int:
 
 @contextmanager
 def _allowance(command: Command) -> "Iterator[MailAllowance | None]":
-    """What this command reads counts for imap.max_bytes_per_day; without such a limit no ledger is needed."""
+    """Counts the bytes that this command reads towards imap.max_bytes_per_day.
+
+    None where there is no such limit: then no ledger is opened.
+    """
     if command.settings.imap.max_bytes_per_day is None:
         yield None
         return
@@ -55,7 +58,7 @@ def _allowance(command: Command) -> "Iterator[MailAllowance | None]":
 
 
 def _count(source: "MailSource", folder: "Folder") -> int | None:
-    """The mails in a folder; None for one that holds none or does not open, which is no reason to hide the others."""
+    """How many mails a folder holds; None where it cannot hold mail or does not open: the others are listed anyway."""
     try:
         return source.examine(folder.name).exists if folder.is_selectable else None
     except FolderUnusable:

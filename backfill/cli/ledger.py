@@ -1,4 +1,4 @@
-"""Commands that keep the ledger: prove it, upgrade it, copy it, find it."""
+"""Commands about the ledger itself: verify, path, upgrade, backup."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def verify(
     job: JobNumber = None,
     *,
     repair: Annotated[
-        bool, Parameter(help="Put right what can be; what was missed is planned by the next run.")
+        bool, Parameter(help="Repair what can be repaired; the next run plans the mail that was missed.")
     ] = False,
     general: GeneralOptions = EVERYWHERE,
     as_json: Annotated[
@@ -29,7 +29,7 @@ def verify(
     """Prove that nothing was lost: the ledger against itself, and against the mail server as it is now.
 
     Exit code 0: every mail that the selection names has exactly one fate. 7: there is a difference, and it is named.
-    75: it was stopped early; what was found until then is shown, and nothing repaired.
+    75: it was stopped early; it shows what it had found by then and repairs nothing.
     """
     command = Command.begin(general)
     with command.listening():
@@ -51,7 +51,7 @@ def verify(
             print(f"  … and {len(sentences) - LISTED} more; --json lists them all.")
         print("".join(f"{printable(note)}\n" for note in verified.notes), end="")
         if sentences and verified.is_repaired:
-            print("Repaired, as far as that can be done here; now: backfill run, then backfill verify.")
+            print("What can be repaired here is repaired; now: backfill run, then backfill verify.")
     if not verified.is_complete:
         return ExitCode.STOPPED_EARLY
     return ExitCode.DIFFERENCE if sentences else ExitCode.OK
@@ -68,7 +68,10 @@ def path(*, general: GeneralOptions = EVERYWHERE) -> int:
 
 @ledger.command
 def upgrade(*, general: GeneralOptions = EVERYWHERE) -> int:
-    """Bring the ledger's schema up to this version; a SQLite ledger is copied first. Every command does so itself."""
+    """Bring the ledger's schema up to this version; a SQLite ledger is copied first.
+
+    Every command does this when it opens the ledger, so it is seldom needed.
+    """
     command = Command.begin(general)
     with command.ledger() as opened:
         print(f"{opened.database} is up to date.")

@@ -1,6 +1,6 @@
-"""The options that commands share, and the request that they make.
+"""The options that commands share, and the `Selection` and `GivenLimits` that are made of them.
 
-Dates and numbers are checked here, before anything is opened, with one line that says what would be right.
+Dates and numbers are checked here, before anything is opened. An error is one line that says what would be right.
 """
 
 from dataclasses import astuple, dataclass
@@ -29,7 +29,7 @@ GENERAL = Group("Everywhere", sort_key=9)
 
 
 def whole(_: object, tokens: "Sequence[Token]") -> int:
-    """A number as it is written: cyclopts rounds 2.5 to 2. Raises `ValueError`."""
+    """A whole number. Raises `ValueError` for 2.5, which cyclopts itself would round to 2."""
     return int(tokens[0].value)
 
 
@@ -41,7 +41,7 @@ def whole_or_auto(_: object, tokens: "Sequence[Token]") -> Concurrency:
 @Parameter(name="*", group=SELECTION)
 @dataclass(frozen=True)
 class SelectionOptions:
-    """Which mail. Without any of these: what is unfinished, or else the INBOX."""
+    """Which mail. Without any of these options: the unfinished job, or else the INBOX."""
 
     folder: Annotated[
         list[str] | None,
@@ -51,13 +51,14 @@ class SelectionOptions:
         bool | None, Parameter(help="Every folder but junk, trash and drafts; on Gmail All Mail, once.")
     ] = None
     exclude: Annotated[
-        list[str] | None, Parameter(help="Not these, of patterns or --all-folders; may be given several times.")
+        list[str] | None,
+        Parameter(help="Leave these folders out of patterns or --all-folders; may be given several times."),
     ] = None
     start_date: Annotated[str | None, Parameter(help="First day, YYYY-MM-DD, included.")] = None
     end_date: Annotated[str | None, Parameter(help="Last day, YYYY-MM-DD, included.")] = None
     date_field: Annotated[
         Literal["sent", "received"] | None,
-        Parameter(help="Which date of a mail is meant; sent falls back to received. [default: sent]"),
+        Parameter(help="Which date of a mail counts; a mail without a sent date has its received one. [default: sent]"),
     ] = None
     search: Annotated[
         str | None, Parameter(help="More IMAP criteria, e.g. 'FROM bob LARGER 1000'. [default: imap.query]")
@@ -65,14 +66,14 @@ class SelectionOptions:
     force_reprocess: Annotated[
         bool | None,
         Parameter(
-            help="Process mail again that bears the processed keyword of an earlier system. [default: yes]",
+            help="Process mail again that bears the processed keyword already. [default: yes]",
             negative="--no-force-reprocess",
         ),
     ] = None
 
     @property
     def patterns(self) -> "FolderPatterns":
-        """The folders as they were asked for."""
+        """The folders as the operator wrote them, patterns unresolved."""
         from backfill.folders import FolderPatterns  # start-up: brings the ports, which only a command needs
 
         names = tuple(self.folder or (() if self.all_folders else ("INBOX",)))
@@ -107,8 +108,12 @@ class JobOptions:
     job: Annotated[int | None, Parameter(converter=whole, help="Go on with this job; `backfill jobs` lists them.")] = (
         None
     )
-    new_job: Annotated[bool, Parameter(help="Begin anew although the same mail is half done otherwise.")] = False
-    as_planned: Annotated[bool, Parameter(help="Go on with the model and prompt of the job's beginning.")] = False
+    new_job: Annotated[
+        bool, Parameter(help="Begin a new job although an unfinished one has the same mail and another classifier.")
+    ] = False
+    as_planned: Annotated[bool, Parameter(help="Go on with the model and prompt that the job was planned with.")] = (
+        False
+    )
     ask_again: Annotated[bool, Parameter(help="Pay again for verdicts that are known already.")] = False
 
 
@@ -118,25 +123,25 @@ class LimitOptions:
     """What this run may do."""
 
     max_emails: Annotated[
-        int | None, Parameter(converter=whole, help="Take at most so many mails that are not done yet.")
+        int | None, Parameter(converter=whole, help="Take at most this number of mails that are not done yet.")
     ] = None
     calls_per_minute: Annotated[
-        float | None, Parameter(help="Pace of the calls to the API; ends one that `backfill pace` has set.")
+        float | None, Parameter(help="Pace of the calls to the API; replaces a pace that `backfill pace` has set.")
     ] = None
     tokens_per_minute: Annotated[float | None, Parameter(help="Pace of the tokens that the calls take.")] = None
     concurrency: Annotated[
         int | Literal["auto"] | None,
-        Parameter(converter=whole_or_auto, help="Calls under way at the same time; auto: as many as the pace takes."),
+        Parameter(converter=whole_or_auto, help="Calls under way at the same time; auto: as many as the pace needs."),
     ] = None
     max_cost: Annotated[
-        Decimal | None, Parameter(help="Spend at most so many US dollars on this job, over its whole life.")
+        Decimal | None, Parameter(help="Spend at most this number of US dollars on this job, over all its runs.")
     ] = None
     max_cost_per_day: Annotated[
-        Decimal | None, Parameter(help="Spend at most so many US dollars a day (UTC), over all jobs.")
+        Decimal | None, Parameter(help="Spend at most this number of US dollars a day (UTC), over all jobs.")
     ] = None
     max_per_day: Annotated[
         int | None,
-        Parameter(converter=whole, help="Make at most so many calls to the API a day (UTC); wait when they are made."),
+        Parameter(converter=whole, help="Make at most this number of calls to the API a day (UTC), then wait."),
     ] = None
     between: Annotated[
         str | None, Parameter(help="Call only between these times of the day, e.g. 22:00-07:00; wait outside of them.")

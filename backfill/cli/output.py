@@ -1,7 +1,7 @@
-"""Standard input, output and error: always there, never an exception, and no secret passes.
+"""Standard input, output and error: they always exist, writing never raises, and no secret is written.
 
-A command works on when nobody reads it any more, or the disk behind its output is full: what it has begun is worth
-more than the words about it. `main` asks at the end whether a result was lost.
+A command goes on when its output has no reader any more, or the disk behind it is full: the work is worth more than
+the words about it. At the end `main` asks whether a result was lost.
 """
 
 import codecs
@@ -20,7 +20,7 @@ class Output:
     """A text stream that swallows what cannot be written and remembers the first error: `trouble`."""
 
     def __init__(self, stream: TextIO | None, trouble: OSError | None = None) -> None:
-        """`stream` None: there is none; `trouble` says how that is to be told, None that nobody will miss it."""
+        """`stream` None: it was closed. Then the first write reports `trouble`, or nothing where that is None."""
         self._stream = stream
         self._missing = trouble
         self.trouble: OSError | None = None
@@ -62,8 +62,8 @@ class Output:
     def _lose(self, error: OSError | ValueError) -> None:
         self.trouble = error if isinstance(error, OSError) else OSError(9, "it is closed")
         assert self._stream is not None
-        # What is still in its buffer would be tried again, and complained of, in the interpreter's last breath
-        # (https://docs.python.org/3/library/signal.html#note-on-sigpipe).
+        # At its exit the interpreter writes the rest of the buffer, and would complain that it cannot
+        # (https://docs.python.org/3/library/signal.html#note-on-sigpipe). So the rest goes to /dev/null.
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -72,12 +72,12 @@ class Output:
 
 @contextmanager
 def standard_streams() -> Iterator[Output]:
-    """Put `Output`s in the place of standard output and error; gives that of standard output."""
+    """Replace standard output and standard error by an `Output` each; yields that of standard output."""
     missing = _fill_descriptors()
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - it is the process's
     before = sys.stdout, sys.stderr
-    # Without both, it is a daemon, whose words are in the log. Without the one, a result is expected and lost.
+    # Both closed: a daemon, whose words are in its log. Only standard output closed: the result is lost.
     closed = OSError(9, "it is closed") if 1 in missing and 2 not in missing else None
     out, err = Output(_lenient(sys.stdout), closed), Output(_lenient(sys.stderr))
     sys.stdout, sys.stderr = out, err
@@ -90,19 +90,22 @@ def standard_streams() -> Iterator[Output]:
 
 
 def is_unread() -> bool:
-    """Does nobody get what is written to standard output from now on?"""
+    """Is everything lost that is written to standard output from now on?"""
     return getattr(sys.stdout, "trouble", None) is not None
 
 
 def _fill_descriptors() -> frozenset[int]:
-    """Open 0, 1 and 2 where they are closed, and say which: else the ledger would be one, and get our words."""
+    """Open the descriptors 0, 1 and 2 where they are closed; returns those.
+
+    Otherwise the ledger's file could get the number 1, and our output would be written into it.
+    """
     missing = set()
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             missing.add(number)
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest that is free, which is this one
+            opened = os.open(os.devnull, os.O_RDWR)  # POSIX gives the lowest free number, which is this one
             if opened != number:
                 os.dup2(opened, number)
                 os.close(opened)
@@ -110,7 +113,7 @@ def _fill_descriptors() -> frozenset[int]:
 
 
 def _lenient(stream: TextIO | None) -> TextIO | None:
-    """The same stream, which writes what its encoding does not have as JSON does: \\u2713."""
+    """The same stream. A character that its encoding does not have is written as in JSON: \\u2713."""
     codecs.register_error(UNENCODABLE, _escaped)
     if stream is not None and hasattr(stream, "reconfigure"):
         stream.reconfigure(errors=UNENCODABLE)

@@ -1,6 +1,6 @@
 """The two ways to show how far a run is: a bar on a terminal, lines elsewhere.
 
-A display may be told of any change as often as it happens: it decides itself when to show it.
+Call `update` at every change: a display decides itself when to show it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backfill.clock import Clock, SystemClock
 from backfill.progress import ProgressTracker
 from backfill.wording import printable
 
-# A line that says nothing new is written this often, as a sign of life.
+# A line with nothing new in it is written at this interval, as a sign of life.
 STILL_S = 3600.0
 
 
@@ -72,7 +72,7 @@ class LiveProgress:
 class PlainProgress:
     """The line of `ProgressTracker.line` at intervals and at the end, for files, pipes and logs.
 
-    As long as no mail comes to its end and nothing else binds the rate, once an hour is enough.
+    While no mail is finished and the limit stays the same, one line an hour is written.
     """
 
     def __init__(self, write: Callable[[str], object], interval_s: float = 60.0, clock: Clock | None = None) -> None:
@@ -91,7 +91,7 @@ class PlainProgress:
             self._write_line()
 
     def status(self, text: str | None) -> None:
-        """Written once when it changes, since nothing else is while the run waits."""
+        """Write `text` once when it changes: while the run waits, no other line is written."""
         if text and text != self._status:
             self._write(printable(text))
         self._status = text

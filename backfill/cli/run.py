@@ -27,7 +27,7 @@ def plan(
     general: GeneralOptions = EVERYWHERE,
     json: Json = False,
 ) -> int:
-    """Find out what is to be done: fill the ledger, count, and reckon calls, tokens, cost and hours from a sample.
+    """Find out what is to be done: fill the ledger, count, and estimate calls, tokens, cost and hours from a sample.
 
     The classifier is not called.
     """
@@ -48,10 +48,10 @@ def run(
     general: GeneralOptions = EVERYWHERE,
     json: Json = False,
 ) -> int:
-    """Plan where needed, then work; run it again to go on where it ended, whyever it ended.
+    """Plan where needed, then work. Run it again to go on where it ended, for whatever reason it ended.
 
-    Mail is read without marking it as read. A verdict is in the ledger before anything is done about it, so
-    nothing is lost, repeated or paid for twice.
+    No mail becomes read. A verdict is in the ledger before anything is done about it, so nothing is lost, repeated
+    or paid for twice.
     """
     command = Command.begin(general)
     request = command.request(selection, job)
@@ -80,5 +80,5 @@ def retry(
     if result.ended is None:
         pending = result.summary.counts.pending
         rest = f" {pending:,} mails are pending; `backfill run` works on those." if pending else ""
-        command.terminal.say(f"Nothing has failed so; there is nothing to take up again.{rest}")
+        command.terminal.say(f"No failed mail matches, so there is nothing to take up again.{rest}")
     return command.finish(result, given, as_json=json)

@@ -10,7 +10,7 @@ from backfill.lifecycle import ExitCode
 
 
 def demo(folder: Annotated[Path, Parameter(help="Where the demo's files go.")] = Path("var/demo")) -> int:
-    """Show everything on a mailbox that comes along: no account, no key, half a minute."""
+    """Show everything on an embedded mailbox: no account, no key, half a minute."""
     try:
         from backfill.demo.story import tell  # start-up: brings Twisted, an extra
     except ImportError as error:
@@ -19,7 +19,7 @@ def demo(folder: Annotated[Path, Parameter(help="Where the demo's files go.")] =
 
 
 def init(folder: Annotated[Path, Parameter(help="The project folder.")] = Path()) -> int:
-    """Write config/ and .env from the templates that come along; what is there already is left alone."""
+    """Write config/ and .env from templates; a file that exists is left alone."""
     from backfill.operations.scaffold import scaffold  # start-up: rarely used
 
     for path, is_new in scaffold(folder):

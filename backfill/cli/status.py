@@ -1,4 +1,4 @@
-"""Commands that look at jobs, while they are worked on or not: they wait for no run and are in no run's way."""
+"""Commands that look at jobs. They wait for no run, and no run waits for them."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any

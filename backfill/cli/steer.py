@@ -1,6 +1,6 @@
 """Commands that steer a job from another terminal: pause, resume, cancel, pace.
 
-They write a wish into the ledger and are done; a run at work reads it within a second. None of them takes the lock.
+Each writes a wish into the ledger and ends. A run at work reads it within a second. None takes the ledger's lock.
 """
 
 from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ def resume(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> in
 def cancel(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> int:
     """Give a job up: a run at work records what is under way and ends. What was achieved stays.
 
-    Nothing takes it up again but a run that names it by its number, with `--job`.
+    Only `backfill run --job N` takes it up again.
     """
     with _steered(general, job) as steered:
         if steered.job.state is JobState.CANCELLED:
@@ -84,7 +84,7 @@ def pace(
 
 @dataclass(frozen=True)
 class _Steered:
-    """A job to be steered, and what is said of it."""
+    """The job that a command steers, and the sentences that it prints about it."""
 
     ledger: "Ledger"
     job: "Job"

@@ -28,7 +28,7 @@ HANGUP: Final[int | None] = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
 class Terminal:
-    """Standard error as a place for people, and an executor's observer that draws there."""
+    """Sentences, questions and the progress bar on standard error. It is the executor's observer."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -59,10 +59,8 @@ class Terminal:
                 self._display.update(self._tracker)
                 self._display.__exit__(None, None, None)
 
-    # ── an executor's observer ───────────────────────────────────────────────────────────────────────────
-
     def begins(self, total: int) -> None:
-        """So many mails are to be worked on."""
+        """A run begins to work on `total` mails."""
         with self._drawing:
             self._tracker = ProgressTracker(total)
             self._display.update(self._tracker)
@@ -90,14 +88,12 @@ class Terminal:
             self._tracker.limited_by(limit, ends_at)
             self._display.update(self._tracker)
 
-    # ── questions ────────────────────────────────────────────────────────────────────────────────────────
-
     def confirm(self, question: str) -> bool:
-        """Ask on the terminal. Raises `Declined` where nobody is there to answer."""
+        """Ask on the terminal. Raises `Declined` where standard input is none, so that nobody can answer."""
         if not sys.stdin.isatty():
             raise Declined(f"{question} Nobody is here to agree; say --yes to go ahead.")
         self._console.print(printable(question), soft_wrap=True)
-        # A handler that returns would let the reading of the answer go on after Ctrl-C (PEP 475).
+        # The handler of a run returns, and Python would then go on reading the answer after Ctrl-C (PEP 475).
         listening = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             answer = self._console.input("Go ahead? [y/N] ", markup=False)
@@ -110,11 +106,12 @@ class Terminal:
 
 @contextmanager
 def stop_on_signals(stop: StopRequest) -> Iterator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP asks for a stop, a second SIGINT or SIGTERM ends the process at once.
+    """The first SIGINT, SIGTERM or SIGHUP asks for a stop. A second SIGINT or SIGTERM ends the process at once.
 
-    SIGHUP, which a lost terminal sends, comes twice or with SIGTERM, so it never counts for the second. nohup has it
-    ignored, and so it stays. The stop is set by a thread of its own: the one that a signal interrupts may hold the
-    very lock that takes.
+    A lost terminal sends SIGHUP twice, or together with SIGTERM, so SIGHUP counts neither as the second signal nor as
+    the first of two.
+    Under nohup SIGHUP is ignored and stays ignored. A thread of its own sets the stop: the thread that a signal
+    interrupts may hold the lock that setting needs.
     """
     hearing, telling = os.pipe()
     asked: list[int] = []
@@ -127,7 +124,7 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
     def handle(number: int, _: FrameType | None) -> None:
         if number != HANGUP:
             if insisted:
-                shown = b"\x1b[?25h" if sys.stderr.isatty() else b""  # the bar hides the cursor; nobody else shows it
+                shown = b"\x1b[?25h" if sys.stderr.isatty() else b""  # shows the cursor, which the bar has hidden
                 _shout(shown + b"\nStopped at once. What was recorded is kept.\n")
                 os._exit(ExitCode.KILLED_INT if number == signal.SIGINT else ExitCode.KILLED_TERM)
             insisted.append(number)
@@ -144,7 +141,7 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        os.close(telling)  # what the messenger reads then is the end
+        os.close(telling)  # ends the messenger's read
         messenger.join()
         os.close(hearing)
 
@@ -156,7 +153,7 @@ def _heeded() -> list[int]:
 
 
 def _shout(line: bytes) -> None:
-    """Past every lock, as a signal handler must, and only where it is not waited for: perhaps nobody reads any more."""
+    """Write to standard error without any lock, as a signal handler must; drop the line where the write would wait."""
     with suppress(OSError):
         if select.select([], [2], [], 0)[1]:
             os.write(2, line)

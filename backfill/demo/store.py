@@ -110,8 +110,6 @@ class View:
         return gone, len(self.uids) if len(self.uids) > kept else None
 
 
-# ── SEARCH (RFC 3501 §6.4.4) ─────────────────────────────────────────────────────────────────────────────
-
 Test = Callable[[int, StoredMail], bool]
 
 _FLAGS = {word: f"\\{word.title()}" for word in ("ANSWERED", "DELETED", "DRAFT", "FLAGGED", "SEEN")}

@@ -157,9 +157,6 @@ def _slug(subject: str) -> str:
     return "-".join(words).strip("-.").encode()[:MAX_SLUG_BYTES].decode(errors="ignore").rstrip("-.")
 
 
-# ── what the template sees ───────────────────────────────────────────────────────────────────────────────
-
-
 def _facts(mail: Judged) -> dict[str, Any]:
     """Everything a template can name. No clock: the same mail and verdict give the same bytes."""
     message, content, verdict = _message_of(mail), _message_of(mail).content, mail.verdict

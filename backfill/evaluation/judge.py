@@ -24,12 +24,6 @@ TRIES: Final = 3
 PAUSE_S: Final = 15.0  # after a failed call for which the service named no wait
 
 
-# ── what a person says ───────────────────────────────────────────────────────────────────────────────────
-
-
-# ── what the classifier says ─────────────────────────────────────────────────────────────────────────────
-
-
 @dataclass(frozen=True, slots=True)
 class Judge:
     """Asks about one mail after the other. `throttler` None: the classifier is unmetered."""
@@ -85,6 +79,3 @@ class Judge:
             return
         if usage.tokens_in is not None and usage.tokens_out is not None:
             self.throttler.settle(slot, usage.tokens_in + usage.tokens_out)
-
-
-# ── how well they agree ──────────────────────────────────────────────────────────────────────────────────

@@ -1,1 +1,4 @@
-"""What each command does, without a terminal: one file a command. None prints, asks, or exits."""
+"""What each command does, without a terminal: one file a command, and the steps that commands share.
+
+Nothing here prints, reads standard input or exits: sentences and questions go through `parts.Audience`.
+"""

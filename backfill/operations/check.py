@@ -1,7 +1,7 @@
-"""The doctor: asks everything that a run depends on, one probe after the other, and says what to do about each.
+"""Probes everything that a run depends on, one thing after the other, and says what to do about each fault.
 
-Nothing is changed: folders are opened and closed, no keyword is stored, no note stays. One probe makes a real call to
-the model, about a mail that is in nobody's mailbox, and only when that is agreed to.
+Nothing is changed: folders are opened and closed, no keyword is stored, no note is left behind. One probe makes a
+real call to the model, about an invented mail, and only after the user has agreed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from backfill.settings import Settings, env_file
 from backfill.throttle.mail import MailAllowance
 from backfill.verdict import Answer
 
-# A block that ends sooner is waited for before the one call.
+# The longest wait for a slot before the one call.
 PATIENCE_S: Final = 60.0
 
 
@@ -49,10 +49,10 @@ class Probe:
     exit_code: ExitCode = ExitCode.OK
 
 
-#: Which failure a process that has several of them ends with.
+#: Of several failures, the first one in this order gives the exit code.
 WORST_FIRST: Final = (ExitCode.USAGE, ExitCode.UNUSABLE_DISK, ExitCode.REFUSED, ExitCode.UNREACHABLE)
 
-#: By an error's reason, where its own words do not say it all.
+#: What to do, by an error's reason, where the error's message does not say it.
 REMEDIES: Final = {
     "key_refused": "Make a new key and put it into .env under the name that llm.api_key_env says.",
     "no_credit": "Add credit to the account, or raise the key's limit.",
@@ -60,7 +60,7 @@ REMEDIES: Final = {
     "request_refused": "Set llm.response_format to json_object or none, or llm.temperature to null.",
     "answer_cut": "Raise llm.max_output_tokens: reasoning models think before they answer. Or use one that does not.",
     "answer_empty": "Raise llm.max_output_tokens: reasoning models think before they answer. Or use one that does not.",
-    "answer_invalid": "Use a model that keeps to a form, or another llm.response_format.",
+    "answer_invalid": "Use a model that can answer in a given form, or set another llm.response_format.",
     "address_wrong": "Set llm.api_url to the base URL of an OpenAI-compatible API.",
     "proxy": "Correct or unset that variable; what stays on this machine goes through no proxy.",
     "ca_bundle": "Name a PEM file with the certificates that you trust, or unset the variable.",
@@ -82,7 +82,7 @@ _LETTER: Final = b"\r\n".join(
 
 
 def exit_code(probes: list[Probe]) -> ExitCode:
-    """The worst of them."""
+    """The exit code of the worst failure, by `WORST_FIRST`."""
     found = {probe.exit_code for probe in probes}
     return next((code for code in WORST_FIRST if code in found), ExitCode.OK)
 
@@ -90,7 +90,7 @@ def exit_code(probes: list[Probe]) -> ExitCode:
 def probe_all(
     settings: Settings, clock: Clock, may_call: Callable[[str], bool] | None, stop: StopRequest
 ) -> Iterator[Probe]:
-    """Every probe, as it is done. `may_call` gets the question before the one call; None: it is left out."""
+    """Every probe, as it is done. `may_call` gets the question before the one call; None: no call is made."""
     yield Probe("configuration", State.OK, str(settings.config_path))
     if settings.env_path is not None:
         for doubt in env_file.doubts(settings.env_path):
@@ -114,9 +114,6 @@ def probe_all(
             allowance.close()
         if ledger is not None:
             ledger.close()
-
-
-# ── this machine ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _disk(settings: Settings) -> Iterator[Probe]:
@@ -145,9 +142,6 @@ def _writable(name: str, folder: Path) -> Probe:
             f"Give permission, make room, or set another path for the {name}.",
             ExitCode.UNUSABLE_DISK,
         )
-
-
-# ── the mail server ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _mail(settings: Settings, allowance: MailAllowance | None) -> Iterator[Probe]:
@@ -191,9 +185,6 @@ def _keywords(wanted: set[str], kept: frozenset[str]) -> Probe:
             "Set effects: [notes] to leave keywords out, or imap.gmail_labels on Gmail.",
         )
     return Probe("keywords", State.OK, f"INBOX keeps {', '.join(sorted(wanted))}")
-
-
-# ── the API ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _api(
@@ -311,7 +302,10 @@ def _answer(classifier: Classifier, letter: Message) -> Probe:
 
 
 def _answer_of(classifier: Classifier, letter: Message) -> Answer:
-    """What the call says, or one more where the first has taught how the service wants to be asked, as in a run."""
+    """The answer of one call, or of a second one where the first has shown what the service calls its parameters.
+
+    A run does the same.
+    """
     try:
         return classifier.classify(letter)
     except ClassifierError as error:

@@ -1,4 +1,4 @@
-"""What is asked and said before a job's first call that costs."""
+"""The question and the warning before a job's first call that costs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from backfill.ports import MailSource
 from backfill.selection import Selection
 
 PROCESSED_ELSEWHERE: Final = (
-    "The keyword of processed mail is borne by {mails} already, but the ledger {ledger} has processed none. If another "
-    "ledger has, its verdicts are paid for: name it in paths.ledger_url. --no-force-reprocess leaves such mail out."
+    "The server has the keyword of processed mail on {mails} already, but the ledger {ledger} has processed none. If "
+    "another ledger has, its verdicts are paid for: name it in paths.ledger_url. --no-force-reprocess leaves such mail "
+    "out."
 )
 
 
 def ask_consent(parts: Parts, audience: Audience, job: Job, limits: RunLimits, mails: int) -> None:
-    """Ask once per job, before its first call that costs. `mails`: what the run is about. Raises `Declined`."""
+    """Ask once per job, before its first call that costs. `mails`: how many the run works on. Raises `Declined`."""
     ledger, confirm = parts.ledger, audience.confirm
     begins = mails and not job.has_consent and ledger.attempts.latest(job.id) is None
     if begins and (warning := processed_elsewhere(ledger, parts.source, job, audience.stop)):
@@ -42,9 +43,9 @@ def ask_consent(parts: Parts, audience: Audience, job: Job, limits: RunLimits, m
 
 
 def processed_elsewhere(ledger: Ledger, source: MailSource, job: Job, stop: StopRequest) -> str | None:
-    """A warning where mail in the job's folders bears the processed keyword and this ledger is not what set it.
+    """A warning where mail in the job's folders bears the processed keyword and this ledger cannot have set it.
 
-    None once it has brought anything about in the account, and where such mail is not to be processed anyway.
+    None where the ledger has a receipt for the account, and where the job leaves such mail out. Asks the server.
     """
     if not job.selection.force_reprocess or ledger.receipts.has_any(job.account):
         return None

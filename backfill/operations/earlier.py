@@ -1,4 +1,4 @@
-"""Signs of an earlier ledger: what it wrote is there, and it is not."""
+"""Signs of an earlier ledger: its notes or its analytics file exist, and this ledger holds no job."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def earlier_ledger(ledger: Ledger, outputs: Outputs | None) -> str | None:
 
 
 def _is_written(path: Path) -> bool:
-    """Does the file hold anything, or the folder a note? What cannot be looked at says nothing."""
+    """Does the file hold anything, or the folder a note? False where it cannot be read."""
     try:
         return any(path.glob("*.md")) if path.is_dir() else path.stat().st_size > 0
     except OSError:

@@ -1,7 +1,7 @@
-"""Whether the keywords that receipts speak of stand on the server: asked in a fresh session, for `verify`.
+"""Do the mails still bear the keywords that their receipts name? `verify` asks the server in a fresh session.
 
-A server may show a keyword and not keep it (a full disk), and its owner may take one away. Either way the receipt is
-not true any more, and `verify --repair` lets the next run set the keyword again, without a call.
+A server may show a keyword and not keep it (a full disk), and the owner of the mail may remove one. The receipt is
+then no longer true. After `verify --repair` the next run sets the keyword again, without a call.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class MarkCheck:
-    """Holds the receipts of keywords against the server, once; closes `marker`."""
+    """Compares the receipts of keywords with the server, once; then closes `marker`."""
 
     ledger: Ledger
     marker: MailMarker
@@ -32,7 +32,10 @@ class MarkCheck:
     stop: StopRequest
 
     def missing(self, job: Job) -> list[Standing]:
-        """Receipts that speak of the keyword, whose mails are there and do not bear it. Heeds a stop request."""
+        """The receipts that name the keyword although their mails are on the server without it.
+
+        Heeds a stop request between two pages.
+        """
         found: list[Standing] = []
         with closing(self.marker):
             for page in self._pages(job):
@@ -59,6 +62,6 @@ class MarkCheck:
         try:
             lacking = uids - self.marker.bearing(mailbox, self.keyword, sorted(uids))
             there = self.marker.present(mailbox, lacking) if lacking else frozenset()
-        except (FolderUnusable, MailboxChanged):  # which the comparison of the folders has said
+        except (FolderUnusable, MailboxChanged):  # the comparison of the folders has reported this
             return []
         return [each for each in receipts if each.receipt.ref.uid in there]

@@ -1,6 +1,6 @@
 """What a command works with: its ledger and sockets, and the people it works for.
 
-The composition root makes the parts of the real thing, each when it is first needed; a test's bench has its own.
+`wiring` makes the real parts, each when it is first needed. A test's bench makes its own.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Api:
 
 
 class Parts(Protocol):
-    """The parts of one command. An adapter is the same one until it is put away."""
+    """The parts of one command. `source` and `classifier` stay the same object until they are closed."""
 
     @property
     def ledger(self) -> Ledger: ...
@@ -58,12 +58,12 @@ class Parts(Protocol):
 
     @property
     def default(self) -> Selection:
-        """What is meant where no selection is given."""
+        """The selection where the operator gave none."""
         ...
 
     @property
     def limits(self) -> RunLimits:
-        """What a run may do as far as nothing else is said."""
+        """What a run may do by the settings alone."""
         ...
 
     @property
@@ -83,7 +83,10 @@ class Parts(Protocol):
         ...
 
     def as_planned(self, job: Job) -> None:
-        """From now on, read and ask as the job was planned. Raises `ConfigError` where this version cannot."""
+        """From now on, read mail and ask the model as the job was planned.
+
+        Raises `ConfigError` where this version cannot.
+        """
         ...
 
     def allow_writing(self) -> None:
@@ -95,12 +98,12 @@ class Parts(Protocol):
         ...
 
     def mark_check(self) -> MarkCheck | None:
-        """What holds receipts of keywords against the server; None where there are no keywords."""
+        """Compares receipts of keywords with the server; None where there are no keywords."""
         ...
 
     def analytics(self) -> AnalyticsFile | None: ...
     def price(self) -> Price | None:
-        """What a call costs by the service's list; None when nobody says. Raises `ClassifierError`."""
+        """What a call costs by the service's list; None when it is not known. Raises `ClassifierError`."""
         ...
 
 

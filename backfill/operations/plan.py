@@ -1,4 +1,4 @@
-"""`backfill plan`: fill the ledger with what is selected, and reckon what it will take."""
+"""`backfill plan`: fill the ledger with the selected mail, and estimate the calls, cost and time that it will take."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def limits_of(parts: Parts, job: Job, given: GivenLimits) -> RunLimits:
 
 
 def forecast(parts: Parts, audience: Audience, job: Job, limits: RunLimits, max_emails: int | None) -> Forecast | None:
-    """What the rest of the job, or so many mails of it, will take; None where calls cost nothing.
+    """Estimate calls, cost and time for the rest of the job, or for `max_emails` mails of it.
 
-    A price list out of reach is no error.
+    None where calls cost nothing. Where the price list cannot be read, the cost is unknown; that is no error.
     """
     if not parts.classifier.is_metered:
         return None

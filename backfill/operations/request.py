@@ -1,7 +1,8 @@
-"""Which job a command means: resume, extend, begin, or refuse a near miss.
+"""Which job a command means: resume one, extend one, begin one, or refuse a near miss.
 
-The same account, selection, fingerprint and mode is the same job. A selection that is half done with another model
-or prompt is never mixed and never begun anew silently: the difference is shown and the operator decides.
+The same account, selection, fingerprint and mode (dry or real) is the same job. Where an unfinished job has the same
+selection and another model or prompt, nothing is mixed and nothing begins anew silently: the difference is shown and
+the operator decides.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from backfill.operations.parts import Audience, Parts
 from backfill.ports import Fingerprint, UidWindow
 from backfill.selection import Selection, job_key
 
-#: Beyond, a number fits into no database's column.
+#: The largest number that a database's column takes.
 MOST_JOB: Final = 2**63 - 1
 
 
@@ -51,7 +52,7 @@ class Intent(StrEnum):
     REVIVE = "revive"  # it was cancelled, and named by its number; or it was undone
 
 
-#: How the job that is worked on is introduced.
+#: The words before a job's description, by what will be done with it.
 SAID: Final = {
     Intent.BEGIN: "New:",
     Intent.RESUME: "Going on with",
@@ -69,11 +70,11 @@ class Decision:
 
 
 def choose(parts: Parts, audience: Audience, request: Request, said: str | None = None) -> Decision:
-    """The job that a request means, with its folders as the server has them; from now on the parts fit the job.
+    """The job that a request means, with the server's folders in the place of patterns. The parts are set to fit it.
 
-    It is told to the audience: introduced as the intent has it, or as `said`. Raises as `decide` does, and before
-    anything is written `FolderUnknown`, or `ConfigError` for criteria that the server does not understand or a
-    broken note template.
+    Tells the audience which job it is; `said` takes the place of the words of `SAID`. Raises as `decide` does. Before
+    anything is written it also raises `FolderUnknown`, and `ConfigError` for criteria that the server does not
+    understand or for a broken note template.
     """
     fingerprint = parts.classifier.fingerprint  # before anything is asked of the mail server: a key may be missing
     if request.selection is not None and request.folders is not None and not request.folders.is_literal:
@@ -81,12 +82,13 @@ def choose(parts: Parts, audience: Audience, request: Request, said: str | None 
         request = replace(request, selection=replace(request.selection, folders=literal))
 
     def check(selection: Selection) -> None:
-        """Can a new job be done at all?"""
+        """Raise what makes a new job impossible: its folders, its criteria or the note template."""
         for folder in selection.folders:
             try:
                 state = parts.source.examine(folder)
             except FolderUnusable:
-                # One that the server lists is left out by the planner, for the others' sake. A misspelt name is not.
+                # The planner leaves out a folder that the server lists and does not open, so that the others are
+                # worked. A name that the server does not list is misspelt, and refused.
                 is_listed = folder in {each.name for each in parts.source.list_folders()}
                 if is_listed and len(selection.folders) > 1:
                     continue
@@ -113,7 +115,7 @@ def decide(
     default: Selection,
     check: Callable[[Selection], None] = lambda selection: None,
 ) -> Decision:
-    """The job that a request means. Writes when it is a new one, after `check` had nothing to say of its selection.
+    """The job that a request means. A new one is written, after `check` has raised nothing about its selection.
 
     Raises `ConfigError`: no such job, several open jobs, or a near miss that needs --new-job or --as-planned.
     """
@@ -131,7 +133,7 @@ def decide(
     generation = ledger.jobs.next_generation(account, selection, digest) if request.ask_again else 0
     found = ledger.jobs.find(job_key(account, selection, digest, dry_run=request.dry_run, generation=generation))
     if found is not None:
-        # Or the next run by cron would undo what the operator has decided.
+        # Otherwise the next run from cron would undo what the operator has decided.
         if found.state is JobState.CANCELLED or (request.selection is None and found.state in GIVEN_UP):
             raise ConfigError(
                 f"This job was {found.state}: {describe(found)}. Take it up again with: backfill run --job {found.id}"
@@ -166,7 +168,7 @@ def fingerprint_differences(job: Job, fingerprint: Fingerprint) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """A value of a fingerprint for people: what is long or nested is only said to be another one."""
+    """A value of a fingerprint for people; "…" for a long or nested one."""
     text = "none" if value is None else str(value)
     return text if len(text) <= 40 and not isinstance(value, dict) else "…"
 
@@ -204,7 +206,7 @@ def _same_question(ledger: Ledger, job: Job, request: Request, fingerprint: Fing
 
 
 def _price_of_anew(ledger: Ledger, job: Job) -> str:
-    """What it costs to give up what a job has achieved, as far as its attempts say."""
+    """What beginning anew costs, for people: what would be asked again, and what the job's attempts have cost."""
     facts = ledger.report.facts(job.id)
     calls = sum(count for outcome, count in facts.attempts.items() if outcome is not AttemptOutcome.UNSENT)
     tokens = facts.tokens_in + facts.tokens_out
@@ -225,4 +227,4 @@ def _resumed(job: Job) -> Decision:
 
 def _several(jobs: list[Job]) -> str:
     listed = "; ".join(describe(job) for job in jobs)
-    return f"Several jobs are unfinished ({listed}); say which with --job N, or give a selection."
+    return f"Several jobs are unfinished ({listed}); name one with --job N, or give a selection."

@@ -1,4 +1,4 @@
-"""`backfill retry`: take up what has failed, and work on that and nothing else."""
+"""`backfill retry`: take up failed items again, and work on those only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from backfill.operations.run import work
 
 
 def retry(parts: Parts, audience: Audience, job_id: int | None, reasons: Sequence[str], given: GivenLimits) -> Result:
-    """Take up the failed items of a job, all or those of some reasons; without a number, of the latest run's job.
+    """Take up the failed items of a job; without a number, of the job of the latest run.
 
-    `ended` of the result is None when nothing had failed so.
+    `reasons`: only what failed for one of them; empty: all. `ended` of the result is None when no item matched.
     """
     with locked(parts.ledger) as lock:
         job = known_job(parts.ledger, job_id)

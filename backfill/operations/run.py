@@ -1,7 +1,7 @@
-"""`backfill run`: plan where needed, then work a job off; and one run from its first row to its last.
+"""`backfill run`: plan where needed, then work a job off in one run.
 
-Ports and a job in, a finished run out. What binds a run (throttle, budget, gates, steering) is put together here and
-nowhere else, from the run's limits.
+Ports and a job in, a finished run out. Only this module makes what limits a run (throttle, budget, gates, steering),
+from the `RunLimits`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from backfill.throttle.budget import Budget, DayLimit
 from backfill.throttle.calls import Throttler
 from backfill.throttle.gates import Gate, HoursGate
 
-# A server that changes UIDVALIDITY again and again while a run works cannot be worked with.
+# A run stops when UIDVALIDITY has changed this often while it worked.
 MOST_REPLANS = 5
-# A run that names such a job takes it up again.
+# Jobs in these states are opened again when a run is to work on them.
 REOPENED = GIVEN_UP | {JobState.PAUSED}
 
 
@@ -62,13 +62,14 @@ def work(
     lock: RunLock,
     retried: tuple[str, ...] | None = None,
 ) -> Ended | None:
-    """One run on a job, from its first row to its last; None when there was nothing to retry.
+    """One run on a job, from its first row in the ledger to its last; None when there was nothing to retry.
 
-    `retried`: take up what failed for these reasons (none: all), and work on nothing else.
+    `retried`: take up the mails that failed for one of these reasons, or all failed ones when it is empty, and work on
+    those only. None: plan, and work on the whole job.
     """
     ledger, clock = parts.ledger, audience.clock
     if given.calls_per_minute is not None:
-        ledger.steering.set_pace(job.id, None)  # what is given now takes the place of an earlier wish
+        ledger.steering.set_pace(job.id, None)  # --calls-per-minute replaces the pace of `backfill pace`
     limits = limits_of(parts, job, given)
     if given.calls_per_minute is None and limits.calls_per_minute != parts.limits.calls_per_minute:
         audience.tell(f"Pace: {limits.calls_per_minute:g} calls a minute, set by `backfill pace`.")
@@ -106,7 +107,7 @@ def work(
 
 
 def catch_up(parts: Parts, job: Job) -> None:
-    """Bring analytics.jsonl up to date, which a full disk may have kept from it at the end of an earlier run. Writes.
+    """Bring analytics.jsonl up to date: a full disk may have prevented that at the end of an earlier run. Writes.
 
     Raises `EffectUnavailable`.
     """
@@ -127,8 +128,8 @@ def work_off(
 ) -> Ended:
     """What lies between a run's first row and its last: planning, consent and the work itself.
 
-    `only_retried`: nothing is planned, and only what the run took up again is worked on. `gates`: that it waits at
-    beside those of its limits. The caller ends the run, whatever this raises.
+    `only_retried`: nothing is planned, and only what the run took up again is worked on. `gates`: further ones, beside
+    those of the limits. The caller ends the run, whatever this raises.
     """
     ledger, cap = parts.ledger, Cap(limits.max_emails)
     for _ in range(MOST_REPLANS):
@@ -152,7 +153,7 @@ def work_off(
         except MailboxChanged as changed:
             logger.bind(job=job.id, run=run.uuid).warning("{}", changed)
             ledger.runs.release_claims(run)
-            parts.hang_up()  # the old reader may still be at it, and a connection is one thread's
+            parts.hang_up()  # the old reader thread may still use its connection, and only one thread may
         finally:
             for effect in effects:
                 effect.close()
@@ -206,7 +207,7 @@ def _executor(
 
 
 def _budget(parts: Parts, audience: Audience, job: Job, limits: RunLimits, calls: DayLimit | None) -> Budget | None:
-    """None without a limit. Raises `ConfigError` for a limit on money where nobody knows the price."""
+    """None without a limit. Raises `ConfigError` for a limit on money where the price is not known."""
     of_job, of_day = limits.max_cost_usd, limits.max_cost_usd_per_day
     listed = None
     if of_job is not None or of_day is not None:

@@ -1,4 +1,4 @@
-"""Writes a new project's files from the templates that come along; never over one that is there."""
+"""Writes a new project's files from the templates in the package; never over a file that exists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILES: Final = (
     ("config/env.example", ".env", files.FILE_MODE),
 )
 
-#: The project's own folders may be looked into, as its configuration may; nobody else may write there.
+#: Others may read the project's folders and its configuration; only the owner may write there.
 PROJECT_FOLDER_MODE: Final = 0o755
 
 

@@ -1,7 +1,8 @@
 """Nothing is lost, and it can be proved: the ledger against itself, and against what the server says now.
 
-Whether a mail is there is asked by its UID alone; whether it should be in the ledger, by the job's selection. Criteria
-that our own STOREs or the user change, such as keywords or UNSEEN, were true at plan time and are not asked again.
+Whether the server has a mail is asked by its UID alone. Whether the ledger should have it is asked by the job's
+selection. Criteria about flags, such as keywords or UNSEEN, are not asked again: our own STOREs and the user change
+what they match after planning.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from backfill.report.figures import summarize
 from backfill.report.summary import Summary
 from backfill.selection import Selection
 
-#: Mails that are compared at once.
+#: How many mails are compared at a time.
 WINDOW: Final = 5_000
 
 #: Search keys about flags (RFC 9051 §6.4.4): what they matched at plan time says nothing about now.
 CHANGING: Final = re.compile(
     r"\b(UN)?(KEYWORD|SEEN|ANSWERED|FLAGGED|DELETED|DRAFT)\b|\b(RECENT|NEW|OLD|X-GM-LABELS|X-GM-RAW|MODSEQ)\b", re.I
 )
-#: What is searched for is no search key (RFC 9051 §4.3: quoted strings).
+#: A quoted string (RFC 9051 §4.3) is what is searched for, not a search key.
 QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 NOT_COMPARED: Final = (
@@ -96,9 +97,9 @@ class Verified:
 
 
 def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool) -> Verified:
-    """Hold a job against itself and the server; without a number, that of the latest run.
+    """Compare a job with itself and with the server; without a number, the job of the latest run.
 
-    `repair` puts right what can be, unless a stop was asked for, and takes the ledger's lock.
+    `repair`: repair what can be repaired, unless a stop was requested; takes the ledger's lock.
     """
     ledger = parts.ledger
     with locked(ledger) if repair else nullcontext():
@@ -126,9 +127,9 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
 
 
 def _of_analytics(parts: Parts, job: Job, *, is_repaired: bool) -> tuple[Difference, ...]:
-    """What is wrong with analytics.jsonl; not asked while a run is at work, which adds to it all the time.
+    """What is wrong with analytics.jsonl; () while a run is at work, since that adds lines all the time.
 
-    `is_repaired`: it is brought up to date, unless it was edited: then the sentence says what to do.
+    `is_repaired`: the file is also brought up to date. An edited file is left alone; its sentence says what to do.
     """
     analytics = None if job.dry_run or parts.ledger.status.is_at_work(job.id) else parts.analytics()
     sentence = None if analytics is None else analytics.difference()
@@ -182,7 +183,7 @@ class Verification:
             is_listed = key.folder in {folder.name for folder in self.source.list_folders()}
             changed = Finding.FOLDER_CLOSED if is_listed else Finding.FOLDER_GONE
         if state is None or changed is not None:
-            if is_open and changed is not None:  # else it is known, and its mails have got their fate
+            if is_open and changed is not None:  # a closed epoch is known, and its mails have their final status
                 yield difference(changed, window.mailbox_id, key.folder, None, window.planned)
             return
         listed = 0
@@ -205,7 +206,7 @@ class Verification:
             for kind, uids in kinds.items():
                 for uid in sorted(uids):
                     yield difference(kind, window.mailbox_id, key.folder, uid)
-        if listed < state.exists:  # looked at again: mail may have been expunged meanwhile
+        if listed < state.exists:  # EXISTS is asked again: mail may have been expunged meanwhile
             hidden = min(state.exists, self.source.examine(key.folder).exists) - listed
             if hidden > 0:
                 yield difference(Finding.HIDDEN, window.mailbox_id, key.folder, None, hidden)
@@ -225,13 +226,16 @@ class Verification:
     def _selected(self, selection: Selection, key: MailboxKey, piece: UidWindow) -> set[int]:
         if is_changing(selection):
             return set()
-        return self._survey(key, piece, replace(selection, force_reprocess=True))  # who bears a keyword is held
+        return self._survey(key, piece, replace(selection, force_reprocess=True))  # the ledger has skipped mail, too
 
     def _survey(self, key: MailboxKey, piece: UidWindow, selection: Selection) -> set[int]:
         return {mail.uid for mail in self.source.survey(key, piece, selection)}
 
     def repair(self, job: Job, differences: Sequence[Difference]) -> None:
-        """Have the next run plan what was missed and take up what is back; what is gone vanishes by itself. Writes."""
+        """Let the next run plan missed mail and take up mail that is back. Writes.
+
+        For mail that is gone nothing is done: the next run finds that out and records it as vanished.
+        """
         back: dict[int, list[int]] = {}
         for each in differences:
             if each.kind is Finding.BACK and each.mailbox_id is not None and each.uid is not None:

@@ -92,9 +92,6 @@ def load(
     return settings
 
 
-# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = as_written.read(path.read_text(encoding="utf-8"))
@@ -154,9 +151,6 @@ def _with_absolute_paths(settings: Settings, root: Path) -> Settings:
             "paths": Paths.model_construct(**paths),
         }
     )
-
-
-# ── explaining ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)

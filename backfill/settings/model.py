@@ -42,8 +42,6 @@ from backfill.redaction import protect
 
 PREFIX: Final = "BACKFILL_"
 
-# ── what a value may be ──────────────────────────────────────────────────────────────────────────────────
-
 
 def _must(pattern: str, requirement: str) -> AfterValidator:
     """A validator: the whole string matches `pattern`, or the message is `requirement`."""
@@ -127,9 +125,6 @@ Concurrency = Annotated[  # not a plain union, whose message would speak of both
 DailyHours = Annotated[
     Hours, PlainValidator(lambda value: value if isinstance(value, Hours) else Hours.parse(str(value)))
 ]
-
-
-# ── the keys ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Section(BaseModel):

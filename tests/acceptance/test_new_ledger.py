@@ -6,7 +6,7 @@ from tests.conftest import Mailbox
 from tests.support.api_server import ApiServer
 from tests.support.project import Project, complaints, letter
 
-KNOWN_TO_NOBODY = "The keyword of processed mail is borne by 2 mails already"
+KNOWN_TO_NOBODY = "The server has the keyword of processed mail on 2 mails already"
 
 
 def begin_anew(project: Project) -> None:
