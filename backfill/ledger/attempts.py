@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 
 from backfill.clock import Clock, micros
 from backfill.errors import AskedElsewhere, BackfillError, ClaimLost
-from backfill.ledger.budgets import Reservation, count_calls, nano, set_aside, settle
+from backfill.ledger.budgets import Reservation, count_call, count_calls, nano, set_aside, settle
 from backfill.ledger.databases.bulk import RowStatement, in_order
 from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import Item, Job, Run
@@ -77,6 +77,11 @@ CLOSE = RowStatement(
     cost_nano="BIGINT",
     request_id="TEXT",
 )
+# No run's end would close it, so its outcome is unknown until it is closed. No other call waits for its answer.
+OPEN_WITHOUT_RUN = text(
+    """INSERT INTO attempt (api, started_at, outcome, estimate_nano)
+       VALUES (:api, :now, 'unknown', :estimate) RETURNING id"""
+)
 
 LATEST = text(
     """SELECT a.id FROM attempt a JOIN run r ON r.id = a.run_id
@@ -113,7 +118,7 @@ class Call:
     @property
     def counts_itself(self) -> bool:
         """Is it taken from a day's calls when it is set aside?"""
-        return self.reservation is not None and any(purse.counts_calls for purse in self.reservation.purses)
+        return self.reservation is not None and self.reservation.counts_the_call
 
     @property
     def row(self) -> dict[str, Any]:
@@ -139,6 +144,26 @@ class Attempts:
     def latest(self, job_id: int) -> int | None:
         """The newest call of a job; None when none was made."""
         return self.database.read(lambda connection: connection.execute(LATEST, {"job": job_id}).scalar())
+
+    def open_without_run(self, api: str, reservation: Reservation | None) -> int:
+        """Note that a call to an API, by its throttle's name, is about to be made for no run; its attempt's number.
+
+        Writes. It counts for the day's calls to this API and the day's money, but for no job. Raises `BudgetReached`
+        or `CallsUsedUp` as `set_aside` does; the call is not to be made then.
+        """
+        now = micros(self.clock.now())
+        estimate = None if reservation is None else reservation.estimate_nano
+
+        def work(connection: Connection) -> int:
+            if reservation is not None:
+                set_aside(connection, reservation, now)
+            opened = connection.execute(OPEN_WITHOUT_RUN, {"api": api, "now": now, "estimate": estimate})
+            number = int(opened.scalar_one())
+            if reservation is None or not reservation.counts_the_call:
+                count_call(connection, api, now)
+            return number
+
+        return self.database.write(work)
 
     def close(self, attempt_id: int, outcome: AttemptOutcome, usage: Usage) -> None:
         """Note what became of a call that brought no verdict; `Results.commit` closes the others. Writes."""

@@ -34,6 +34,7 @@ SET_ASIDE = text(
 SPENT = text("SELECT spent FROM purse WHERE name = :name")
 SETTLE = text("UPDATE purse SET spent = spent + :difference WHERE name = :name")
 COUNT = "UPDATE purse SET spent = spent + :calls WHERE name = (SELECT {api} || :of_day FROM run WHERE id = :run)"
+COUNT_ONE = text("UPDATE purse SET spent = spent + 1 WHERE name = :name")
 API = {"sqlite": "json_extract(parameters, '$.api')", "postgresql": "CAST(parameters AS JSONB) ->> 'api'"}
 COUNT_JOB = text(
     """SELECT SUM(COALESCE(a.cost_nano, a.estimate_nano)) FROM attempt a JOIN run r ON r.id = a.run_id
@@ -45,6 +46,9 @@ COUNT_DAY = text(
 COUNT_CALLS = text(
     """SELECT r.parameters, COUNT(*) FROM attempt a JOIN run r ON r.id = a.run_id
         WHERE a.started_at >= :since AND a.started_at < :until GROUP BY r.id, r.parameters"""
+)
+COUNT_CALLS_WITHOUT_RUN = text(
+    "SELECT COUNT(*) FROM attempt WHERE started_at >= :since AND started_at < :until AND api = :api"
 )
 
 
@@ -65,6 +69,11 @@ class Reservation:
 
     estimate_nano: int | None
     purses: tuple[Purse, ...]
+
+    @property
+    def counts_the_call(self) -> bool:
+        """Is the call taken from a day's calls when this is set aside?"""
+        return any(purse.counts_calls for purse in self.purses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +98,16 @@ class Budgets:
     def open_calls(self, now: datetime, api: str, limit: int) -> Purse:
         """The purse of a day's (UTC) calls to an API, holding the number of those that were made so far. Writes.
 
-        They are the attempts of the runs whose parameter "api" is this one.
+        They are the attempts of the runs whose parameter "api" is this one, and those that belong to it alone.
         """
         day = micros(now) // DAY_US
         purse = Purse(calls_purse(api, day), limit, f"on {_date(day)} (UTC)", counts_calls=True, day=day)
 
         def count(connection: Connection) -> int:
             by_run = connection.execute(COUNT_CALLS, _span(day))
-            return sum(calls for parameters, calls in by_run if RunParameters.from_json(parameters).api == api)
+            of_runs = sum(int(calls) for parameters, calls in by_run if RunParameters.from_json(parameters).api == api)
+            others = connection.execute(COUNT_CALLS_WITHOUT_RUN, {**_span(day), "api": api}).scalar_one()
+            return of_runs + int(others)
 
         self._fill(purse, count)
         return purse
@@ -157,13 +168,16 @@ def set_aside(connection: Connection, reservation: Reservation, now_us: int) -> 
 def settle(connection: Connection, closed: Iterable[Row[Any]]) -> None:
     """Book the difference between what calls really cost and what was set aside for them, if anything was.
 
-    `closed`: attempts with their `job_id`. The purses are those of the job and of the day on which the call began.
+    `closed`: attempts with their `job_id`, None where they belong to no run. The purses are those of the job and of
+    the day on which the call began.
     """
     differences: Counter[str] = Counter()
     for row in closed:
         if row.cost_nano is not None:
             difference = row.cost_nano - (row.estimate_nano or 0)
-            differences.update({_of_job(row.job_id): difference, _of_day(row.started_at // DAY_US): difference})
+            differences[_of_day(row.started_at // DAY_US)] += difference
+            if row.job_id is not None:
+                differences[_of_job(row.job_id)] += difference
     if differences:
         # One after the other by name, as they are set aside: who locks in one order waits for nobody in a circle.
         rows = [{"name": name, "difference": each} for name, each in sorted(differences.items())]
@@ -178,6 +192,11 @@ def count_calls(connection: Connection, run_id: int, calls: int, now_us: int) ->
     if calls:
         parameters = {"run": run_id, "calls": calls, "of_day": calls_purse("", now_us // DAY_US)}
         connection.execute(text(COUNT.format(api=API[connection.dialect.name])), parameters)
+
+
+def count_call(connection: Connection, api: str, now_us: int) -> None:
+    """Count a call to an API that belongs to no run and begins now, where somebody limits the day's number."""
+    connection.execute(COUNT_ONE, {"name": calls_purse(api, now_us // DAY_US)})
 
 
 def nano(amount: Decimal) -> int:

@@ -19,10 +19,11 @@ from backfill.errors import ClaimLost
 from backfill.ledger.databases.database import Database
 from backfill.ledger.item_states import leaves
 from backfill.ledger.job_states import reopen_done
+from backfill.ledger.open_items import not_in
 from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.rows import Item, Run
 from backfill.ledger.runs import LOSSES_BEFORE_ALONE, fail_poison, go_on
-from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, ITEM_RETRIED, item, mailbox, not_in, one_of
+from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, ITEM_RETRIED, item, mailbox, one_of
 from backfill.ledger.throttles import SKEW_US
 from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
 from backfill.lifecycle import TRANSITIONS, ItemStatus

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import moment_or_none
-from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_OPEN, ITEM_RETRIED, not_in
+from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_OPEN, ITEM_RETRIED
 from backfill.message import MailboxKey, MessageRef
 
 COUNT_HELD = text("SELECT COUNT(*) FROM item WHERE claimed_by = :run AND claimed_by IS NOT NULL")
@@ -69,3 +69,9 @@ class OpenItems:
         scope += not_in(left_out)
         statement = text(question.format(job=of_job, scope=scope))
         return self.database.read(lambda connection: connection.execute(statement, parameters).scalar())
+
+
+def not_in(mailboxes: Collection[int]) -> str:
+    """The end of a condition on items: in none of these mailboxes, by number. Literal, for the query plan's sake."""
+    numbers = ", ".join(str(int(number)) for number in sorted(mailboxes))
+    return f" AND mailbox_id NOT IN ({numbers})" if numbers else ""

@@ -7,7 +7,7 @@ Partial indexes serve only statements in which the predicate stands as a literal
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
 
 from sqlalchemy import (
@@ -58,6 +58,8 @@ ITEM_FAILED = "status = 'failed'"
 ITEM_LEFT_OUT = one_of("status", frozenset({ItemStatus.SKIPPED, ItemStatus.VANISHED}))
 ATTEMPT_OPEN = "outcome = 'open'"
 ATTEMPT_COST = "cost_nano IS NOT NULL"
+#: An attempt is a run's, about an item, or it belongs to an API alone.
+ATTEMPT_ASKER = "(run_id IS NULL) = (item_id IS NULL) AND (run_id IS NULL) = (api IS NOT NULL)"
 #: What a receipt must be to count: what it tells of stands in the world, and as it should be.
 RECEIPT_CURRENT = "undone_at IS NULL AND NOT stale"
 
@@ -223,8 +225,8 @@ attempt = Table(
     "attempt",
     metadata,
     _id(),
-    Column("item_id", ForeignKey("item.id"), nullable=False),
-    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("item_id", ForeignKey("item.id")),
+    Column("run_id", ForeignKey("run.id")),
     Column("started_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Column("outcome", String(20), nullable=False, server_default="open"),
@@ -236,7 +238,9 @@ attempt = Table(
     Column("estimate_nano", BigInteger),  # what was set aside for it; NULL without a budget
     Column("request_id", String(200)),
     Column("question", String(32)),  # digest of message key, fingerprint and generation; NULL: not known
+    Column("api", String(400)),  # the throttle of a call that belongs to no run; else the run says it
     CheckConstraint(one_of("outcome", AttemptOutcome), name="outcome"),
+    CheckConstraint(ATTEMPT_ASKER, name="asker"),
     Index("ix_attempt_item_id", "item_id"),
     Index("ix_attempt_started_at", "started_at"),  # what a day has cost, and how many calls it saw
     Index("ix_attempt_open", "run_id", sqlite_where=text(ATTEMPT_OPEN), postgresql_where=text(ATTEMPT_OPEN)),
@@ -340,9 +344,3 @@ purse = Table(
 
 #: Facts about this ledger itself, e.g. the secret under which prompt delimiters are made.
 fact = Table("fact", metadata, Column("name", String(40), primary_key=True), Column("value", Text, nullable=False))
-
-
-def not_in(mailboxes: Collection[int]) -> str:
-    """The end of a condition on items: in none of these mailboxes, by number. Literal, for the query plan's sake."""
-    numbers = ", ".join(str(int(number)) for number in sorted(mailboxes))
-    return f" AND mailbox_id NOT IN ({numbers})" if numbers else ""

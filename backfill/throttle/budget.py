@@ -67,7 +67,7 @@ class Budget:
 
     ledger: Ledger
     clock: Clock
-    job_id: int
+    job_id: int | None  # None: the calls belong to no job, and `max_cost` is None
     price: Price | None  # None: the cost has no limit
     max_answer_tokens: int
     max_cost: Decimal | None = None  # USD
@@ -78,7 +78,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         """Writes: sets the job's purse to what the job's calls have cost until now."""
-        if self.max_cost is not None:
+        if self.max_cost is not None and self.job_id is not None:
             self._of_job = self.ledger.budgets.open(self.job_id, nano(self.max_cost))
 
     def reservation(self, estimated_tokens: int, *, is_roomier: bool = False) -> Reservation:

@@ -36,8 +36,8 @@ NEXT = '''"""A column more, which rebuilds the table on SQLite."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{revision}"
+down_revision = "{before}"
 
 
 def upgrade() -> None:
@@ -48,6 +48,10 @@ def upgrade() -> None:
         op.execute("UPDATE item SET reason = reason")
     {more}
 '''
+
+
+#: The revision of the version to come.
+COMING = f"{int(migrate.HEAD) + 1:04d}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -65,8 +69,9 @@ def newer(tmp_path):
 
 def newer_schema(folder: Path, more: str = "") -> Schema:
     shutil.copytree(resources.folder("migrations"), folder)
-    (folder / "versions" / "0002_next.py").write_text(NEXT.format(more=more))
-    return Schema(head="0002", scripts=folder)
+    script = NEXT.format(revision=COMING, before=migrate.HEAD, more=more)
+    (folder / "versions" / f"{COMING}_next.py").write_text(script)
+    return Schema(head=COMING, scripts=folder)
 
 
 @contextmanager
@@ -215,7 +220,7 @@ def test_an_upgrade_keeps_everything_that_is_there(old, newer, clock):
 def test_a_ledger_of_a_newer_version_is_refused(old, newer, clock):
     upgrade(old, clock, newer)
 
-    with pytest.raises(SchemaOutdated, match=r"newer version of backfill \(revision 0002\)"):
+    with pytest.raises(SchemaOutdated, match=rf"newer version of backfill \(revision {COMING}\)"):
         Ledger.open(old, clock)
 
 
@@ -275,6 +280,63 @@ def test_an_upgrade_that_would_leave_rows_pointing_nowhere_is_undone(sqlite_url,
     assert "note" not in columns(sqlite_url, "mailbox")
 
 
+#: One row of each table that 0.1 filled while it worked, as its own statements wrote them.
+ROWS_OF_0_1 = """
+INSERT INTO mailbox (id, account, folder, uidvalidity) VALUES (1, 'owner@example.org', 'INBOX', 7);
+INSERT INTO job (id, key, account, selection, fingerprint, fingerprint_parts, prompt, dry_run, state, created_at)
+     VALUES (1, 'key', 'owner@example.org', '{}', 'print', '{}', 'Judge.', FALSE, 'open', 1);
+INSERT INTO plan_range (job_id, mailbox_id, high_uid, next_uid, planned) VALUES (1, 1, 12, 13, 2);
+INSERT INTO run (id, uuid, job_id, command, host, pid, version, parameters, started_at, heartbeat_at, ended_at, outcome)
+     VALUES (1, 'uuid', 1, 'run', 'host', 2, '0.1', '{"api": "calls:bench"}', 1, 1, 9, 'finished');
+INSERT INTO item (id, job_id, mailbox_id, uid, status, rank) VALUES (1, 1, 1, 11, 'pending', 1);
+INSERT INTO item (id, job_id, mailbox_id, uid, status, rank) VALUES (2, 1, 1, 12, 'pending', 2);
+INSERT INTO attempt (item_id, run_id, started_at, ended_at, outcome, http_status, tokens_in, tokens_out, cost_nano,
+                     estimate_nano, request_id, question)
+     VALUES (1, 1, 5, 6, 'ok', 200, 345, 17, 123000, 1400000, 'req-1', 'a question');
+INSERT INTO attempt (item_id, run_id, started_at, outcome) VALUES (2, 1, 7, 'open')
+"""
+
+
+def test_a_ledger_of_0_1_keeps_its_calls_and_then_takes_calls_that_belong_to_no_run(empty_url, clock):
+    upgrade(empty_url, clock, Schema(head="0001"))
+    with database(empty_url) as opened:
+        opened.write(lambda connection: [connection.execute(sa.text(row)) for row in ROWS_OF_0_1.split(";")])
+        before = opened.read(lambda connection: connection.exec_driver_sql("SELECT * FROM attempt ORDER BY id").all())
+
+    ledger = Ledger.open(empty_url, clock)
+
+    attempts = ledger.database.read(lambda c: c.exec_driver_sql("SELECT * FROM attempt ORDER BY id").all())
+    assert [tuple(row)[: len(before[0])] for row in attempts] == [tuple(row) for row in before]
+    assert [row.api for row in attempts] == [None, None]
+    assert ledger.attempts.open_without_run("calls:bench", None) > 2
+    ledger.close()
+
+
+def test_an_upgrade_from_0_1_keeps_the_indexes_checks_and_references_of_calls(empty_url, clock):
+    def described():
+        with database(empty_url) as opened:
+            return opened.read(lambda connection: _around(sa.inspect(connection), "attempt"))
+
+    upgrade(empty_url, clock, Schema(head="0001"))
+    indexes, checks, references = described()
+
+    upgrade(empty_url, clock, Schema(head="0002"))
+
+    assert len(indexes) == 5
+    assert described() == (indexes, checks | {"ck_attempt_asker"}, references)
+
+
+def _around(inspector, table):
+    """What stands around a table's columns; an index with its condition."""
+    indexes = {
+        each["name"]: (each["column_names"], bool(each["unique"]), sorted(map(str, each["dialect_options"].values())))
+        for each in inspector.get_indexes(table)
+    }
+    checks = {each["name"] for each in inspector.get_check_constraints(table)}
+    references = {(each["name"], each["referred_table"]) for each in inspector.get_foreign_keys(table)}
+    return indexes, checks, references
+
+
 # ── copies ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -285,7 +347,7 @@ def test_before_an_upgrade_a_sqlite_ledger_is_copied(sqlite_url, newer, clock, t
 
     upgrade(sqlite_url, clock, newer)
 
-    copy = tmp_path / f"ledger.db.backup-0001-{clock.now():%Y%m%dT%H%M%SZ}"
+    copy = tmp_path / f"ledger.db.backup-{migrate.HEAD}-{clock.now():%Y%m%dT%H%M%SZ}"
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert "note" not in columns(f"sqlite:///{copy}", "mailbox")
     opened = Ledger.open(f"sqlite:///{copy}", clock)

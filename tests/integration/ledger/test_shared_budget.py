@@ -10,6 +10,7 @@ import pytest
 
 from backfill.errors import BudgetReached, CallsUsedUp
 from backfill.ledger import Ledger
+from backfill.ledger.budgets import Reservation
 from backfill.lifecycle import AttemptOutcome
 from backfill.ports import Price
 from backfill.throttle.budget import Budget, DayLimit
@@ -137,3 +138,30 @@ def test_money_that_was_reserved_before_midnight_is_reserved_anew_after_it(bench
     bench.open_attempt(run, item, budget.reservation(100))
 
     assert bench.rows("SELECT spent FROM purse ORDER BY name") == [(0,), (1_400_000,)]
+
+
+def test_a_call_that_belongs_to_no_run_counts_for_its_apis_day_and_its_money_and_for_no_job(bench, ledger, clock):
+    api = "calls:https://api.example/v1"
+
+    def limited(calls: int, usd: str) -> Reservation:
+        day = DayLimit(ledger, clock, api, calls)
+        return Budget(ledger, clock, None, PRICE, 100, None, Decimal(usd), day).reservation(100)
+
+    Budget(ledger, clock, bench.job.id, PRICE, 100, Decimal(1))
+    first = ledger.attempts.open_without_run(api, limited(3, "0.0028"))
+    ledger.attempts.close(first, AttemptOutcome.OK, Usage(cost_usd=Decimal("0.0005")))
+    second = ledger.attempts.open_without_run(api, None)
+    ledger.attempts.close(second, AttemptOutcome.OK, Usage(cost_usd=Decimal("0.0010")))
+    ledger.attempts.open_without_run("calls:https://other.example/v1", None)
+
+    def spent() -> dict[str, int]:
+        return {row.name.partition(":")[0]: row.spent for row in bench.rows("SELECT name, spent FROM purse")}
+
+    booked = spent()
+    with pytest.raises(CallsUsedUp):
+        ledger.attempts.open_without_run(api, limited(2, "1"))
+    with pytest.raises(BudgetReached):
+        ledger.attempts.open_without_run(api, limited(3, "0.0028"))
+    assert booked == {"job": 0, "day": 1_500_000, "calls": 2}
+    assert spent() == booked  # counted anew by each command, and nothing is taken for a call that is not made
+    assert bench.rows("SELECT COUNT(*) FROM attempt") == [(3,)]
