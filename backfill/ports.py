@@ -6,15 +6,14 @@ it passes the same suite. The ledger has no socket here: it is always the real o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any, Final, Protocol
 
 from backfill.errors import BackfillError, Concession, MailError
+from backfill.fingerprint import Fingerprint
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.selection import Selection
 from backfill.verdict import Answer, Label, Verdict
@@ -120,23 +119,6 @@ class MailMarker(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """Everything that could change a verdict: model, prompt, schema, truncation, sampling. Never URL or key."""
-
-    parts: dict[str, Any] = field(hash=False)
-    prompt: str = ""  # whole, kept with the job; line endings normalised by `digest`
-
-    def canonical(self) -> str:
-        """JSON of `parts`, sorted keys: what the job row keeps and a near miss is explained with."""
-        return json.dumps(self.parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-    def digest(self) -> str:
-        """SHA-256 (hex). Line endings, trailing blanks and the order of keys make no difference."""
-        prompt = "\n".join(line.rstrip() for line in self.prompt.splitlines()).strip()
-        return sha256(f"{self.canonical()}\n{prompt}".encode()).hexdigest()
 
 
 class Classifier(Protocol):

@@ -6,7 +6,6 @@ line to one of them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -289,19 +288,22 @@ def as_planned(settings: Settings, job: Job, ledger: Ledger, clock: Clock) -> tu
 
     Raises `ConfigError` when this version cannot ask as that one did.
     """
-    parts = json.loads(job.fingerprint_parts)
+    asked = job.planned_with.settings
     llm = {
-        name: parts[name] for name in ("model", "temperature", "response_format", "max_output_tokens") if name in parts
+        "model": asked.model,
+        "temperature": asked.temperature,
+        "response_format": asked.response_format,
+        "max_output_tokens": asked.max_output_tokens,
     }
     planned = settings.model_copy(
         update={
-            "classifier": parts.get("classifier", settings.classifier),
-            "llm": settings.llm.model_copy(update=llm),
-            "processing": settings.processing.model_copy(update={"max_body_chars": parts.get("max_body_chars")}),
+            "classifier": asked.classifier or settings.classifier,
+            "llm": settings.llm if asked.model is None else settings.llm.model_copy(update=llm),
+            "processing": settings.processing.model_copy(update={"max_body_chars": asked.max_body_chars}),
         }
     )
     build = CLASSIFIERS.get(planned.classifier)
-    stored = None if build is None else build(planned, ledger, clock, job.prompt)
+    stored = None if build is None else build(planned, ledger, clock, job.planned_with.prompt)
     if stored is None or stored.fingerprint.digest() != job.fingerprint:
         raise ConfigError(
             f"Job {job.id} was planned by a version of backfill that asked otherwise; "

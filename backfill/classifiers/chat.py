@@ -16,8 +16,9 @@ from backfill.classifiers.prompt import RENDERING, ChatMessage, fixed_text, nonc
 from backfill.classifiers.replies import read_reply
 from backfill.clock import Clock, SystemClock
 from backfill.errors import AnswerUnusable, Concession, ConfigError, ModelUnknown
+from backfill.fingerprint import Fingerprint
 from backfill.message import Message
-from backfill.ports import ROOMIER, Fingerprint
+from backfill.ports import ROOMIER
 from backfill.verdict import Answer
 
 ResponseFormat = Literal["json_schema", "json_object", "none"]
@@ -76,18 +77,16 @@ class ChatClassifier:
         prompt = fixed_text(settings.prompt)
         if not prompt or not settings.model or not secret:
             raise ConfigError("The chat classifier needs a prompt, a model and a secret; none of them may be empty.")
-        self._fingerprint = Fingerprint(
-            parts={
-                "classifier": "chat",
-                "model": settings.model,
-                "response_format": settings.response_format,
-                "schema": SCHEMA if settings.response_format == "json_schema" else None,
-                "temperature": settings.temperature,
-                "max_output_tokens": settings.max_output_tokens,
-                "max_body_chars": settings.max_body_chars,
-                "rendering": RENDERING,
-            },
-            prompt=prompt,
+        self._fingerprint = Fingerprint.of(
+            prompt,
+            classifier="chat",
+            model=settings.model,
+            response_format=settings.response_format,
+            schema=SCHEMA if settings.response_format == "json_schema" else None,
+            temperature=settings.temperature,
+            max_output_tokens=settings.max_output_tokens,
+            max_body_chars=settings.max_body_chars,
+            rendering=RENDERING,
         )
 
     @property

@@ -14,8 +14,9 @@ from typing import Final
 
 from backfill.classifiers.heuristic import HeuristicClassifier
 from backfill.errors import Concession
+from backfill.fingerprint import Fingerprint
 from backfill.message import Message
-from backfill.ports import Classifier, Fingerprint
+from backfill.ports import Classifier
 from backfill.verdict import Answer
 
 SOURCE: Final = "gate"  # of a verdict that took no call
@@ -83,12 +84,7 @@ class GatedClassifier:
     def __init__(self, gate: HeuristicClassifier, model: Classifier) -> None:
         self._gate = gate
         self._model = model
-        parts = {
-            **model.fingerprint.parts,
-            "classifier": "gated",
-            "gate": {**gate.fingerprint.parts, "certain": digest()},
-        }
-        self._fingerprint = replace(model.fingerprint, parts=parts)
+        self._fingerprint = model.fingerprint.having(classifier="gated", gate=gate.fingerprint.having(certain=digest()))
 
     @property
     def fingerprint(self) -> Fingerprint:

@@ -18,8 +18,8 @@ from backfill.classifiers.heuristic_phrases import PHRASES
 from backfill.classifiers.heuristic_rules import BASE_IMPORTANCE, BASE_SPAM, RULES, TOLERATED_SPAM, UMBRELLAS, Rule
 from backfill.classifiers.heuristic_signs import Reading, signs_of
 from backfill.errors import Concession
+from backfill.fingerprint import Fingerprint
 from backfill.message import Content, Message
-from backfill.ports import Fingerprint
 from backfill.verdict import HIGHEST, LOWEST, Answer, Scores
 
 #: Part of the fingerprint: raise it when `heuristic_signs`, or the sum in `judge`, works in another way.
@@ -33,8 +33,7 @@ class HeuristicClassifier:
 
     def __init__(self, *, max_body_chars: int) -> None:
         self._max_body_chars = max_body_chars
-        parts = {"classifier": "heuristic", "rules": rules_digest(), "max_body_chars": max_body_chars}
-        self._fingerprint = Fingerprint(parts=parts)
+        self._fingerprint = Fingerprint.of(classifier="heuristic", rules=rules_digest(), max_body_chars=max_body_chars)
 
     @property
     def fingerprint(self) -> Fingerprint:

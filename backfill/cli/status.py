@@ -73,7 +73,7 @@ def _listed(job: "Job", tally: "Tally", described: str) -> str:
     counts = ", ".join(f"{number(count)} {word}" for word, count in named)
     ran = f"last run {moment(tally.last_run_at)}" if tally.last_run_at else "not run yet"
     made = f"made {moment(tally.created_at)}"
-    figures = f"{number(tally.found)} found, {counts} · {_printable(_model(job))}"
+    figures = f"{number(tally.found)} found, {counts} · {_printable(job.planned_with.judge)}"
     return f"{_printable(described)}\n    {figures}\n    {made}, {ran}"
 
 
@@ -84,17 +84,11 @@ def _as_dict(job: "Job", tally: "Tally") -> dict[str, Any]:
         "state": job.state,
         "dry_run": job.dry_run,
         "account": job.account,
-        "model": _model(job),
+        "model": job.planned_with.judge,
         "counts": {name: getattr(tally, name) for name in names},
         "created_at": tally.created_at.isoformat(),
         "last_run_at": None if tally.last_run_at is None else tally.last_run_at.isoformat(),
     }
-
-
-def _model(job: "Job") -> str:
-    """The model, or the classifier where it needs none."""
-    parts = json.loads(job.fingerprint_parts)
-    return str(parts.get("model") or parts.get("classifier") or "unknown")
 
 
 def _printable(text: str) -> str:

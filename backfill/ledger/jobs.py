@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, func, select, text
 
 from backfill.clock import Clock, micros
+from backfill.fingerprint import Fingerprint
 from backfill.ledger.databases.database import Database
 from backfill.ledger.job_states import move, settle
 from backfill.ledger.rows import Job
 from backfill.ledger.schema import job
 from backfill.lifecycle import UNFINISHED, JobState
-from backfill.ports import Fingerprint
 from backfill.selection import Selection, job_key
 
 CONSENT = text("UPDATE job SET consented_at = :now WHERE id = :job")
@@ -37,7 +37,7 @@ class Jobs:
             "account": account,
             "selection": selection.canonical(),
             "fingerprint": digest,
-            "fingerprint_parts": fingerprint.canonical(),
+            "fingerprint_parts": fingerprint.canonical,
             "prompt": fingerprint.prompt,
             "dry_run": dry_run,
             "generation": generation,
@@ -130,8 +130,7 @@ def _job(row: Row[Any]) -> Job:
         account=row.account,
         selection=Selection.from_canonical(row.selection),
         fingerprint=row.fingerprint,
-        fingerprint_parts=row.fingerprint_parts,
-        prompt=row.prompt,
+        planned_with=Fingerprint(row.fingerprint_parts, row.prompt),
         dry_run=row.dry_run,
         generation=row.generation,
         state=JobState(row.state),

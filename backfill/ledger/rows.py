@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backfill.clock import EPOCH
+from backfill.fingerprint import Fingerprint
 from backfill.lifecycle import ItemStatus, JobState
 from backfill.message import MessageRef
 from backfill.selection import Selection
@@ -20,9 +21,8 @@ class Job:
     key: str
     account: str
     selection: Selection
-    fingerprint: str
-    fingerprint_parts: str  # canonical JSON
-    prompt: str
+    fingerprint: str  # the digest of `planned_with`
+    planned_with: Fingerprint
     dry_run: bool
     generation: int
     state: JobState

@@ -7,20 +7,20 @@ the operator decides.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from backfill.errors import ConfigError, FolderUnusable
+from backfill.fingerprint import Fingerprint
 from backfill.folders import FolderPatterns, resolve
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, describe
 from backfill.lifecycle import GIVEN_UP, UNFINISHED, AttemptOutcome, JobState
 from backfill.operations.earlier import Outputs, earlier_ledger, why_there_is_no_job
 from backfill.operations.parts import Audience, Parts
-from backfill.ports import Fingerprint, UidWindow
+from backfill.ports import UidWindow
 from backfill.selection import Selection, job_key
 
 #: The largest number that a database's column takes.
@@ -153,26 +153,6 @@ def decide(
     return Decision(job, Intent.BEGIN)
 
 
-def fingerprint_differences(job: Job, fingerprint: Fingerprint) -> list[str]:
-    """What differs between a job's classifier and the configured one, line by line, for people."""
-    planned, configured = json.loads(job.fingerprint_parts), fingerprint.parts
-    lines = [
-        f"{name}: {_shown(planned.get(name))} -> {_shown(configured.get(name))}"
-        for name in sorted({*planned, *configured})
-        if planned.get(name) != configured.get(name)
-    ]
-    prompt = Fingerprint(parts={}, prompt=job.prompt)
-    if prompt.digest() != Fingerprint(parts={}, prompt=fingerprint.prompt).digest():
-        lines.append("prompt: another text")
-    return lines
-
-
-def _shown(value: Any) -> str:
-    """A value of a fingerprint for people; "…" for a long or nested one."""
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 40 and not isinstance(value, dict) else "…"
-
-
 def known_job(ledger: Ledger, number: int | None, outputs: Outputs | None = None) -> Job:
     """The job of this number, by default of the latest run. Raises `ConfigError` when there is none."""
     wanted = number if number is not None else ledger.jobs.latest()
@@ -198,7 +178,7 @@ def _named(ledger: Ledger, request: Request, fingerprint: Fingerprint) -> Decisi
 def _same_question(ledger: Ledger, job: Job, request: Request, fingerprint: Fingerprint) -> Decision:
     if job.fingerprint == fingerprint.digest() or request.as_planned:
         return _resumed(job)
-    differences = "; ".join(fingerprint_differences(job, fingerprint))
+    differences = "; ".join(job.planned_with.differences(fingerprint))
     raise ConfigError(
         f"Job {job.id} was planned with another classifier ({differences}). Go on as it was planned with "
         f"--as-planned, or classify its mail anew with --new-job, which {_price_of_anew(ledger, job)}."

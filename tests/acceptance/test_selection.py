@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from backfill.ports import Fingerprint
+from backfill.fingerprint import Fingerprint
 from tests.conftest import Mailbox
 from tests.support.api_server import ApiServer
 from tests.support.project import PROCESSED, Project, complaints, letter
@@ -248,9 +248,9 @@ def test_a_job_of_a_version_that_showed_mails_otherwise_is_refused_and_never_mix
     mailbox.holds(letter(1), letter(2))
     project.succeed("run", "--yes", "--max-emails", "1")
     ((canonical, prompt),) = project.rows("SELECT fingerprint_parts, prompt FROM job")
-    older = Fingerprint({**json.loads(canonical), "rendering": 1}, prompt)
+    older = Fingerprint(canonical, prompt).having(rendering=1)
     with closing(sqlite3.connect(project.ledger)) as connection, connection:
-        connection.execute("UPDATE job SET fingerprint = ?, fingerprint_parts = ?", (older.digest(), older.canonical()))
+        connection.execute("UPDATE job SET fingerprint = ?, fingerprint_parts = ?", (older.digest(), older.canonical))
 
     refused = project.run("run", "--yes")
     as_planned = project.run("run", "--yes", "--as-planned")

@@ -9,11 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from backfill.clock import StopRequest, SystemClock
+from backfill.fingerprint import Fingerprint
 from backfill.ledger import Ledger
 from backfill.mail.login import ImapAccount
 from backfill.mail.source import ImapSource
 from backfill.planner import Planner
-from backfill.ports import Fingerprint
 from backfill.selection import Selection
 from tests.bench.rows import Row
 from tests.support.scripted_imap import ScriptedImap
@@ -53,7 +53,7 @@ def _plan(mails: int) -> tuple[float, int]:
             server.host, "bench@example.org", port=server.port, security="none", password_command=("echo", "secret")
         )
         source = ImapSource(account)
-        job = ledger.jobs.open(account.name, Selection(), Fingerprint({}), dry_run=False)
+        job = ledger.jobs.open(account.name, Selection(), Fingerprint.of(), dry_run=False)
         began = time.perf_counter()
         planned = Planner(ledger, source, StopRequest()).plan(job)
         seconds = time.perf_counter() - began

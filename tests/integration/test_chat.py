@@ -565,7 +565,7 @@ def test_the_key_stands_in_no_repr_exception_or_log(api, make, caplog, status):
     texts = [repr(classifier), repr(ChatSettings(api.url, "m", PROMPT, KEY)), repr(found), str(found), caplog.text]
     texts += traceback.format_exception(found)
     assert not [text for text in texts if KEY in text]
-    assert KEY not in classifier.fingerprint.canonical()
+    assert KEY not in classifier.fingerprint.canonical
 
 
 def test_without_a_key_none_is_sent(api, make, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 
 from backfill.clock import StopRequest
 from backfill.errors import FolderUnusable
+from backfill.fingerprint import Fingerprint
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
 from backfill.mail.login import ImapAccount
@@ -17,7 +18,6 @@ from backfill.mail.search import HIGHEST_UID, read_answers
 from backfill.mail.source import ImapSource
 from backfill.operations.verify import Finding, Verification
 from backfill.planner import Planned, Planner
-from backfill.ports import Fingerprint
 from backfill.selection import Selection
 from tests.support.bench import BenchClock
 from tests.support.courier import CourierServer
@@ -34,7 +34,7 @@ class Plans:
         self.stop = StopRequest()
 
     def job(self, **selection: object) -> Job:
-        return self.ledger.jobs.open(self.account, Selection(**selection), Fingerprint({}), dry_run=False)  # type: ignore[arg-type]
+        return self.ledger.jobs.open(self.account, Selection(**selection), Fingerprint.of(), dry_run=False)  # type: ignore[arg-type]
 
     def plan(self, job: Job) -> Planned:
         return Planner(self.ledger, self.source, self.stop).plan(job)

@@ -15,6 +15,7 @@ from backfill.analytics import AnalyticsFile
 from backfill.clock import StopRequest
 from backfill.errors import Concession, MessageGone
 from backfill.executor import Ended
+from backfill.fingerprint import Fingerprint
 from backfill.ledger import Ledger
 from backfill.ledger.locks import RunLock
 from backfill.ledger.parameters import RunParameters
@@ -28,7 +29,6 @@ from backfill.planner import Planner
 from backfill.ports import (
     Classifier,
     Effect,
-    Fingerprint,
     Folder,
     Judged,
     MailboxState,
@@ -129,7 +129,7 @@ class BenchClassifier:
     asked_about: list[int] = field(default_factory=list)
     is_metered: bool = True
     cost: Decimal | None = None
-    fingerprint: Fingerprint = field(default_factory=lambda: Fingerprint({"classifier": "bench"}, "prompt"))
+    fingerprint: Fingerprint = field(default_factory=lambda: Fingerprint.of("prompt", classifier="bench"))
 
     def decide_free(self, message: Message) -> Answer | None:
         return None

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import text
 
 from backfill.errors import BackfillError
+from backfill.fingerprint import Fingerprint
 from backfill.ledger import Ledger
 from backfill.ledger.attempts import Call
 from backfill.ledger.locks import RunLock
@@ -18,13 +19,13 @@ from backfill.ledger.rows import Item, Job, Run
 from backfill.ledger.verdicts import Answered, Reused
 from backfill.lifecycle import ItemStatus
 from backfill.message import Content, MailboxKey, Message, MessageRef
-from backfill.ports import Fingerprint, Receipt, ReceiptState, Surveyed
+from backfill.ports import Receipt, ReceiptState, Surveyed
 from backfill.selection import Selection
 from backfill.verdict import Answer, Label, Scores, Usage, Verdict
 from tests.support.clocks import TurnedClock
 
 ACCOUNT = "owner@example.org"
-FINGERPRINT = Fingerprint({"model": "a-model"}, "Judge.")
+FINGERPRINT = Fingerprint.of("Judge.", model="a-model")
 
 
 def inbox(uidvalidity: int = 7, folder: str = "INBOX") -> MailboxKey:

@@ -34,6 +34,7 @@ from backfill.errors import (
     MessageUnreadable,
     RateLimited,
 )
+from backfill.fingerprint import Fingerprint
 from backfill.ledger import Ledger
 from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Job, Run
@@ -43,7 +44,6 @@ from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.operations.parts import Api, Audience, locked
 from backfill.ports import (
     Effect,
-    Fingerprint,
     Folder,
     Judged,
     MailboxState,
@@ -243,7 +243,7 @@ class WorldClassifier:
     throttled: Diary
     is_first: bool
     is_metered = True
-    fingerprint = Fingerprint({"classifier": "world"}, "prompt")
+    fingerprint = Fingerprint.of("prompt", classifier="world")
 
     def decide_free(self, message: Message) -> Answer | None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -14,9 +15,9 @@ from backfill.classifiers.heuristic_signs import FACTS
 from backfill.demo.mailbox import OWNER, sample_mailbox
 from backfill.demo.unseen import unseen_mails
 from backfill.errors import Concession
+from backfill.fingerprint import Fingerprint
 from backfill.mail.mime import Reading, whole
 from backfill.message import Attachment, Content, MailboxKey, Message, MessageRef, MisleadingLink
-from backfill.ports import Fingerprint
 from backfill.verdict import Answer, Scores, Thresholds
 
 VOUCHED = (("dkim", "pass"), ("dmarc", "pass"))
@@ -43,7 +44,7 @@ class Model:
     """A model that remembers what it was asked."""
 
     is_metered = True
-    fingerprint = Fingerprint({"classifier": "chat", "model": "m", "temperature": 0.2}, "Judge.")
+    fingerprint = Fingerprint.of("Judge.", classifier="chat", model="m", temperature=0.2)
 
     def __init__(self) -> None:
         self.asked: list[tuple[Message, Concession | None]] = []
@@ -231,7 +232,7 @@ def test_the_rest_is_the_models_business(gated: GatedClassifier, model: Model) -
 
 
 def test_the_fingerprint_covers_both_and_keeps_what_a_job_is_resumed_by(gated: GatedClassifier, model: Model) -> None:
-    parts = gated.fingerprint.parts
+    parts = json.loads(gated.fingerprint.canonical)
 
     assert parts["classifier"] == "gated"
     assert (parts["model"], parts["temperature"]) == ("m", 0.2)

@@ -1,0 +1,90 @@
+"""What a classifier's verdicts depend on: model, prompt, schema, truncation, sampling. Never URL or key.
+
+The ledger keeps it with the job, and its digest is part of the key of each verdict: a change in how it is written makes
+every known verdict unknown, so that all mail is paid for again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final, Self
+
+#: A value that is longer is only said to be another one.
+MOST_SHOWN: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierSettings:
+    """The parts of a fingerprint that are settings of ours. None: it has no such part, or the part is null."""
+
+    classifier: str | None
+    model: str | None
+    response_format: str | None
+    temperature: float | None
+    max_output_tokens: int | None
+    max_body_chars: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The parts as JSON with sorted keys, and the whole prompt; `digest` normalises its line endings."""
+
+    canonical: str
+    prompt: str = ""
+
+    @classmethod
+    def of(cls, prompt: str = "", **parts: Any) -> Self:
+        """Of parts that can be JSON. A part that is itself a fingerprint stands there with its parts."""
+        values = {name: part._parts() if isinstance(part, Fingerprint) else part for name, part in parts.items()}
+        return cls(json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True), prompt)
+
+    def having(self, **parts: Any) -> Self:
+        """With these parts added, or put in the place of those of the same name."""
+        return self.of(self.prompt, **{**self._parts(), **parts})
+
+    def digest(self) -> str:
+        """SHA-256 (hex). Line endings, trailing blanks and the order of keys make no difference."""
+        return sha256(f"{self.canonical}\n{self._fixed_prompt()}".encode()).hexdigest()
+
+    def differences(self, other: Fingerprint) -> list[str]:
+        """What `other` has in the place of what this one has, part by part, for people."""
+        mine, theirs = self._parts(), other._parts()
+        lines = [
+            f"{name}: {_shown(mine.get(name))} -> {_shown(theirs.get(name))}"
+            for name in sorted({*mine, *theirs})
+            if mine.get(name) != theirs.get(name)
+        ]
+        return [*lines, "prompt: another text"] if self._fixed_prompt() != other._fixed_prompt() else lines
+
+    @property
+    def settings(self) -> ClassifierSettings:
+        """What the settings must say for a classifier to have this fingerprint."""
+        parts = self._parts()
+        return ClassifierSettings(
+            classifier=parts.get("classifier"),
+            model=parts.get("model"),
+            response_format=parts.get("response_format"),
+            temperature=parts.get("temperature"),
+            max_output_tokens=parts.get("max_output_tokens"),
+            max_body_chars=parts.get("max_body_chars"),
+        )
+
+    @property
+    def judge(self) -> str:
+        """Who judges, for people: the model, or the classifier where it needs none."""
+        settings = self.settings
+        return str(settings.model or settings.classifier or "unknown")
+
+    def _parts(self) -> dict[str, Any]:
+        parts: dict[str, Any] = json.loads(self.canonical)
+        return parts
+
+    def _fixed_prompt(self) -> str:
+        return "\n".join(line.rstrip() for line in self.prompt.splitlines()).strip()
+
+
+def _shown(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= MOST_SHOWN and not isinstance(value, dict) else "…"
