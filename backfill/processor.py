@@ -24,9 +24,9 @@ from backfill.operations.request import Request
 from backfill.operations.retry import retry
 from backfill.operations.run import run
 from backfill.operations.verify import Verified, verify
-from backfill.report.summary import Summary
 from backfill.selection import DateField, Selection
 from backfill.settings import Settings
+from backfill.summary import Summary
 from backfill.wiring import Parts
 
 __all__ = ["BackfillProcessor", "GivenLimits", "Result", "Verified"]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from backfill.operations.earlier import Outputs
     from backfill.operations.request import Request
     from backfill.processor import BackfillProcessor, Result
-    from backfill.report.summary import Summary
     from backfill.settings import Settings
+    from backfill.summary import Summary
 
 
 @dataclass(frozen=True)

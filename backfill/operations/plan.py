@@ -15,7 +15,7 @@ from backfill.operations.parts import Audience, Parts
 from backfill.operations.request import Decision, Intent, Request, choose
 from backfill.planner import Planned, Planner
 from backfill.report.figures import summarize
-from backfill.report.summary import Summary
+from backfill.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)

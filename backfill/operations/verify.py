@@ -26,8 +26,8 @@ from backfill.operations.parts import Audience, Parts, locked
 from backfill.operations.request import known_job
 from backfill.ports import MailboxState, MailSource, UidWindow
 from backfill.report.figures import summarize
-from backfill.report.summary import Summary
 from backfill.selection import Selection
+from backfill.summary import Summary
 
 #: How many mails are compared at a time.
 WINDOW: Final = 5_000

@@ -7,7 +7,7 @@ from backfill.ledger.reads.report import JobFacts as LedgerFacts
 from backfill.ledger.rows import Job, RunInfo
 from backfill.lifecycle import OPEN, AttemptOutcome, ItemStatus, RunOutcome
 from backfill.ports import ReceiptState
-from backfill.report.summary import (
+from backfill.summary import (
     Calls,
     Counts,
     EffectCounts,

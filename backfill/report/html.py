@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from backfill import wording
 from backfill.report.lines import figures, first_mails, headline, warnings
-from backfill.report.summary import Summary
+from backfill.summary import Summary
 
 FIRST_MAILS = 100  # per reason
 LONGEST_BAR = 240.0  # in the chart's own units, of which it is 340 wide: the rest is for the figures

@@ -6,7 +6,7 @@ Titles are truthful: only a job of which nothing is left is called complete.
 from __future__ import annotations
 
 from backfill.lifecycle import JobState, RunOutcome
-from backfill.report.summary import Failure, Summary
+from backfill.summary import Failure, Summary
 from backfill.wording import Row, duration, moment, number, percent, printable
 
 # What lies between a run's first row and its last beside the work is less.

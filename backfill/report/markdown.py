@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from backfill import wording
 from backfill.report.lines import figures, first_mails, headline, warnings
-from backfill.report.summary import Summary
+from backfill.summary import Summary
 
 FIRST_MAILS = 20  # per reason
 

@@ -10,8 +10,8 @@ from backfill import files
 from backfill.errors import EffectUnavailable
 from backfill.report.html import render_html
 from backfill.report.markdown import render_markdown
-from backfill.report.summary import Summary
 from backfill.report.text import render_text
+from backfill.summary import Summary
 
 FORMATS: Final[dict[str, Callable[[Summary], str]]] = {
     "text": render_text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backfill import wording
 from backfill.report.lines import figures, first_mails, headline, warnings
-from backfill.report.summary import Summary
+from backfill.summary import Summary
 
 WIDTH = 64
 FIRST_MAILS = 10  # per reason; the JSON form names up to a hundred

@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from backfill.lifecycle import JobState, RunOutcome
-from backfill.report.summary import (
+from backfill.selection import Selection
+from backfill.summary import (
     Calls,
     Counts,
     EffectCounts,
@@ -21,7 +22,6 @@ from backfill.report.summary import (
     TimeSpan,
     Tokens,
 )
-from backfill.selection import Selection
 from backfill.verdict import Label
 
 JOB = JobFacts(3, JobState.DONE, False, "owner@example.org", "f" * 64, Selection(("INBOX",), date(2024, 1, 1)))

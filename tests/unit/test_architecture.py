@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 # ── the house ────────────────────────────────────────────────────────────────────────────────────────────
 
 VALUES = {"message", "selection", "verdict", "lifecycle", "errors", "clock", "hours", "ports", "limits", "wording"}
-VALUES |= {"fingerprint", "hosts", "keywords", "redaction", "ledger_url", "shortages"}
+VALUES |= {"fingerprint", "summary", "hosts", "keywords", "redaction", "ledger_url", "shortages"}
 ADAPTERS = {"mail", "classifiers", "effects"}
 STORY = {"folders", "planner", "throttle", "estimates", "executor", "analytics", "report", "evaluation"}
 FACES = {"processor", "engines", "settings", "wiring", "progress", "logs", "demo", "cli"}

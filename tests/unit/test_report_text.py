@@ -9,8 +9,8 @@ import pytest
 
 from backfill.lifecycle import JobState, RunOutcome
 from backfill.report.markdown import render_markdown
-from backfill.report.summary import Counts, FailedMail, Failure, LastRun
 from backfill.report.text import render_text
+from backfill.summary import Counts, FailedMail, Failure, LastRun
 from backfill.wording import duration, percent, printable
 from tests.support.summaries import COMPLETE, HOSTILE, INTERRUPTED, JOB, UNTOUCHED, WITH_HOSTILE_NAMES
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from backfill.report.summary import Counts, FailedMail, Failure, ScoreCounts
+from backfill.summary import Counts, FailedMail, Failure, ScoreCounts
 from tests.support.summaries import COMPLETE, HOSTILE, INTERRUPTED, UNTOUCHED, WITH_HOSTILE_NAMES
 
 #: The keys that the command line's contract names, in its order.
