@@ -1,6 +1,6 @@
-"""A copy of a SQLite ledger as it is at one moment, also while a run is writing to it.
+"""Copies a SQLite ledger as it is at one moment, also while a run is writing to it.
 
-The copy is whole or it is not there: it is made under another name, synced and renamed. PostgreSQL has tools for this.
+The copy is made under another name, synced and renamed, so there is never half a copy. PostgreSQL has its own tools.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from backfill.ledger.databases.database import Database
 def backup(database: Database, target: Path) -> None:
     """Copy the ledger to `target`, mode 0600.
 
-    Raises `ConfigError` on PostgreSQL and where a file of this name exists, `LedgerUnusable` when there is no room.
+    Raises `ConfigError` on PostgreSQL or if `target` exists, and `LedgerUnusable` if the copy cannot be written.
     """
     if database.path is None:
         raise ConfigError("A PostgreSQL ledger is backed up with PostgreSQL's own tools, such as pg_dump.")
@@ -43,5 +43,5 @@ def _copy(connection: Connection, target: Path) -> None:
     source = cast(sqlite3.Connection, connection.connection.dbapi_connection)
     with closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
-        # The copy has taken over WAL mode from the ledger; one file is easier to keep than three.
+        # The copy inherits WAL mode from the ledger. Without WAL it is one file and not three.
         copy.execute("PRAGMA journal_mode = DELETE")

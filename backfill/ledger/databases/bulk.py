@@ -1,7 +1,7 @@
-"""A list of rows as a table within a statement: one statement serves many mails, on both databases.
+"""Passes a list of rows to a statement as a table, so one statement serves many mails, on both databases.
 
-Each statement costs its caller a trip through the driver, during which other threads take the interpreter; so a group
-of mails that is committed together is written together. The rows travel as one JSON parameter.
+Each statement costs a trip through the driver, and meanwhile other threads take the interpreter. So one statement
+writes all the mails of a commit. The rows are one JSON parameter.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from backfill.redaction import redacted
 
 T = TypeVar("T")
 
-#: No database can store these. SQLite would take the surrogates, and fail when they are read.
+#: Neither database can store these characters. SQLite stores surrogates, but then fails to read them.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 def in_order(rows: Mapping[Any, T]) -> list[T]:
-    """Rows by the order of their keys: writers that lock them in one order never wait for each other in a circle."""
+    """The rows, sorted by key. All writers lock rows in this order, so two writers never deadlock."""
     return [rows[key] for key in sorted(rows)]
 
 
-#: Columns that may hold the words of an outside party, who may quote what it was sent.
+#: Columns that may hold the words of a service. A service may quote what we sent, so secrets in them are redacted.
 TOLD: Final = frozenset({"reason", "request_id", "model", "explanation"})
 
 
@@ -36,10 +36,10 @@ def _told(column: str, value: Any) -> Any:
 
 
 class RowStatement:
-    """A statement in which `{rows}` stands for a table of the rows that it is executed with."""
+    """A statement with `{rows}` in the place of a table: the rows that are given to `execute`."""
 
     def __init__(self, statement: str, **columns: str) -> None:
-        """`columns`: name → SQL type (BIGINT, INTEGER, BOOLEAN, TEXT) of what each row holds."""
+        """`columns`: the columns of a row, by name, each with its SQL type (BIGINT, INTEGER, BOOLEAN or TEXT)."""
         extracts = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
         typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         tables = {
@@ -52,16 +52,16 @@ class RowStatement:
         }
 
     def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]], **shared: Any) -> CursorResult[Any]:
-        """Execute with these rows, which may hold more than the statement's columns, and parameters of all."""
+        """Execute with these rows. They may hold more columns than the statement. `shared`: parameters for all rows."""
         given = [{name: _told(name, _storable(row[name])) for name in self._columns} for row in rows]
         statement = self._statements[connection.dialect.name]
         return connection.execute(statement, {"rows": json.dumps(given), **shared})
 
 
 def _storable(value: Any) -> Any:
-    """Characters that cannot be stored are replaced. Raises `OverflowError` for a number that no column takes.
+    """Replace characters that cannot be stored.
 
-    SQLite would make a float of that.
+    Raises `OverflowError` for an integer of more than 64 bits: SQLite would store it as a float.
     """
     if isinstance(value, str):
         return value if value.isascii() and "\0" not in value else _UNSTORABLE.sub("\ufffd", value)

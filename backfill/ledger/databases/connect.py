@@ -1,6 +1,6 @@
-"""How a database is connected: its URL, and what every connection is set to before it is used.
+"""How to connect to a database: its URL, and the settings of every connection.
 
-SQLite runs in WAL mode with every commit synced; PostgreSQL notices within a minute that a peer has gone.
+SQLite runs in WAL mode and syncs every commit. With PostgreSQL, a lost connection is noticed within a minute.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from backfill.errors import ConfigError
 
-# Long enough for another process's planning window to be written on a slow disk.
+# Another process can write a planning window within this time, also on a slow disk.
 BUSY_TIMEOUT_MS = 30_000
-# SQLite waits in such slices, for within its own wait no signal is heard.
+# SQLite waits at most this long at a time, because Python handles no signal during its wait.
 BUSY_SLICE_MS = 500
-# So long a database is still waited for after a stop: what is to be kept may be an answer that was paid for, and a run
-# that is stopped awaits those in flight for 8 s.
+# After a stop, wait for a database this long: the write may hold a paid answer. It is less than the 8 s for which a
+# stopped run awaits calls in flight.
 AFTER_STOP_S = 5.0
-# A server that has gone without a word is noticed after a minute, not after TCP's two hours; when it is waited for,
-# after half of that: before the run that waits can be taken for dead.
+# A server that vanished is noticed after a minute, and not after TCP's two hours. During a request it is noticed after
+# 30 s: before another run takes the waiting run for dead (60 s).
 KEEPALIVE = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -35,6 +35,7 @@ KEEPALIVE = {
 
 
 def checked(url: str) -> URL:
+    """The URL with its driver and, for SQLite, an absolute path. Raises `ConfigError` if we cannot use it."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
@@ -56,18 +57,18 @@ def postgresql_engine(url: URL) -> Engine:
         engine = create_engine(
             url,
             pool_pre_ping=True,
-            max_overflow=-1,  # `Database` lets so many readers in; who else needs a connection has one of its own
-            # Whatever PGCLIENTENCODING says: names of folders and reasons are of any language.
+            max_overflow=-1,  # no limit here: `Database` limits the readers, and there are few other connections
+            # Set here, since PGCLIENTENCODING may differ: names of folders and reasons are in any language.
             connect_args={"application_name": "backfill", "client_encoding": "utf8", **given},
-            hide_parameters=True,  # or a correspondent's address would stand in an error
+            hide_parameters=True,  # otherwise an error would show a correspondent's address
         )
     except ModuleNotFoundError as error:
         raise ConfigError('A PostgreSQL ledger needs psycopg: pip install "backfill[postgres]".') from error
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:
-        # Or the locks of a transaction whose client has gone without a word would be held for hours.
-        connection.autocommit = True  # a pooler by statement refuses transactions, and is to be recognised later
+        # Without this timeout, a vanished client's transaction would keep its locks for hours.
+        connection.autocommit = True  # a statement pooler refuses transactions; `check_server` reports it later
         connection.execute("SET idle_in_transaction_session_timeout = '60s'")
         connection.autocommit = False
 
@@ -75,16 +76,17 @@ def postgresql_engine(url: URL) -> Engine:
 
 
 def sqlite_engine(url: URL, begin: str, *, read_only: bool) -> Engine:
-    # The writer keeps its one connection itself; readers share a few, since opening one takes longer than reading.
+    # The writer keeps its one connection itself. Readers share a pool, since opening a connection takes longer than a
+    # read.
     engine = create_engine(url, poolclass=QueuePool if read_only else NullPool, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # or sqlite3 would begin transactions of its own, deferred
+        connection.isolation_level = None  # otherwise sqlite3 begins its own transactions, as DEFERRED ones
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS if read_only else BUSY_SLICE_MS}")
         if read_only:
             connection.execute("PRAGMA query_only = ON")
-            # There are several of them, and each would come to keep 2 MB of what the system has in its cache anyway.
+            # 400 kB: each of several connections would otherwise cache 2 MB that the system caches, too.
             connection.execute("PRAGMA cache_size = -400")
             return
         connection.execute("PRAGMA journal_mode = WAL")
@@ -94,7 +96,8 @@ def sqlite_engine(url: URL, begin: str, *, read_only: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
-        # IMMEDIATE for writers: a read that turns into a write fails at once, whatever the busy timeout says.
+        # IMMEDIATE for writers: a transaction that begins with a read and then writes ignores the busy timeout and
+        # fails at once.
         connection.exec_driver_sql(begin)
 
     return engine

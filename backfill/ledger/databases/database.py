@@ -1,9 +1,9 @@
 """Connections to the ledger's database, and the one way to write to it.
 
-`write` runs a piece of work in a transaction and returns when it is durable. Whoever waits for the turn is served
-by the one who has it, all in one commit: writers from many threads share an fsync, and nobody waits for more to
-come. No connection leaves this folder and no transaction outlives the call. A PostgreSQL server that goes away for
-a while is waited for; a commit whose answer was lost with the connection is asked after, never guessed.
+`write` runs a piece of work in a transaction and returns when it is durable. One thread writes at a time, and it
+commits the work of all waiting threads with its own, so they share one fsync. It does not wait for more work. No
+connection leaves this folder, and no transaction outlives the call. If a PostgreSQL server is away for a while, the
+write waits. If the answer to a commit is lost with the connection, the write asks whether the commit took place.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ from backfill.ledger_url import without_secrets
 
 T = TypeVar("T")
 
-# A turn serves at most so many, so that the first of them is not kept from its answer for long.
+# The most pieces of work in one commit. A larger commit would keep the first thread waiting for long.
 LARGEST_GROUP = 256
-# Hundreds of threads may read at the same time; the others queue for as long as it takes. SQLite's pool holds 15.
+# At most 10 threads read at the same time, of hundreds that may want to; the others wait, with no time limit. SQLite's
+# pool holds 15 connections.
 READERS = 10
 # A server that restarts is back within seconds; one that recovers from a crash may need a minute.
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0)
@@ -50,39 +51,39 @@ FILE_GONE = (
     "The ledger {path} was {what} while this command was at work, so it stopped. Verdicts that were recorded since "
     "are in the file that was there and in its -wal file: put it back before the next run, or they are paid for again."
 )
-# A transaction's own number would not do: after a crash of the server it may be given out again.
+# Not PostgreSQL's transaction number: after a crash the server may give the same number out again.
 INTRODUCE = text("INSERT INTO commit_mark (writer, number, at) VALUES (:writer, 0, :now) ON CONFLICT DO NOTHING")
-FORGET_OLD = text("DELETE FROM commit_mark WHERE at < :now - 2592000000000")  # a month, in which nobody wrote
+FORGET_OLD = text("DELETE FROM commit_mark WHERE at < :now - 2592000000000")  # no write for 30 days
 MARK = text("UPDATE commit_mark SET number = :number, at = :now WHERE writer = :writer")
-# The lock waits for a commit that is still under way on a session that was lost.
+# FOR UPDATE waits for a commit that is still under way on the lost session.
 MARKED = text("SELECT number FROM commit_mark WHERE writer = :writer FOR UPDATE")
 
 
 class _Piece(Generic[T]):
-    """A piece of work with its result, or with what it raised."""
+    """A piece of work, with its result or with what it raised."""
 
     def __init__(self, work: Callable[[Connection], T]) -> None:
         self.work = work
-        self.is_alone = False  # another piece of its commit failed, so that it gets a transaction of its own
+        self.is_alone = False  # its first commit failed, so it gets a transaction of its own
         self.is_served = False
         self.result: T | None = None
         self.error: BaseException | None = None
-        self.wakes = threading.Lock()  # free when the piece is served, or when it is its thread's turn to serve
+        self.wakes = threading.Lock()  # released when the piece is served, or when its thread must serve the others
         self.wakes.acquire()
 
     def settle(self, result: T | None, error: BaseException | None = None) -> None:
-        """It is served; its thread goes on."""
+        """Give the piece its result, or its error, and wake its thread."""
         self.result, self.error, self.is_served = result, error, True
         self.wakes.release()
 
 
 class Database:
-    """A SQLite file or a PostgreSQL database by URL. Thread-safe."""
+    """A SQLite file or a PostgreSQL database, named by its URL. Thread-safe."""
 
     def __init__(self, url: str, clock: Clock | None = None, stop: StopRequest | None = None) -> None:
         """Opens nothing yet. Raises `ConfigError` for a URL that is neither `sqlite:///…` nor `postgresql://…`.
 
-        `stop`: after it, a database that cannot be used is waited for 5 s at the most.
+        `stop`: after it, a call waits at most 5 s for a database that cannot be used.
         """
         self.url = checked(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
@@ -94,10 +95,10 @@ class Database:
         self._is_serving = False
         self._turn = threading.Lock()
         self._writing: Connection | None = None
-        self._file: tuple[int, int] | None = None  # SQLite's: device and inode; None: it was not looked at yet
-        self._was_reached = self.is_sqlite  # a file in somebody else's hands is waited for from the first
+        self._file: tuple[int, int] | None = None  # SQLite's device and inode; None: not looked up yet
+        self._was_reached = self.is_sqlite  # a SQLite file that another program holds is worth a wait from the start
         self._pauses = (0.0,) * (BUSY_TIMEOUT_MS // BUSY_SLICE_MS) if self.is_sqlite else PAUSES_S
-        # SQLite itself waits for so long within each try.
+        # No pause for SQLite: each try already waits for `BUSY_SLICE_MS`.
         self._pauses_after_stop = (0.0 if self.is_sqlite else BUSY_SLICE_MS / 1000,) * TRIES_AFTER_STOP
         self._reading = threading.BoundedSemaphore(READERS)
         self._writer_name, self._commits = str(uuid4()), 0
@@ -113,14 +114,12 @@ class Database:
         """Where the ledger is, for people: the absolute path, or the URL without its password."""
         return str(self.path) if self.path else without_secrets(self.url.render_as_string(hide_password=False))
 
-    # ── writing ──────────────────────────────────────────────────────────────────────────────────────────
-
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction and return its result when it is committed.
 
-        `work` may run more than once (again alone, when another piece of the same commit fails; again when the
-        server was away), so it must do nothing but SQL. What it raises is raised here, with nothing of it written.
-        Raises `LedgerUnusable` when the database cannot be written.
+        `work` must do nothing but SQL, because it may run more than once: again after the server was away, and again
+        alone after its first commit failed. What it raises is raised here, and nothing of it is written. Raises
+        `LedgerUnusable` if the database cannot be written.
         """
         piece = _Piece(work)
         with self._queueing:
@@ -128,8 +127,8 @@ class Database:
             is_first, self._is_serving = not self._is_serving, True
         if not is_first:
             try:
-                piece.wakes.acquire()  # on a lock of its own: one for all would wake the served one after the other
-            except BaseException:  # interrupted: the turn, if it has come, is handed on
+                piece.wakes.acquire()  # each thread has its own lock: from one lock, they would wake one by one
+            except BaseException:  # interrupted: if this thread has the turn, pass the turn on
                 self._leave(piece, has_turn=not (piece.is_served or piece.wakes.locked()))
                 raise
         if not piece.is_served:
@@ -139,7 +138,7 @@ class Database:
         return piece.result  # type: ignore[return-value]  # None is T's own None once it is served
 
     def _take_turn(self, piece: _Piece[Any]) -> None:
-        """Serve who is waiting until `piece` is served; then it is the next one's turn."""
+        """Commit the waiting work, in groups, until `piece` is served. Then pass the turn on."""
         try:
             with self._turn:
                 while not piece.is_served:
@@ -148,7 +147,7 @@ class Database:
             self._leave(piece, has_turn=True)
 
     def _leave(self, piece: _Piece[Any], *, has_turn: bool) -> None:
-        """This thread goes, served or interrupted; who had the turn hands it on, or nobody would ever have it again."""
+        """Leave the queue, served or interrupted. A thread with the turn passes it on: otherwise all wait for ever."""
         with self._queueing:
             if not piece.is_served and piece in self._waiting:
                 self._waiting.remove(piece)
@@ -167,17 +166,17 @@ class Database:
         try:
             with translated(str(self)):
                 results = self._commit(group)
-        except LedgerUnusable as error:  # no single piece's fault
+        except LedgerUnusable as error:  # the database failed, not one piece: all get the error
             for piece in group:
                 piece.settle(None, error)
-        except Exception as error:  # noqa: BLE001 - carried to the thread that brought the piece, and raised there
+        except Exception as error:  # noqa: BLE001 - carried to the thread of the piece, and raised there
             if len(group) == 1:
                 group[0].settle(None, error)
                 return
             for piece in group:
                 piece.is_alone = True
             self._waiting.extendleft(reversed(group))
-        except BaseException:  # this thread is being ended; the others bring theirs again
+        except BaseException:  # this thread is interrupted: the work goes back into the queue
             self._waiting.extendleft(reversed(group))
             raise
         else:
@@ -203,12 +202,12 @@ class Database:
         return self._patiently(once)
 
     def _mark(self, connection: Connection) -> None:
-        """Number this commit, in itself."""
+        """Write the number of this commit, within the commit."""
         self._commits += 1
         connection.execute(MARK, {"writer": self._writer_name, "number": self._commits, "now": self._now()})
 
     def _took_place(self, connection: Connection) -> bool:
-        """Was the latest commit made, whose answer did not come?"""
+        """Did the last commit, whose answer was lost, take place?"""
         with connection.begin():
             return bool(connection.execute(MARKED, {"writer": self._writer_name}).scalar() == self._commits)
 
@@ -232,9 +231,9 @@ class Database:
         return micros(self._clock.now())
 
     def _patiently(self, once: Callable[[], T]) -> T:
-        """Try again while a server that was reached before is away, or another program holds SQLite's file.
+        """Try again while a server that was reached before is away, or while another program holds SQLite's file.
 
-        After a stop only for 5 s more: what is to be kept may be an answer that was paid for.
+        After a stop it tries for 5 s more, because the write may hold a paid answer.
         """
         pauses, until = iter(self._pauses), inf
         while True:
@@ -253,12 +252,10 @@ class Database:
                 self._was_reached = True
                 return result
 
-    # ── reading, and what needs a connection of its own ──────────────────────────────────────────────────
-
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a read-only transaction: one snapshot, however many statements. Keep it short.
+        """Run `work` in a read-only transaction. All its statements see one snapshot. Keep it short.
 
-        It may run more than once, and must not hand out the connection or an unread result.
+        `work` may run more than once. It must not return the connection or an unread result.
         """
 
         def once() -> T:
@@ -271,7 +268,7 @@ class Database:
 
     @contextmanager
     def alone(self) -> Iterator[Connection]:
-        """A writing connection with no transaction, for schema changes. No other thread is writing meanwhile."""
+        """A writing connection without a transaction, for schema changes. No other thread writes meanwhile."""
         with self._turn, translated(str(self), is_upgrade=True):
             self._close_writing()
             with self._writer.connect() as connection:
@@ -280,16 +277,15 @@ class Database:
                 yield connection
 
     def session(self) -> Connection:
-        """A connection in autocommit mode, to be kept for a session's own matters, such as PostgreSQL's locks."""
+        """A connection in autocommit mode, for example for a session's locks in PostgreSQL. The caller closes it."""
         with translated(str(self)):
             return self._writer.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     def check_file(self) -> None:
-        """Is SQLite's file still the one that was opened first? Takes some microseconds.
+        """Check that SQLite's file is still the file that was opened first. Takes some microseconds.
 
-        Raises `LedgerUnusable` when it was removed, moved or replaced. Each read asks, and so do a run's heartbeat and
-        its end. A write on the open connection does not: an answer that was paid for is better kept in a file that was
-        moved than nowhere.
+        Raises `LedgerUnusable` if the file was removed, moved or replaced. Each read checks it, and so do a run's
+        heartbeat and its end. A write on the open connection does not check: a moved file still keeps a paid answer.
         """
         if self.path is None:
             return
@@ -305,11 +301,11 @@ class Database:
             raise LedgerUnusable(FILE_GONE.format(path=self.path, what="replaced by another file"))
 
     def insert(self, table: Any) -> Any:
-        """An INSERT that knows ON CONFLICT, in this database's dialect."""
+        """An INSERT in this database's dialect, with `on_conflict_do_…`."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     def close(self) -> None:
-        """Close every connection. The database may be opened again by a later call."""
+        """Close every connection. A later call opens new ones."""
         with self._turn:
             self._close_writing()
         self._writer.dispose()

@@ -1,8 +1,8 @@
-"""What the database's own errors mean: which pass by themselves, and what the operator is told of the others.
+"""What a database's error means: whether to try again, and what to tell the operator.
 
-Decided by SQLite's error name or PostgreSQL's SQLSTATE, never by the words of a message. A refusal at connect comes
-without a code (libpq hands none out), so the server's own sentence is shown. What is in neither table, such as a
-violated constraint, is a bug and stays one; but nothing of a row is in its message.
+SQLite's error name or PostgreSQL's SQLSTATE decides, never the words of a message. A refusal at connect has no code
+(libpq gives none), so the operator sees the server's own sentence. An error in neither table, such as a violated
+constraint, is a bug and is raised as it is; but its message holds no value of a row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from backfill.wording import printable
 WAITED = f"{BUSY_TIMEOUT_MS // 1000} s, after a stop {AFTER_STOP_S:g} s"
 #: By the beginning of SQLite's error name (https://sqlite.org/rescode.html).
 SQLITE = {
-    "SQLITE_ERROR": "It lacks a table or a column; restore the newest backup beside it.",  # no value is refused so
+    "SQLITE_ERROR": "It lacks a table or a column; restore the newest backup beside it.",  # never a bad value
     "SQLITE_FULL": "The disk is full; make room and run again.",
     "SQLITE_BUSY": f"Another program has not let go of it, though it was waited for ({WAITED}); end it and run again.",
     "SQLITE_LOCKED": "Another program holds it; end it and run again.",
@@ -63,9 +63,9 @@ POSTGRESQL = {
     "58": "The server reports a system error; look into its log.",
     "XX": "The server reports damage; look into its log.",
 }
-#: A server that restarts or was lost (08, 57P), a deadlock or a conflict between two writers (40), a time limit of the
-#: server's (25P03, 55P03, 57014), too many connections at this moment (53300): the same transaction is good a moment
-#: later.
+#: Errors after which the same transaction may succeed a moment later: the server restarts or the connection is lost
+#: (08, 57P), two writers conflict or deadlock (40), a time limit of the server's ended it (25P03, 25P04, 55P03, 57014),
+#: the server has too many connections at this moment (53300).
 PASSING = ("08", "25P03", "25P04", "40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03", "57P05")
 UNDEFINED = ("SQLITE_ERROR", "42P01", "42703", "42704", "42883")
 REFUSED = "The server refuses the connection: {sentence}. Check paths.ledger_url, or ask who runs the server."
@@ -73,7 +73,7 @@ UNREACHABLE = "The server cannot be reached; check paths.ledger_url and the netw
 
 
 def is_passing(error: DBAPIError) -> bool:
-    """Is it worth trying the transaction again?"""
+    """May the same transaction succeed a moment later?"""
     code = _code(error)
     if code.startswith("SQLITE"):
         return code.startswith("SQLITE_BUSY")
@@ -84,10 +84,10 @@ def is_passing(error: DBAPIError) -> bool:
 
 @contextmanager
 def translated(where: str, *, is_upgrade: bool = False) -> Iterator[None]:
-    """Raises `LedgerUnusable` for what the operator can do something about; the rest are bugs, and crash as such.
+    """Raises `LedgerUnusable` for an error that the operator can mend. Other errors are bugs and pass through.
 
-    `ConfigError` for a URL whose options the driver does not take. `is_upgrade`: a table or column that is missing is
-    the upgrade's own fault, since it is what makes them.
+    Raises `ConfigError` if the driver refuses the URL's options. `is_upgrade`: a missing table or column is a bug of
+    the upgrade, since the upgrade makes them.
     """
     try:
         yield
@@ -108,13 +108,13 @@ def translated(where: str, *, is_upgrade: bool = False) -> Iterator[None]:
 
 
 def hide_values(found: BaseException, wrapped: BaseException | None) -> None:
-    """Leave nothing of a row in the message of a PostgreSQL error that is a bug.
+    """Remove a row's values from the message of a PostgreSQL error that is a bug.
 
-    Message, detail and context quote what was written: correspondents' addresses, for one. What the operator is told
-    of the other errors quotes none of them.
+    PostgreSQL's message, detail and context quote the row, e.g. a correspondent's address. The sentences for the
+    operator quote no value.
     """
     code = getattr(found, "sqlstate", None)
-    if not isinstance(code, str) or code.startswith("42"):  # those quote names and no values
+    if not isinstance(code, str) or code.startswith("42"):  # class 42 quotes names, and no values
         return
     diagnosis: Any = getattr(found, "diag", None)
     names = (getattr(diagnosis, name, None) for name in ("table_name", "column_name", "constraint_name"))
@@ -125,7 +125,7 @@ def hide_values(found: BaseException, wrapped: BaseException | None) -> None:
 
 
 def _refusal(error: DBAPIError) -> str | None:
-    """What the server itself says of a connection that it refuses; None: it said nothing."""
+    """The server's own words for refusing a connection; None: it gave none."""
     said = re.findall(r"FATAL: +(.+)", str(error.orig))
     return _plain(said[-1]) if said else None
 

@@ -1,7 +1,7 @@
-"""Where a SQLite ledger may lie: on a disk of this machine, in a file that nobody else can read.
+"""Where a SQLite ledger may lie: on a disk of this machine, in a file that only its owner can read.
 
-SQLite's locks and its shared memory do not work between machines (https://sqlite.org/wal.html), and a ledger that two
-machines write to is damaged sooner or later, so network file systems are refused rather than trusted.
+SQLite's locks and shared memory do not work between machines (https://sqlite.org/wal.html). Two machines that write to
+one ledger damage it, so a network file system is refused.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from pathlib import Path, PurePath
 from backfill import files
 from backfill.errors import ConfigError, LedgerUnusable
 
-MOUNTS = Path("/proc/self/mountinfo")  # Linux; elsewhere nothing is known and nothing refused
+MOUNTS = Path("/proc/self/mountinfo")  # Linux only; other systems do not have it, so nothing is refused there
 NETWORK = frozenset(
     {"9p", "afs", "ceph", "cifs", "coda", "davfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
 )
-#: What a FUSE program's type is: `fuse.` and its name.
+#: The names of FUSE programs. mountinfo shows such a type as `fuse.` and the name.
 NETWORK_FUSE = frozenset({"ceph", "curlftpfs", "davfs2", "gcsfuse", "glusterfs", "goofys", "rclone", "s3fs", "sshfs"})
 
 
 def prepare_file(path: Path) -> None:
-    """An empty 0600 file in a 0700 folder, before SQLite would create it with the umask's permissions.
+    """Make an empty 0600 file in a 0700 folder. SQLite itself would create it with the umask's permissions.
 
-    Raises `ConfigError` when the place will not do, `LedgerUnusable` when the file cannot be created.
+    Raises `ConfigError` if the ledger may not lie there, `LedgerUnusable` if the file cannot be created.
     """
     if MOUNTS.exists():
         refuse_network(path, MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
@@ -46,7 +46,7 @@ def prepare_file(path: Path) -> None:
 
 
 def refuse_network(path: Path, mountinfo: str) -> None:
-    """Raises `ConfigError` when `path` lies on a network file system according to /proc/self/mountinfo."""
+    """Raises `ConfigError` if `path` lies on a network file system. `mountinfo`: the text of /proc/self/mountinfo."""
     kind = network_kind(path.resolve(), mountinfo)
     if kind is not None:
         raise ConfigError(
@@ -56,9 +56,9 @@ def refuse_network(path: Path, mountinfo: str) -> None:
 
 
 def network_kind(path: PurePath, mountinfo: str) -> str | None:
-    """The type of the network file system that `path` lies on; None when it is local or not known.
+    """The type of the network file system that `path` lies on. None: the file system is local, or not known.
 
-    Fields as in proc_pid_mountinfo(5): the mount point is the fifth, the type follows the hyphen.
+    proc_pid_mountinfo(5): the mount point is the fifth field, the type is the first field after the hyphen.
     """
     kind, depth = "", -1
     for line in mountinfo.splitlines():

@@ -1,8 +1,7 @@
-"""Brings a ledger's schema up to this version: on first use, in one transaction, one process at a time.
+"""Creates a ledger's schema, or upgrades it to this version: in one transaction, one process at a time.
 
-Alembic is imported only when there is something to do: `backfill status` on an up-to-date ledger never needs it.
-A ledger that a newer version has written is refused. An older one beside SQLite is copied first, and only while
-nobody is writing to it.
+Alembic is imported only for an upgrade, so `backfill status` on an up-to-date ledger starts quickly. A ledger of a
+newer version is refused. An older SQLite ledger is copied before the upgrade, while no run writes to it.
 """
 
 from __future__ import annotations
@@ -27,26 +26,26 @@ from backfill.ledger.locks import run_lock
 from backfill.ledger.schema import metadata
 from backfill.wording import printable
 
-#: The newest revision in `migrations/versions`; a test holds them together.
+#: The newest revision in `migrations/versions`; a test checks that they are equal.
 HEAD: Final = "0002"
 NUMBERED: Final = re.compile(r"\d{4}")
-#: Any number, the same in every process: PostgreSQL's advisory lock for schema changes.
+#: The number of PostgreSQL's advisory lock for schema changes. Any number, but the same in every process.
 ADVISORY_LOCK: Final = 0x6261636B
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The schema that a version of backfill works with. Revisions are numbered as strings that sort."""
+    """The schema that a version of backfill works with. Revisions are strings of four digits, so they sort."""
 
     head: str = HEAD
     scripts: Path = field(default_factory=lambda: resources.folder("migrations"))
 
 
 def prepare(database: Database, clock: Clock | None = None, schema: Schema | None = None) -> None:
-    """Create or upgrade the schema when it is not this version's. Writes only then.
+    """Create or upgrade the schema if it is not this version's. Writes only then.
 
-    Raises `SchemaOutdated` for a ledger of a newer version, `LedgerHeld` when it is to be upgraded while a run writes
-    to it, `ConfigError` for a place that will not do, `LedgerUnusable` when it cannot be written.
+    Raises `SchemaOutdated` for a ledger of a newer version, `LedgerHeld` if an upgrade is needed while a run writes,
+    `ConfigError` if the ledger may not lie there, `LedgerUnusable` if it cannot be read or written.
     """
     schema = schema or Schema()
     if database.path is not None:
@@ -62,13 +61,13 @@ def prepare(database: Database, clock: Clock | None = None, schema: Schema | Non
             lock.take()
             stack.callback(lock.drop)
             if revision(database, schema) == schema.head:
-                return  # who held the lock was quicker
+                return  # the last holder of the lock has upgraded it
             _copy(database, found, clock or SystemClock())
         _upgrade(database, schema)
 
 
 def revision(database: Database, schema: Schema) -> str | None:
-    """The revision that the ledger is at; None when it is empty. Raises `SchemaOutdated` for one that is newer."""
+    """The ledger's revision; None: the ledger is empty. Raises `SchemaOutdated` for a newer revision."""
     return database.read(lambda connection: _current(connection, schema, str(database)))
 
 
@@ -108,20 +107,20 @@ def _copy(database: Database, found: str, clock: Clock) -> None:
 def _upgrade(database: Database, schema: Schema) -> None:
     with database.alone() as connection:
         if database.is_sqlite:
-            # Rebuilding a table with foreign keys on would delete the rows that point to it.
+            # With foreign keys on, rebuilding a table would delete the rows that point to it.
             connection.connection.dbapi_connection.execute("PRAGMA foreign_keys = OFF")  # type: ignore[union-attr]
         with connection.begin():
             if not database.is_sqlite:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
             if _current(connection, schema, str(database)) == schema.head:
-                return  # somebody was quicker
+                return  # another process has upgraded it meanwhile
             _run_scripts(connection, schema)
             if database.is_sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
                 raise LedgerUnusable(f"The upgrade of {database} would leave rows that point nowhere; it was undone.")
 
 
 def _run_scripts(connection: Connection, schema: Schema) -> None:
-    from alembic import command  # start-up: 0.2 s that only an upgrade needs
+    from alembic import command  # start-up: the import takes 0.2 s, and only an upgrade needs it
     from alembic.config import Config  # start-up: as above
 
     config = Config()

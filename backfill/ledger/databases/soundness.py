@@ -1,4 +1,4 @@
-"""Is this a database that a ledger can live in, and is all of the ledger there? Asked once, when it is opened."""
+"""Checks that the database can hold a ledger, and that the ledger is complete. Done once, when it is opened."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ COLUMNS_POSTGRESQL = text(
          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid)"""
 )
-# What ON CONFLICT relies on is an index; without one its statements fail.
+# A statement with ON CONFLICT fails if its unique index is missing.
 INDEXES_SQLITE = text("SELECT name FROM sqlite_schema WHERE type = 'index'")
 INDEXES_POSTGRESQL = text("SELECT relname FROM pg_class WHERE relkind = 'i' AND pg_table_is_visible(oid)")
 BACKEND = text("SELECT pg_backend_pid()")
 
 
 def check_tables(database: Database) -> None:
-    """Raises `LedgerUnusable` when a table, a column or an index of the ledger is missing."""
+    """Raises `LedgerUnusable` if a table, a column or an index of the ledger is missing."""
     missing = database.read(lambda connection: _missing(connection, is_sqlite=database.is_sqlite))
     if missing:
         verb = "is" if len(missing) == 1 else "are"
@@ -40,7 +40,7 @@ def check_tables(database: Database) -> None:
 
 
 def check_server(database: Database) -> None:
-    """Nothing on SQLite. Raises `ConfigError` for a PostgreSQL database that a ledger cannot live in."""
+    """Raises `ConfigError` for a PostgreSQL database that cannot hold a ledger. Does nothing on SQLite."""
     if database.is_sqlite:
         return
     with translated(str(database)):
@@ -82,11 +82,11 @@ def _described(connection: Connection) -> tuple[int, str]:
 
 
 def _is_pooled(database: Database) -> bool:
-    """Does the server's end of a connection change between statements, or is it another connection's as well?
+    """Does a pooler give the statements of one connection to several server processes, or two connections to one?
 
-    A pooler by transaction gives what the first connection does not use at this moment to the second; one by statement
-    refuses transactions (as a protocol violation, class 08). Only one of the two waits in a transaction, or a pool of
-    one would never answer.
+    A transaction pooler lends an idle server process of the first connection to the second. A statement pooler refuses
+    transactions (as a protocol violation, class 08). Only the second connection opens a transaction: with two, a pool
+    of one server process would never answer.
     """
     with database.session() as first, database.session() as second:
         seen = {first.execute(BACKEND).scalar_one() for _ in range(3)}

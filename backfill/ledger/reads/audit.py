@@ -1,7 +1,7 @@
-"""Does the ledger agree with itself? Questions whose every answer is a difference that should not be there.
+"""Does the ledger agree with itself? Each row that a question finds is a difference that should not be there.
 
-What is planned, what has become of it, who holds what and what was brought about are kept in different tables; here
-they are held against each other, in one snapshot. An empty answer is the proof that nothing was lost.
+Plans, items, claims, outcomes and receipts are in different tables. The questions compare these tables, in one
+snapshot. No difference proves that nothing was lost.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from backfill.lifecycle import JobState
 
 
 class DifferenceKind(StrEnum):
-    """What does not agree."""
+    """Which rule is broken. The comment of each states the rule."""
 
-    COUNT = "count"  # as many mails were planned as there are items
-    OUTSIDE_PLAN = "outside_plan"  # an item lies within the part of a plan that is planned
+    COUNT = "count"  # the number of planned mails equals the number of items
+    OUTSIDE_PLAN = "outside_plan"  # an item lies within the part of the plan that is done
     CLOSED_EPOCH = "closed_epoch"  # an open item lies in an epoch that is not closed
-    NO_OUTCOME = "no_outcome"  # a done or failed item has an outcome, which says the same
-    TWICE_FINAL = "twice_final"  # of an item's outcomes one does not supersede another
-    NO_VERDICT = "no_verdict"  # a done item has the verdict that its outcome was made from
-    DEAD_CLAIM = "dead_claim"  # a claim belongs to a run that goes on
-    DEAD_ATTEMPT = "dead_attempt"  # an attempt is open only while its run goes on
-    NO_RECEIPT = "no_receipt"  # a done item of a real job has a receipt of each effect, of its verdict
+    NO_OUTCOME = "no_outcome"  # the latest outcome of a done or failed item says the same status
+    TWICE_FINAL = "twice_final"  # exactly one of an item's outcomes supersedes no other
+    NO_VERDICT = "no_verdict"  # a done item has a verdict of its own content
+    DEAD_CLAIM = "dead_claim"  # a claim belongs to a run that has not ended
+    DEAD_ATTEMPT = "dead_attempt"  # an attempt is open only while its run has not ended
+    NO_RECEIPT = "no_receipt"  # a done item of a real job has a receipt for each effect, made from its verdict
     OPEN_IN_DONE_JOB = "open_in_done_job"  # a done job has no open item
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that does not agree, said for people. `uid` is None when it concerns the folder as a whole.
+    """One broken rule, in a sentence for people. `uid` None: it concerns the whole folder.
 
-    `mailbox_id` is None where no repair asks for it.
+    `mailbox_id` None: no repair needs it.
     """
 
     kind: StrEnum  # `DifferenceKind` within the ledger; `verify` has more kinds
@@ -57,9 +57,9 @@ class Audit:
     clock: Clock
 
     def differences(self, job_id: int, effects: Sequence[str] = (), limit: int = 1000) -> list[Difference]:
-        """What does not agree within the ledger, of each kind at most `limit`. Reads every item of the job.
+        """The differences within the ledger, at most `limit` of each kind. Reads every item of the job.
 
-        `effects`: the names of the configured effects, each of which a DONE mail of a real job must have a receipt of.
+        `effects`: the names of the configured effects. A DONE mail of a real job must have a receipt for each.
         """
 
         def work(connection: Connection) -> list[Difference]:
@@ -74,15 +74,15 @@ class Audit:
         return self.database.read(work)
 
     def every_nth_uid(self, job_id: int, mailbox_id: int, size: int) -> list[int]:
-        """The UIDs that cut the items of a mailbox into pieces of `size`, ascending; [] where there are fewer."""
+        """Every `size`-th UID of a mailbox's items, ascending; [] if there are fewer than `size` items."""
         parameters = {"job": job_id, "mailbox": mailbox_id, "size": size}
         return self.database.read(lambda connection: list(connection.execute(text(NTH_UIDS), parameters).scalars()))
 
     def repair(self, job_id: int) -> int:
-        """Put right what needs no mail server; how many rows. Writes.
+        """Repair the differences that need no mail server. Writes. Returns the number of rows changed.
 
-        That is claims and attempts of runs that have ended, a job that was called done too early, and how many mails
-        are planned where somebody has removed some.
+        Frees the claims and closes the attempts of ended runs, reopens a done job that has open items, corrects the
+        number of planned mails, and deletes the outcomes of items that somebody has deleted.
         """
         parameters = {"job": job_id}
         now = micros(self.clock.now())
@@ -107,7 +107,7 @@ def _ask(
 ITEMS = "FROM item i JOIN mailbox m ON m.id = i.mailbox_id"
 ORDER = "ORDER BY m.id, i.uid"
 
-#: Each question lists (folder, uid, …) of what does not agree; the sentence is filled in with its columns.
+#: Each question finds rows (folder, uid, …) that break the rule. Their columns fill in the sentence.
 QUESTIONS: dict[DifferenceKind, tuple[str, str]] = {
     DifferenceKind.COUNT: (
         """SELECT m.folder, NULL AS uid, COALESCE(p.planned, 0) AS planned, COALESCE(c.mails, 0) AS mails
@@ -177,7 +177,8 @@ HAS_OPEN_ITEMS = f"id = :job AND EXISTS (SELECT 1 FROM item WHERE job_id = :job 
 NTH_UIDS = """SELECT uid FROM (SELECT uid, ROW_NUMBER() OVER (ORDER BY uid) AS place FROM item
     WHERE job_id = :job AND mailbox_id = :mailbox) AS placed WHERE place % :size = 0 ORDER BY uid"""
 REPAIRS = (
-    # Of mails that somebody has removed: a new one may come to bear the number. PostgreSQL does not let it happen.
+    # Outcomes of items that somebody has deleted: SQLite may give the number to a new item. PostgreSQL's foreign key
+    # prevents such a deletion.
     "DELETE FROM outcome WHERE NOT EXISTS (SELECT 1 FROM item WHERE item.id = outcome.item_id)",
     """UPDATE plan_range SET planned = (SELECT COUNT(*) FROM item
             WHERE item.job_id = plan_range.job_id AND item.mailbox_id = plan_range.mailbox_id)

@@ -1,6 +1,6 @@
-"""What a job took lately, in time, calls and money: read from the ends of the logs, however long they are.
+"""What a job took lately, in time, calls and money. Reads only the newest rows, however many there are.
 
-Mail whose verdict was known already says nothing of what the next one takes.
+A mail with an already known verdict does not show what the next mail will take, so such mails are left out.
 """
 
 from __future__ import annotations
@@ -13,58 +13,51 @@ from sqlalchemy import Connection, text
 
 from backfill.ledger.budgets import usd
 
-# "The last minutes": long enough for a pace of a few calls a minute, short enough to follow a change.
+# "The last minutes" are five: enough to measure a few calls a minute, few enough to follow a change.
 WINDOW_US: Final = 300_000_000
-# So many rows of a log's end are read at the most; at a higher rate the window is as much shorter.
+# The most rows that are read of a log (outcome, attempt). If five minutes hold more rows, the window is shorter.
 TAIL: Final = 20_000
-# So many mails tell what the next ones will take.
+# The cost of the next mails is estimated from the last 500 outcomes.
 LAST_MAILS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class RecentRates:
-    """What the job's living runs did in the last `seconds`. `busy_seconds`: the time of all their calls, added up.
-
-    Of the `mails` that came to their end `worked` are done or failed, and their verdict was not known already. Of the
-    `calls` so many are `answered` with a verdict, in `answer_seconds` altogether.
-    """
+    """What the job's runs did in the last `seconds`."""
 
     seconds: float
-    mails: int
-    worked: int
+    mails: int  # that became final
+    worked: int  # of these, done or failed, with a verdict that was not already known
     calls: int
-    busy_seconds: float
-    tokens: int
-    answered: int = 0
-    answer_seconds: float = 0.0
+    busy_seconds: float  # the duration of all calls, added up
+    tokens: int  # in and out
+    answered: int = 0  # calls that brought a verdict
+    answer_seconds: float = 0.0  # the duration of the answered calls, added up
 
 
 @dataclass(frozen=True, slots=True)
 class PerMail:
-    """What the last mails took on the average whose verdict was not known; None: no mail tells.
+    """What a mail took on average, of the last mails without a known verdict. None: there is no such mail."""
 
-    Less than one call where a gate decides some, more where calls fail.
-    """
-
-    calls: float | None = None
-    cost_usd: Decimal | None = None  # None also where no price is known
+    calls: float | None = None  # less than 1 if the free rules decide some mails, more than 1 if calls fail
+    cost_usd: Decimal | None = None  # None also if no price is known
 
 
 UNTOLD: Final = PerMail()
 OF_RUNS = "run_id IN (SELECT id FROM run WHERE job_id = :job)"
 LOG_END = "id > (SELECT COALESCE(MAX(id), 0) - :tail FROM {log})"
-# When the oldest row of a log's end was written; NULL: the log is shorter.
+# The time of the oldest row that is read of a log; NULL: the log is shorter.
 TAIL_SINCE = """SELECT {at} FROM {log} WHERE id = (SELECT MAX(id) - :tail FROM {log})"""
 MAILS_SINCE = text(TAIL_SINCE.format(at="at", log="outcome"))
 CALLS_SINCE = text(TAIL_SINCE.format(at="started_at", log="attempt"))
 STEERED = text("SELECT steered_at FROM job WHERE id = :job")
-# Mail that took work. Looked up one by one, or PostgreSQL might read the whole job for it.
+# Mails that took work. A subquery for each row: with a join PostgreSQL might read the whole job.
 WORKED = "o.status IN ('done', 'failed') AND NOT (SELECT reused FROM item WHERE id = o.item_id)"
 MAILS = text(
     f"""SELECT COUNT(*) AS mails, COALESCE(SUM(CASE WHEN {WORKED} THEN 1 ELSE 0 END), 0) AS worked
       FROM outcome o WHERE {LOG_END.format(log="outcome")} AND at >= :since AND {OF_RUNS}"""
 )
-# A mail that was taken up again has another outcome, of what the later run did.
+# Only the attempts of the outcome's own run: a retried mail has one outcome for each run.
 OF_OUTCOME = "a.item_id = o.item_id AND a.run_id = o.run_id"
 PER_MAIL = text(
     f"""SELECT COUNT(*) AS mails,
@@ -82,9 +75,9 @@ CALLS = text(
 
 
 def recent_rates(connection: Connection, job_id: int, began: int, now: int) -> RecentRates:
-    """What runs that began at `began` have done lately. Times in microseconds."""
+    """What the job's runs did in the last minutes. `began`: when the first of them began. Times in microseconds UTC."""
     tail = {"tail": TAIL}
-    steered = connection.execute(STEERED, {"job": job_id}).scalar() or 0  # before, it was paused or had another pace
+    steered = connection.execute(STEERED, {"job": job_id}).scalar() or 0  # before it, the pace or the state differed
     whole = [connection.execute(statement, tail).scalar() or 0 for statement in (MAILS_SINCE, CALLS_SINCE)]
     since = max(now - WINDOW_US, began, steered, *whole)
     scope = {"job": job_id, "since": since, **tail}
@@ -103,7 +96,7 @@ def recent_rates(connection: Connection, job_id: int, began: int, now: int) -> R
 
 
 def per_mail(connection: Connection, job_id: int) -> PerMail:
-    """What the job's last mails took."""
+    """What one of the job's last mails took on average."""
     row = connection.execute(PER_MAIL, {"job": job_id, "tail": LAST_MAILS}).one()
     if not row.mails:
         return UNTOLD

@@ -1,6 +1,6 @@
-"""Reads for people: counts, calls, costs, failures. Nothing here writes.
+"""Figures for a report: counts, calls, costs, failures. Nothing here writes.
 
-A report is made in one snapshot, from the rows themselves; counters kept on the side could drift.
+All figures of a report come from one snapshot, and are counted from the rows. Separate counters could drift.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import moment_or_none
 from backfill.lifecycle import AttemptOutcome, ItemStatus
 
-# So many UIDs of a failure's reason are listed; the rest are counted.
+# The most UIDs that are listed for one reason of failure; the others are only counted.
 UIDS_LISTED = 100
 
 
@@ -32,46 +32,46 @@ class FailureGroup:
 
 @dataclass(frozen=True, slots=True)
 class FolderCounts:
-    """One folder's share of a job; epochs of a folder are added up."""
+    """One folder's share of a job; the epochs of the folder are added up."""
 
     folder: str
     planned: int
     statuses: dict[ItemStatus, int]
-    cost_usd: Decimal | None  # None where no call for its mails has a known cost
+    cost_usd: Decimal | None  # None: no call for its mails has a known cost
 
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """Everything that a report says of a job, from one snapshot."""
+    """All the figures of a report on a job, from one snapshot."""
 
-    planned: int  # what planning has inserted
+    planned: int  # mails that planning has inserted
     statuses: dict[ItemStatus, int]
-    reused: int  # mails whose verdict was known already
-    gated: int  # mails with a verdict that the gate before the model gave, for free
+    reused: int  # mails whose verdict was already known
+    gated: int  # mails that the free rules before the model decided
     attempts: dict[AttemptOutcome, int]
     tokens_in: int
     tokens_out: int
     tokens_cached: int
-    cost_usd: Decimal | None  # None where no attempt has a known cost
+    cost_usd: Decimal | None  # None: no attempt has a known cost
     receipts: dict[tuple[str, str], int]  # (effect, receipt state) → mails
     first_started_at: datetime | None
     last_ended_at: datetime | None  # None while a run goes on
-    running_us: int  # of a run that died or is at work: up to its last sign of life
+    running_us: int  # the time that runs worked; for a dead or a living run, until its last write
     failures: tuple[FailureGroup, ...]
     folders: tuple[FolderCounts, ...]
     importance: tuple[int, ...]  # mails by importance score 0 … 10, of items with a verdict
     spam: tuple[int, ...]
-    labels: dict[str, int]  # of the newest outcome of each DONE item
+    labels: dict[str, int]  # label → DONE items, by the newest outcome of each
 
 
 @dataclass(frozen=True, slots=True)
 class ReportReads:
-    """Questions about a job."""
+    """The figures of a job's report."""
 
     database: Database
 
     def facts(self, job_id: int) -> JobFacts:
-        """The job's whole state, in one snapshot. Reads every item once through its indexes."""
+        """All figures of a job, from one snapshot. Reads every item of the job."""
         job = {"job": job_id}
 
         def work(connection: Connection) -> JobFacts:
@@ -127,7 +127,8 @@ TIMES = """SELECT MIN(started_at) AS started_at, MAX(ended_at) AS ended_at, SUM(
 RECEIPTS = """SELECT t.effect, t.state, COUNT(*) FROM receipt t
       JOIN item i ON i.mailbox_id = t.mailbox_id AND i.uid = t.uid AND i.job_id = :job AND i.verdict_id = t.verdict_id
      WHERE t.undone_at IS NULL GROUP BY t.effect, t.state"""
-# What a run without an end of its own did after its last heartbeat. A call that was cut off was ended by its successor.
+# How long a run without a recorded end worked after its last heartbeat. For a call without an answer, its start counts:
+# a successor has set its end.
 SIGN = "CASE WHEN a.outcome IN ('open', 'unknown') THEN a.started_at ELSE a.ended_at END"
 UNBEATEN = f"""SELECT SUM(s.at - r.heartbeat_at) FROM
      (SELECT signs.run_id, MAX(signs.at) AS at FROM

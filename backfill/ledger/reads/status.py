@@ -1,8 +1,8 @@
-"""Reads for whoever watches: who is at work on a job, how fast, on what it waits, what went wrong last.
+"""The state of a job at this moment: its runs, their speed, what they wait for, and the last errors.
 
-No table that grows with the mailbox is read whole: what is left is counted by partial indexes, what is done follows
-from it, spending is summed from an index, rates are those of the last rows of the logs. So it may be asked each
-second, beside any run: 28 ms with 300,000 calls made and 200,000 mails left.
+These figures may be read every second, beside any run: 28 ms with 300,000 calls made and 200,000 mails left. So no
+table that grows with the mailbox is read whole. Partial indexes count what is left, and what is done follows from it.
+An index sums the spending. Rates come from the last rows of the logs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LAST_ERRORS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A job's mails by what has become of them, and its dates. `done` follows from the others: `verify` proves it."""
+    """A job's mails by status, and its dates. `done` is `found` less all the others; `verify` checks it."""
 
     state: JobState
     reason: str | None
@@ -44,8 +44,8 @@ class Tally:
     vanished: int
     pending: int
     created_at: datetime
-    last_run_at: datetime | None  # when the latest run began; None: none has
-    pace: float | None = None  # calls a minute, as another terminal has set; None: as configured
+    last_run_at: datetime | None  # when the latest run began; None: there was no run
+    pace: float | None = None  # calls a minute, set by `backfill pace`; None: as configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,44 +56,44 @@ class AtWork:
     heartbeat_at: datetime
     waiting_for: str | None
     concurrency: int | None  # None: as many as the pace takes
-    api: str | None  # the throttle of its calls; None: it makes none that cost
-    in_flight: int
+    api: str | None  # the throttle of its calls; None: its calls cost nothing
+    in_flight: int  # calls
     max_per_day: int | None = None  # calls
     between: Hours | None = None
-    max_emails: int | None = None  # that it may take at the most
-    max_cost_usd: Decimal | None = None  # that may be spent on the job, over its life
+    max_emails: int | None = None  # the most that this run may take
+    max_cost_usd: Decimal | None = None  # the most that the job may cost over its life
 
 
 @dataclass(frozen=True, slots=True)
 class ThrottleReading:
-    """What the throttle says of the calls, or of their tokens, in thousands."""
+    """The state of a throttle: of the calls, or of their tokens in thousands."""
 
-    per_minute: float  # that may be used now
-    lead_s: float  # so far ahead lies the next slot that is free
-    is_waited_for: bool  # somebody waits for a slot
+    per_minute: float  # the rate that is in force now
+    lead_s: float  # seconds until the next free slot
+    is_waited_for: bool  # a call waits for a slot
     blocked_until: datetime | None  # None: it is not blocked
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ThrottleReadings:
-    """The throttle of the runs at work; None: there is none."""
+    """The throttles of the runs at work; None: there is none."""
 
     calls: ThrottleReading | None = None
     tokens: ThrottleReading | None = None
-    made_today: int = 0  # calls, where their number is limited
+    made_today: int = 0  # calls today (UTC), if some run limits them; else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Who is at work on a job, newest first, how fast, what it may use and what a mail takes of it."""
+    """The runs at work on a job, newest first, with their speed, their throttles and what a mail takes."""
 
     at: datetime
     runs: tuple[AtWork, ...]
-    recent: RecentRates | None  # None: nobody is at work
+    recent: RecentRates | None  # None: no run is at work
     throttle: ThrottleReadings
     takes: PerMail = UNTOLD
-    taken_usd: Decimal | None = None  # spent on the job or set aside for it; None: nobody has limited it
+    taken_usd: Decimal | None = None  # spent on the job or set aside for it; None: its cost was never limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +112,25 @@ class JobStatus:
 
     tally: Tally
     speed: Speed
-    last_run: RunInfo | None  # the latest, at work or not
-    spent_usd: Decimal | None  # None where no call has a known cost
+    last_run: RunInfo | None  # the latest, at work or ended; None: there was no run
+    spent_usd: Decimal | None  # None: no call has a known cost
     last_errors: tuple[LastError, ...]  # newest first
 
     @property
     def at(self) -> datetime:
-        """The moment."""
+        """The moment of these figures (UTC)."""
         return self.speed.at
 
 
 @dataclass(frozen=True, slots=True)
 class StatusReads:
-    """Questions that are asked again and again while a job is worked on."""
+    """Figures that are read again and again while a job is worked on."""
 
     database: Database
     clock: Clock
 
     def of(self, job_id: int) -> JobStatus:
-        """Everything at once, from one snapshot but for the file lock."""
+        """Everything at once, from one snapshot. Only the file lock is outside the snapshot."""
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> JobStatus:
@@ -147,7 +147,7 @@ class StatusReads:
         return self.database.read(work)
 
     def speed(self, job_id: int) -> Speed:
-        """A part of `of` that is quick to answer however much is left to do."""
+        """The part of `of` whose cost does not grow with the mails that are left."""
         now = micros(self.clock.now())
         return self.database.read(lambda connection: self._speed(connection, job_id, now))
 
@@ -186,7 +186,7 @@ class StatusReads:
         return ThrottleReadings(readings.get(names["calls"]), readings.get(names["tokens"]), int(made_today or 0))
 
     def _at_work(self, connection: Connection, job_id: int) -> tuple[AtWork, ...]:
-        """Beside SQLite there is one lock, and its holder is the latest run that has not written down its end."""
+        """The runs whose lock is held. SQLite has one lock; its holder is the latest run without a recorded end."""
         rows = connection.execute(UNENDED, {"job": job_id}).all()
         held = held_locks(self.database, connection, [row.uuid for row in rows]) if rows else frozenset()
         found = []
@@ -217,7 +217,7 @@ IN_FLIGHT = text(f"SELECT COUNT(*) FROM attempt WHERE run_id = :run AND {ATTEMPT
 SPENT = text(
     f"SELECT SUM(cost_nano) FROM attempt WHERE run_id IN (SELECT id FROM run WHERE job_id = :job) AND {ATTEMPT_COST}"
 )
-# `+` keeps SQLite from looking through the whole job: it is the index of claimed items that is short.
+# `+` makes SQLite use the short index of claimed items, and not read the whole job.
 TALLY = text(
     f"""SELECT state, state_reason, created_at, pace,
            (SELECT COALESCE(SUM(planned), 0) FROM plan_range WHERE job_id = :job) AS found,
@@ -268,9 +268,9 @@ def _tally(connection: Connection, job_id: int) -> Tally:
 def _reading(row: Any, now: int) -> ThrottleReading:
     lead_us = max(0, int(row.arrival_us) - now)
     return ThrottleReading(
-        per_minute=(60e6 + row.burst_us) / row.interval_us,  # a minute and the burst hold what is allowed in a minute
+        per_minute=(60e6 + row.burst_us) / row.interval_us,  # a minute plus the burst holds one minute's calls
         lead_s=lead_us / 1e6,
-        is_waited_for=lead_us > row.interval_us > AHEAD_US,  # at higher rates slots are taken ahead, wanted or not
+        is_waited_for=lead_us > row.interval_us > AHEAD_US,  # at higher rates slots are reserved ahead of need
         blocked_until=moment(row.blocked_until_us) if row.blocked_until_us > now else None,
         reason=row.reason or "",
     )
