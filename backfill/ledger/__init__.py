@@ -1,10 +1,10 @@
-"""The state store: the only memory there is, and the only house that SQL lives in.
+"""The state store: backfill's only memory. All SQL is in this folder.
 
-`Ledger` groups its verbs by what they write: `jobs`, `plans`, `runs` (who works), `items` (claim, postpone, release,
-skip, vanish, fail, retry), `results` (from a call to the outcome), `verdicts`, `receipts` (reapply, take back),
-`attempts`, `throttles`, `budgets`, `outcomes`, `steering` (pause, resume, cancel, pace), `secrets`. Four only read:
-`open_items` (what is left), `report` (what has become of a job), `status` (how it stands at this moment) and `audit`
-(do the tables agree). One public method is one short transaction.
+`Ledger` groups its methods by what they write: `jobs`, `plans`, `runs`, `items` (claim, postpone, release, skip,
+vanish, fail, retry), `results` (from a call to the outcome), `verdicts`, `receipts` (reapply, take back), `attempts`,
+`throttles`, `budgets`, `outcomes`, `steering` (pause, resume, cancel, pace), `secrets`. Three only read: `open_items`
+(what is left), `report` (the figures of a job), `status` (a job at this moment). `audit` compares the tables, and
+repairs what needs no mail server. One public method is one short transaction.
 """
 
 from __future__ import annotations
@@ -58,16 +58,16 @@ class Ledger:
 
     @classmethod
     def open(cls, url: str, clock: Clock | None = None, stop: StopRequest | None = None) -> Ledger:
-        """Open the ledger, creating or upgrading its schema where needed. After `stop` nothing is waited for long.
+        """Open the ledger, and create or upgrade its schema if needed. After `stop`, a call waits at most 5 s.
 
-        Raises `ConfigError` for a URL that is none of ours, `SchemaOutdated` for a newer ledger,
-        `LedgerUnusable` when the database cannot be used.
+        Raises `ConfigError` for a URL that names neither SQLite nor PostgreSQL, `SchemaOutdated` for a newer ledger,
+        `LedgerHeld` if an upgrade is needed while a run writes, `LedgerUnusable` if the database cannot be used.
         """
         clock = clock or SystemClock()
         database = Database(url, clock, stop)
         try:
             migrate.prepare(database, clock)
-        except BaseException:  # whatever it is, nobody else can close what was opened here
+        except BaseException:  # the caller gets no ledger that it could close
             database.close()
             raise
         return cls(

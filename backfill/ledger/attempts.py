@@ -1,7 +1,7 @@
 """Writes about attempts: one row per call to a metered classifier, opened before the call is made.
 
-Whatever happens, the rows say at least as many calls as were made. One that stays open when its run dies becomes
-"unknown outcome": it may have cost. While a call is open no other run asks the same question.
+So there is a row for every call, also after a crash. If a run dies, its open attempts become "unknown outcome": those
+calls may have cost. While a call is open, no other run asks the same question.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from backfill.ledger.schema import ATTEMPT_OPEN
 from backfill.lifecycle import AttemptOutcome
 from backfill.verdict import Usage
 
-# A call that is under way counts against its mail when the run dies; waiting for the next one does not.
+# If a run dies during a call, the mail counts a loss. Waiting for a call does not count.
 BEGIN = RowStatement(
     """UPDATE item SET begun = TRUE FROM {rows}
         WHERE item.id = given.item AND +item.claimed_by = :run AND item.claim_no = given.claim_no
@@ -36,7 +36,7 @@ REST = text(
         AND claimed_by = (SELECT run_id FROM attempt WHERE id = :attempt)"""
 )
 
-# A question that is seen to be open is not waited for: its run may be waiting for one that this transaction closes.
+# Do not wait for a question that another run has open: that run may wait for one that this transaction closes.
 OPEN = RowStatement(
     f"""INSERT INTO attempt (item_id, run_id, started_at, outcome, estimate_nano, question)
         SELECT item, :run, :now, 'open', estimate, question FROM {{rows}}
@@ -57,10 +57,10 @@ KNOWN = RowStatement(
     fingerprint="TEXT",
     generation="INTEGER",
 )
-# Of a call that is not made after all, in the transaction that was to open it.
+# For a call that is not made: undo its opening within the same transaction.
 WITHDRAW = text("DELETE FROM attempt WHERE id = :attempt AND item_id = :item")
 UNBEGIN = text("UPDATE item SET begun = FALSE WHERE id = :item")
-# A run that was taken for dead may still get its answer, which tells what the call cost after all.
+# 'unknown' too: a living run that was taken for dead still gets its answer, with the cost of the call.
 CLOSE = RowStatement(
     """UPDATE attempt SET ended_at = :now, outcome = given.outcome, http_status = given.http_status,
               tokens_in = given.tokens_in, tokens_out = given.tokens_out, tokens_cached = given.tokens_cached,
@@ -91,7 +91,7 @@ LATEST = text(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a call asks. Mails that ask the same share the verdict."""
+    """What a call asks. Mails with the same question share one verdict."""
 
     message_key: str
     fingerprint: str
@@ -99,7 +99,7 @@ class Question:
 
     @classmethod
     def about(cls, job: Job, message_key: str) -> Question:
-        """What this job asks about a mail of this content."""
+        """The question that this job asks about a mail with this content."""
         return cls(message_key, job.fingerprint, job.generation)
 
     def digest(self) -> str:
@@ -109,7 +109,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that is about to be made, and what is set aside for it."""
+    """A call that is about to be made, and what it sets aside."""
 
     item: Item
     reservation: Reservation | None = None
@@ -117,7 +117,7 @@ class Call:
 
     @property
     def counts_itself(self) -> bool:
-        """Is it taken from a day's calls when it is set aside?"""
+        """Does its reservation already count it among the calls of the day?"""
         return self.reservation is not None and self.reservation.counts_the_call
 
     @property
@@ -146,10 +146,10 @@ class Attempts:
         return self.database.read(lambda connection: connection.execute(LATEST, {"job": job_id}).scalar())
 
     def open_without_run(self, api: str, reservation: Reservation | None) -> int:
-        """Note that a call to an API, by its throttle's name, is about to be made for no run; its attempt's number.
+        """Open the attempt of a call that belongs to no run; returns its number. `api`: the name of its throttle.
 
-        Writes. It counts for the day's calls to this API and the day's money, but for no job. Raises `BudgetReached`
-        or `CallsUsedUp` as `set_aside` does; the call is not to be made then.
+        Writes. The call counts for the day's calls to this API and for the day's cost, but for no job. Raises
+        `BudgetReached` or `CallsUsedUp` as `set_aside` does: then the call must not be made.
         """
         now = micros(self.clock.now())
         estimate = None if reservation is None else reservation.estimate_nano
@@ -166,7 +166,7 @@ class Attempts:
         return self.database.write(work)
 
     def close(self, attempt_id: int, outcome: AttemptOutcome, usage: Usage) -> None:
-        """Note what became of a call that brought no verdict; `Results.commit` closes the others. Writes."""
+        """Record the outcome of a call that brought no verdict; `Results.commit` closes the others. Writes."""
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> None:
@@ -177,12 +177,12 @@ class Attempts:
 
 
 def open_attempts(connection: Connection, run: Run, calls: Sequence[Call], now: int) -> list[int | BackfillError]:
-    """Open the attempts of calls that are about to be made at the same time, within the caller's transaction.
+    """Open the attempts of calls that are about to be made, within the caller's transaction.
 
-    Those without a reservation at once, the others one by one, each with what it sets aside. Instead of its number a
-    call gets `ClaimLost` when the item is no longer this run's, `BudgetReached` when the money would not do,
-    `CallsUsedUp` when a day's calls would not, or the reservation is of the day before, and `AskedElsewhere` when a
-    call with the same question is open, or has been answered meanwhile; it is not to be made then.
+    Returns for each call the number of its attempt, or an error: then the call must not be made. `ClaimLost`: the item
+    is no longer this run's. `BudgetReached`: the budget is too small for it. `CallsUsedUp`: the day's calls are used
+    up, or the reservation is for another day. `AskedElsewhere`: another call has the same question open, or has
+    answered it meanwhile.
     """
     together = [call for call in calls if call.reservation is None]
     opened = iter(_open_all(connection, run, together, now))
@@ -218,7 +218,7 @@ def _open_all(connection: Connection, run: Run, calls: Sequence[Call], now: int)
     held = {(row.id, row.claim_no) for row in BEGIN.execute(connection, in_order(by_item), run=run.id)}
     begun = [row for row in rows if (row["item"], row["claim_no"]) in held]
     numbers = {row.item_id: row.id for row in OPEN.execute(connection, begun, run=run.id, now=now)}
-    # After the insertion: it may have waited for the other run's commit, which brought the verdict.
+    # Ask after the INSERT: it may have waited for another run's commit, and that commit may hold the verdict.
     known = set(KNOWN.execute(connection, [row for row in begun if row["question"] is not None]).scalars())
     answers: list[int | BackfillError] = []
     for row in rows:
@@ -235,14 +235,14 @@ def _open_all(connection: Connection, run: Run, calls: Sequence[Call], now: int)
 
 
 def close_attempts(connection: Connection, closings: Sequence[dict[str, Any]], now: int) -> int:
-    """Close attempts within the caller's transaction, and book what they really cost; how many were still open."""
+    """Close attempts within the caller's transaction, and book their real cost. Returns how many it has closed."""
     closed = CLOSE.execute(connection, closings, now=now).all() if closings else []
     settle(connection, closed)
     return len(closed)
 
 
 def closing(attempt_id: int, outcome: AttemptOutcome, usage: Usage) -> dict[str, Any]:
-    """What `close_attempts` needs to know of one."""
+    """The row that `close_attempts` needs for one attempt."""
     return {
         "attempt": attempt_id,
         "outcome": outcome,

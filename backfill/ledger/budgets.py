@@ -1,9 +1,9 @@
-"""Money and calls: what may be spent, set aside before a call, so that parallel calls cannot overshoot.
+"""Limits on money and on calls. A call sets its part aside before it is made, so parallel calls cannot overshoot.
 
-A purse is what has been spent on a job over its life, or by this ledger on a day (UTC), or how many calls it made to
-an API on a day. A call sets its estimate aside in the transaction that opens its attempt, or is not made; the answer's
-real cost takes the estimate's place. A call of unknown outcome or cost stays at its estimate; a call is one call.
-What runs without a limit spend beside it counts as well: a call when it begins, its cost when it is known.
+A purse counts one of three: the money spent on a job over its life, the money spent by this ledger on a day (UTC), or
+the calls made to an API on a day. A call sets its estimate aside in the transaction that opens its attempt; if a purse
+has too little, the call is not made. The real cost replaces the estimate. If the cost stays unknown, the estimate
+stays. Runs without a limit count, too: their calls when they begin, their cost when it is known.
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ COUNT_CALLS_WITHOUT_RUN = text(
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """A limit under the name of what it limits: in nano-dollars, or in calls where it `counts_calls`."""
+    """A limit, in nano-dollars, or in calls if `counts_calls`. `name` says what it limits."""
 
     name: str
     limit: int
     what: str  # for people: "for this job", "for 2024-05-03 (UTC)"
     counts_calls: bool = False
-    day: int | None = None  # the one day since 1970 whose calls may take from it; None: any
+    day: int | None = None  # only calls of this day (days since 1970-01-01 UTC) take from it; None: calls of any day
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What a call may cost at the most, None where no money is limited, and the purses that it comes from."""
+    """What a call sets aside, and the purses that it takes it from."""
 
-    estimate_nano: int | None
+    estimate_nano: int | None  # the most that the call may cost; None: the cost has no limit
     purses: tuple[Purse, ...]
 
     @property
     def counts_the_call(self) -> bool:
-        """Is the call taken from a day's calls when this is set aside?"""
+        """Does setting this aside already count the call among the calls of its day?"""
         return any(purse.counts_calls for purse in self.purses)
 
 
@@ -83,22 +83,22 @@ class Budgets:
     database: Database
 
     def open(self, job_id: int, limit_nano: int) -> Purse:
-        """The purse of a job, holding what its attempts have cost so far. Writes."""
+        """The purse of a job, filled with what its attempts have cost until now. Writes."""
         purse = Purse(_of_job(job_id), limit_nano, "for this job")
         self._fill(purse, lambda connection: connection.execute(COUNT_JOB, {"job": job_id}).scalar())
         return purse
 
     def open_day(self, now: datetime, limit_nano: int) -> Purse:
-        """The purse of a day (UTC), holding what the day's attempts have cost so far. Writes."""
+        """The purse of a day (UTC), filled with what the day's attempts have cost until now. Writes."""
         day = micros(now) // DAY_US
         purse = Purse(_of_day(day), limit_nano, f"for {_date(day)} (UTC)", day=day)
         self._fill(purse, lambda connection: connection.execute(COUNT_DAY, _span(day)).scalar())
         return purse
 
     def open_calls(self, now: datetime, api: str, limit: int) -> Purse:
-        """The purse of a day's (UTC) calls to an API, holding the number of those that were made so far. Writes.
+        """The purse of the calls to an API on a day (UTC), filled with those that were made until now. Writes.
 
-        They are the attempts of the runs whose parameter "api" is this one, and those that belong to it alone.
+        These calls are the day's attempts of the runs that call this API, and its attempts that belong to no run.
         """
         day = micros(now) // DAY_US
         purse = Purse(calls_purse(api, day), limit, f"on {_date(day)} (UTC)", counts_calls=True, day=day)
@@ -113,19 +113,19 @@ class Budgets:
         return purse
 
     def is_used_up(self, purse: Purse) -> bool:
-        """Is there nothing left in it?"""
+        """Is the limit reached?"""
         name = {"name": purse.name}
         spent: int = self.database.read(lambda connection: connection.execute(SPENT, name).scalar_one())
         return spent >= purse.limit
 
     def _fill(self, purse: Purse, count: Callable[[Connection], int | None]) -> None:
-        """Every call that was set aside is an attempt, so the attempts say what the purse holds, at any time."""
+        """Fill a purse from the attempts. Every call that set something aside has an attempt, so they add up to it."""
 
         def work(connection: Connection) -> None:
             this = purse_table.c.name == purse.name
             row = {"name": purse.name, "spent": 0}
             connection.execute(self.database.insert(purse_table).on_conflict_do_nothing(), [row])
-            # Whoever sets something aside waits for this lock, so that the count misses nobody's.
+            # While this lock is held, no call can set anything aside, so the count is complete.
             connection.execute(select(purse_table.c.name).where(this).with_for_update()).one()
             connection.execute(update(purse_table).where(this).values(spent=int(count(connection) or 0)))
 
@@ -133,7 +133,7 @@ class Budgets:
 
 
 def taken_for_job(connection: Connection, job_id: int) -> Decimal | None:
-    """USD that are spent on a job or set aside for it; None where nobody has limited them yet."""
+    """The USD spent on a job or set aside for it. None: its cost was never limited."""
     taken = connection.execute(SPENT, {"name": _of_job(job_id)}).scalar()
     return usd(None if taken is None else int(taken))
 
@@ -144,10 +144,10 @@ def calls_purse(api: str, day: int) -> str:
 
 
 def set_aside(connection: Connection, reservation: Reservation, now_us: int) -> None:
-    """Take the estimate from every purse, for a call that begins now, or raise with nothing taken.
+    """Take a call's estimate from every purse of its reservation. When this raises, the caller must roll back.
 
-    The caller rolls back. Raises `CallsUsedUp` where a day's calls are, or where a purse is of another day than today,
-    so that the call is to be reserved anew; `BudgetReached` where the money does not do.
+    Raises `CallsUsedUp` if the day's calls are used up, or if a purse is for another day than today: then the call
+    needs a new reservation. Raises `BudgetReached` if a budget is too small for the call.
     """
     for purse in sorted(reservation.purses, key=_place):
         if purse.day not in (None, now_us // DAY_US):
@@ -166,10 +166,10 @@ def set_aside(connection: Connection, reservation: Reservation, now_us: int) -> 
 
 
 def settle(connection: Connection, closed: Iterable[Row[Any]]) -> None:
-    """Book the difference between what calls really cost and what was set aside for them, if anything was.
+    """Book the real cost of calls: the difference from what they set aside, or all of it if they set nothing aside.
 
-    `closed`: attempts with their `job_id`, None where they belong to no run. The purses are those of the job and of
-    the day on which the call began.
+    `closed`: attempts with their `job_id`; None: the attempt belongs to no run. It is booked in the purse of the job
+    and in that of the day on which the call began.
     """
     differences: Counter[str] = Counter()
     for row in closed:
@@ -179,15 +179,15 @@ def settle(connection: Connection, closed: Iterable[Row[Any]]) -> None:
             if row.job_id is not None:
                 differences[_of_job(row.job_id)] += difference
     if differences:
-        # One after the other by name, as they are set aside: who locks in one order waits for nobody in a circle.
+        # Sorted by name, as in `set_aside`: transactions that lock in the same order cannot deadlock.
         rows = [{"name": name, "difference": each} for name, each in sorted(differences.items())]
         connection.execute(SETTLE, rows)
 
 
 def count_calls(connection: Connection, run_id: int, calls: int, now_us: int) -> None:
-    """Count so many calls of a run that begin now, where somebody limits the day's number to their API.
+    """Count calls of a run that begin now, if there is a purse for today's calls to their API.
 
-    To be done last of what takes from purses, as `set_aside` does it.
+    Call it after all `set_aside` of the transaction: purses of money are locked before purses of calls.
     """
     if calls:
         parameters = {"run": run_id, "calls": calls, "of_day": calls_purse("", now_us // DAY_US)}
@@ -195,17 +195,17 @@ def count_calls(connection: Connection, run_id: int, calls: int, now_us: int) ->
 
 
 def count_call(connection: Connection, api: str, now_us: int) -> None:
-    """Count a call to an API that belongs to no run and begins now, where somebody limits the day's number."""
+    """Count a call that belongs to no run and begins now, if there is a purse for today's calls to its API."""
     connection.execute(COUNT_ONE, {"name": calls_purse(api, now_us // DAY_US)})
 
 
 def nano(amount: Decimal) -> int:
-    """Nano-dollars of dollars, rounded up: a cost is never made smaller."""
+    """Nano-dollars (10^-9 USD), rounded up, so a cost never becomes smaller."""
     return int((amount * NANO).to_integral_value(ROUND_CEILING))
 
 
 def usd(amount_nano: int | None) -> Decimal | None:
-    """Dollars of the ledger's nano-dollars."""
+    """USD from the ledger's nano-dollars."""
     return None if amount_nano is None else Decimal(amount_nano) / NANO
 
 
@@ -218,7 +218,7 @@ def _of_day(day: int) -> str:
 
 
 def _place(purse: Purse) -> tuple[bool, str]:
-    """The order in which purses are taken from by everybody: money by name, then calls."""
+    """The order in which every transaction takes from purses: money by name, then calls."""
     return purse.counts_calls, purse.name
 
 

@@ -1,4 +1,4 @@
-"""The condition of each statement that sets the status of items, taken from `TRANSITIONS`."""
+"""The condition of every statement that sets items' status, made from `TRANSITIONS`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from backfill.lifecycle import ItemStatus, check_transition
 
 
 def leaves(after: ItemStatus, *before: ItemStatus) -> str:
-    """The predicate of a statement that moves items from these statuses to `after`, with literals.
+    """The predicate, with literals, of a statement that moves items from the statuses `before` to `after`.
 
-    Raises `IllegalTransition` where `TRANSITIONS` lacks one of the edges: such a statement cannot be written.
+    Raises `IllegalTransition` if `TRANSITIONS` lacks one of the edges, so no statement can use such an edge.
     """
     for status in before:
         check_transition(status, after)

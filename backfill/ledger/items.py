@@ -1,7 +1,7 @@
 """Writes about items: claim, begin, postpone, release, lose, skip, vanish, fail, retry.
 
-Each is one short transaction whose WHERE names the status and the claim that it relies on; the row count is the
-answer. What goes forward, from a call to the outcome, is in `results`.
+Each is one short transaction. Its WHERE names the status and the claim that it relies on, and its row count says
+whether they held. The steps forward, from a call to the outcome, are in `results`.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ CLAIM_POSTGRESQL = f"""WITH due AS MATERIALIZED (
       FROM due WHERE item.id = due.id
  RETURNING item.id, mailbox_id, uid, status, claim_no, failures, losses, verdict_id, flags_before, rank"""
 
-# A mail that was postponed by a clock which has been set back since waits as long as it was to, seen from the clock of
-# today. Looked for only when nothing is due: the mails that are kept waiting are few, and the claim keeps its index.
+# If the clock was set back after a mail was postponed, keep the length of its wait, measured from the present clock.
+# Done only when nothing is due: such mails are few, and the claim can use its index.
 SET_RIGHT = text(
     f"""UPDATE item SET due_at = :now + due_at - due_set_at, due_set_at = :now
          WHERE job_id = :job AND {ITEM_CLAIMABLE} AND due_at > :now AND due_set_at > :now + {SKEW_US}"""
@@ -68,7 +68,7 @@ RELEASE = text(
     """UPDATE item SET claimed_by = NULL, begun = FALSE, due_at = :until, due_set_at = :now
         WHERE id = :item AND claimed_by = :run AND claim_no = :claim_no"""
 )
-# It is due after all that was not begun, as it is when its run has died.
+# due_at = now: it comes after the mails that were not begun, as after the death of a run.
 LOSE = text(
     """UPDATE item SET claimed_by = NULL, begun = FALSE, losses = losses + 1, due_at = :now, due_set_at = :now,
               reason = :reason
@@ -79,8 +79,8 @@ LOSE_CALLS = text(
     """UPDATE attempt SET outcome = 'unknown', ended_at = :now
         WHERE item_id = :item AND run_id = :run AND outcome = 'open'"""
 )
-# A UID of a closed epoch names no mail any more; the folder's mails are planned under its new one.
-# `+` keeps SQLite from looking through whole folders: it is the index of failed items that is short.
+# The UIDs of a closed epoch name no mail any more; its mails are planned again in the new epoch.
+# `+` makes SQLite use the short index of failed items, and not read whole folders.
 OPEN_EPOCH = "+mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)"
 RETRY = f"""UPDATE item SET status = CASE WHEN verdict_id IS NULL THEN 'pending' ELSE 'classified' END,
               final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0, retried_by = :run
@@ -94,7 +94,7 @@ REVIVE_UIDS = text(f"{REVIVE} AND mailbox_id = :mailbox AND uid IN :uids").bindp
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """The item, verdict, message, receipt and outcome tables."""
+    """The item table, and the outcomes of failed items."""
 
     database: Database
     clock: Clock
@@ -109,17 +109,17 @@ class Items:
         only: Collection[int] = (),
         left_out: Collection[int] = (),
     ) -> list[Item]:
-        """Take up to `limit` items that are due, in order.
+        """Take up to `limit` items that are due, the earliest due first. Returns them by rank.
 
-        Writes. An item is due when it is PENDING or CLASSIFIED, its `due_at` has passed and no run
-        holds it. Returns [] when nothing is due, which is not the same as nothing left. `alone`: only items that
-        runs have died with, which are left out otherwise. `only_retried`: only those that this run took up again.
-        `only`: only these, by number. `left_out`: numbers of mailboxes whose items are passed over.
-        Raises `LedgerHeld` when the run has ended, or another one has taken its place.
+        Writes. An item is due if it is PENDING or CLASSIFIED, its `due_at` has passed (UTC) and no run holds it.
+        Returns [] if nothing is due; later, items may be due again. `alone`: only items with at least two losses, which
+        are left out otherwise. `only_retried`: only items that this run took up again. `only`: only the items with
+        these numbers. `left_out`: the numbers of mailboxes whose items are not claimed. Raises `LedgerHeld` if the run
+        has ended, or another run has taken its place.
         """
         template = CLAIM if self.database.is_sqlite else CLAIM_POSTGRESQL
         losses = f"{'>=' if alone else '<'} {LOSSES_BEFORE_ALONE}"
-        # `+` keeps the database from looking through all that waits: the index of what was taken up is short.
+        # `+` makes the database use the short index of retried items, and not read all that is pending.
         of_job = "+job_id = :job" if only_retried else "job_id = :job"
         scope = f"AND retried_by = :run AND {ITEM_RETRIED}" if only_retried else ""
         if only:
@@ -141,31 +141,31 @@ class Items:
         return self.database.write(work)
 
     def begin(self, run: Run, items: Sequence[Item]) -> None:
-        """Note that parsing or asking begins: only from now on does a dying run count against these. Writes."""
+        """Note that parsing or asking begins: if the run dies from now on, these items count a loss. Writes."""
         rows = [{"item": held.id, "run": run.id, "claim_no": held.claim_no} for held in items]
         if rows:
             self.database.write(lambda connection: connection.execute(BEGIN, rows).rowcount)
 
     def rest(self, run: Run, items: Sequence[Item]) -> None:
-        """Note that these were parsed and wait for their call: until it begins a dying run does not count. Writes."""
+        """Note that these items only wait: until `begin` or a call, the death of the run is no loss of them. Writes."""
         parameters = {"run": run.id, "ids": [item.id for item in items]}
         self.database.write(lambda connection: connection.execute(REST, parameters).rowcount)
 
     def postpone(self, run: Run, held: Item, until: datetime, reason: str) -> None:
-        """Count a failure and try again at `until`. Writes; raises `ClaimLost`."""
+        """Count a failure, and try again at `until` (UTC). Writes; raises `ClaimLost`."""
         self._guarded(POSTPONE, run, held, until=micros(until), now=micros(self.clock.now()), reason=redacted(reason))
 
     def release(self, run: Run, items: Sequence[Item], until: datetime | None = None) -> None:
-        """Give items back uncounted, due at once or at `until`: the world was at fault. Writes."""
+        """Give items back without counting a failure. They are due at `until` (UTC); None: at once. Writes."""
         times = {"until": 0 if until is None else micros(until), "now": micros(self.clock.now())}
         rows = [{"item": held.id, "run": run.id, "claim_no": held.claim_no, **times} for held in items]
         if rows:
             self.database.write(lambda connection: connection.execute(RELEASE, rows).rowcount)
 
     def lose(self, run: Run, held: Item, reason: str) -> bool:
-        """Count a loss and give the item back, or, after its third, → FAILED with the reason; has it failed?
+        """Count a loss and give the item back. At the third loss → FAILED with the reason; has it failed?
 
-        A call about it that is still open has an unknown outcome. Writes; raises `ClaimLost`.
+        Its open call gets an unknown outcome. Writes; raises `ClaimLost`.
         """
         now = micros(self.clock.now())
         claim = {"item": held.id, "run": run.id, "claim_no": held.claim_no, "reason": reason, "now": now}
@@ -185,7 +185,7 @@ class Items:
         self._end(run, held, ItemStatus.SKIPPED, rule)
 
     def vanish(self, run: Run, held: Item) -> None:
-        """PENDING or CLASSIFIED → VANISHED: proved to be gone. Writes; raises `ClaimLost`."""
+        """PENDING or CLASSIFIED → VANISHED: the mail is proved to be gone. Writes; raises `ClaimLost`."""
         self._end(run, held, ItemStatus.VANISHED, "vanished")
 
     def fail(self, run: Run, held: Item, reason: str) -> None:
@@ -193,10 +193,10 @@ class Items:
         self._end(run, held, ItemStatus.FAILED, reason)
 
     def retry(self, run: Run, reasons: Sequence[str] = (), limit: int | None = None) -> int:
-        """FAILED → CLASSIFIED where a verdict is known, else → PENDING, for this run; how many. Writes.
+        """FAILED → CLASSIFIED if the item has a verdict, else → PENDING, for this run; how many. Writes.
 
-        `reasons`: only those that failed so; "vanished" among them takes up vanished mails as well. `limit`: at most
-        so many failed ones; the others stay as they are.
+        `reasons`: only items that failed for one of these reasons; with "vanished", vanished items are taken up, too.
+        `limit`: take up at most this many failed items.
         """
         parameters: dict[str, Any] = {"job": run.job_id, "run": run.id}
         of_reasons = " AND reason IN :reasons" if reasons else ""
@@ -222,7 +222,7 @@ class Items:
         return self.database.write(work)
 
     def statuses(self, job_id: int, mailbox_id: int, low: int, high: int) -> dict[int, ItemStatus]:
-        """UID → status of the items with low <= UID <= high."""
+        """The status of each item with low <= UID <= high, by UID."""
         statement = select(item.c.uid, item.c.status).where(
             item.c.job_id == job_id, item.c.mailbox_id == mailbox_id, item.c.uid.between(low, high)
         )

@@ -1,6 +1,6 @@
 """The one statement that sets a job's state.
 
-Its WHERE is built from `JOB_TRANSITIONS`: a job moves only along an edge of that table, whatever the caller asks for.
+Its WHERE is made from `JOB_TRANSITIONS`, so a job moves only along an edge of that table.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from backfill.ledger.schema import ITEM_OPEN, job, one_of
 from backfill.lifecycle import JOB_TRANSITIONS, IllegalTransition, JobState
 from backfill.selection import Selection
 
-# An epoch that is closed has nothing left to plan; its folder is planned when its new epoch is.
+# A closed epoch has nothing left to plan. Its folder counts as planned when the new epoch is planned.
 UNPLANNED = """SELECT 1 FROM plan_range JOIN mailbox ON mailbox.id = plan_range.mailbox_id
      WHERE job_id = :job AND next_uid <= high_uid AND closed_at IS NULL"""
 IS_PLANNED = f"""id = :job AND NOT EXISTS ({UNPLANNED})
         AND (SELECT COUNT(*) FROM plan_range JOIN mailbox ON mailbox.id = plan_range.mailbox_id
               WHERE job_id = :job AND closed_at IS NULL) >= :folders"""
-# `+` keeps SQLite from looking through the whole job: it is the index of claimed items that is short.
+# `+` makes SQLite use the short index of claimed items, and not read the whole job.
 IS_DONE = f"""id = :job AND NOT EXISTS ({UNPLANNED})
         AND NOT EXISTS (SELECT 1 FROM item WHERE job_id = :job AND claimed_by IS NULL AND {ITEM_OPEN})
         AND NOT EXISTS (SELECT 1 FROM item WHERE +job_id = :job AND claimed_by IS NOT NULL AND {ITEM_OPEN})"""
@@ -37,13 +37,11 @@ def move(
     done_at: int | None = None,
     steered_at: int | None = None,
 ) -> int:
-    """Move the jobs that `which` names (SQL, with its parameters) to the state `after`; how many moved.
+    """Move the jobs that meet the condition `which` (SQL, with its parameters) to `after`; how many moved.
 
-    They are left as they are in a state from which no edge leads there, and in one that is not among `only`. `reason`
-    takes the place of what the job's reason was; None: it has none any more. `done_at` and `steered_at` in
-    microseconds; `steered_at` None: it stays as it is.
-
-    Raises `IllegalTransition` where no state can move there.
+    A job stays as it is if no edge leads from its state to `after`, or if its state is not in `only`. `reason` and
+    `done_at` replace the old values; None clears them. `steered_at` None: the old value stays. `done_at` and
+    `steered_at` are microseconds UTC. Raises `IllegalTransition` if no edge leads from a state in `only` to `after`.
     """
     before = {start for start, end in JOB_TRANSITIONS if end is after} & set(only)
     if not before:
@@ -58,12 +56,12 @@ def move(
 
 
 def reopen_done(connection: Connection, job_id: int) -> None:
-    """DONE → PLANNING, in the transaction that gives the job something to do."""
+    """DONE → PLANNING. To be called in the transaction that gives the job something to do."""
     move(connection, JobState.PLANNING, "id = :job", {"job": job_id}, only={JobState.DONE})
 
 
 def settle(connection: Connection, job_id: int, now: int) -> JobState:
-    """PLANNING → OPEN when every folder is planned, OPEN → DONE when no item is open; the state then."""
+    """PLANNING → OPEN if every folder is planned, then OPEN → DONE if no item is open. Returns the new state."""
     selection = connection.execute(select(job.c.selection).where(job.c.id == job_id)).scalar_one()
     folders = len(Selection.from_canonical(selection).folders)
     this = {"job": job_id, "folders": folders}

@@ -1,4 +1,4 @@
-"""The job table: which jobs there are, and where each of them stands."""
+"""The job table: which jobs exist, and the state of each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Jobs:
     def open(
         self, account: str, selection: Selection, fingerprint: Fingerprint, *, dry_run: bool, generation: int = 0
     ) -> Job:
-        """The job of this identity: the one there is, or a new one in state PLANNING. Writes."""
+        """The job of this identity. If there is none, makes one in the state PLANNING. Writes."""
         digest = fingerprint.digest()
         key = job_key(account, selection, digest, dry_run=dry_run, generation=generation)
         row = {
@@ -69,7 +69,7 @@ class Jobs:
         return [found for found in self.all() if found.account == account and found.state in UNFINISHED]
 
     def latest(self) -> int | None:
-        """The job of the latest run, or else the latest job; None in an empty ledger."""
+        """The number of the latest run's job, or of the latest job if there was no run. None: there is no job."""
         of_run = text("SELECT job_id FROM run ORDER BY id DESC LIMIT 1")
         of_all = text("SELECT id FROM job ORDER BY id DESC LIMIT 1")
 
@@ -80,7 +80,7 @@ class Jobs:
         return self.database.read(work)
 
     def next_generation(self, account: str, selection: Selection, digest: str) -> int:
-        """The generation that `--ask-again` means: the latest where something is left of it, else a new one."""
+        """The generation for `--ask-again`: the latest if its job is unfinished or cancelled, else a new one."""
         latest = (
             select(job.c.generation, job.c.state)
             .where(
@@ -96,25 +96,25 @@ class Jobs:
         def work(connection: Connection) -> int:
             row = connection.execute(latest).one_or_none()
             if row is not None and row.state in UNFINISHED | {JobState.CANCELLED}:
-                return int(row.generation)  # what it has paid for is not paid for again
+                return int(row.generation)  # a new generation would pay again for the verdicts of this one
             newest = connection.execute(select(func.max(job.c.generation))).scalar()
             return int(newest or 0) + 1
 
         return self.database.read(work)
 
     def consent(self, job_id: int) -> None:
-        """Remember that the question before the first metered call was answered with yes. Writes."""
+        """Record that the operator answered yes to the question before the first metered call. Writes."""
         parameters = {"job": job_id, "now": micros(self.clock.now())}
         self.database.write(lambda connection: connection.execute(CONSENT, parameters).rowcount)
 
     def reopen(self, job_id: int) -> None:
-        """PAUSED, DONE, CANCELLED or UNDONE → PLANNING: there may be something to plan or do; `settle` says. Writes."""
+        """PAUSED, DONE, CANCELLED or UNDONE → PLANNING. `settle` then finds out whether anything is left. Writes."""
         ended = {JobState.PAUSED, JobState.DONE, JobState.CANCELLED, JobState.UNDONE}
         this = {"job": job_id}
         self.database.write(lambda connection: move(connection, JobState.PLANNING, "id = :job", this, only=ended))
 
     def settle(self, job_id: int) -> JobState:
-        """PLANNING → OPEN when every folder is planned, OPEN → DONE when no item is open; the state. Writes."""
+        """PLANNING → OPEN if every folder is planned, then OPEN → DONE if no item is open; the state. Writes."""
         now = micros(self.clock.now())
         return self.database.write(lambda connection: settle(connection, job_id, now))
 

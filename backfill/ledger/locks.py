@@ -1,8 +1,8 @@
-"""Who is alive is a held lock: it is free the moment its holder is gone, however it went, and no clock is asked.
+"""Which runs are alive: a run holds a lock as long as it lives, and the system frees it when the process ends.
 
-Beside SQLite it is a lock on a file, and only one writing command works on a ledger at a time. On PostgreSQL each
-run holds an advisory lock of its own session, so that several share a job; a lost connection frees the lock of a
-living run, which has to take it again before its next claim.
+With SQLite it is a lock on a file beside the ledger, so only one writing command works on a ledger at a time. With
+PostgreSQL each run holds its own advisory lock, so several runs can share a job. There a lost connection frees the
+lock of a living run; the run must take it again before its next claim.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from backfill import files
 from backfill.errors import LedgerHeld, LedgerUnusable
 from backfill.ledger.databases.database import Database
 
-# Who asks whether the lock is held shares it for some microseconds; nobody shall take that for a run at work.
+# `_is_file_locked` holds the lock for some microseconds. Try for longer than that before the lock counts as held.
 GLANCE_S = 0.2
 TRY_LOCK = text("SELECT pg_try_advisory_lock(:number)")
 UNLOCK = text("SELECT pg_advisory_unlock(:number)")
 TRY_LOCK_FOR_NOW = text("SELECT pg_try_advisory_xact_lock(:number)")
 
-# A number of 64 bits is shown as its halves; https://www.postgresql.org/docs/current/view-pg-locks.html
+# pg_locks shows a 64-bit number as two halves: https://www.postgresql.org/docs/current/view-pg-locks.html
 ADVISORY_LOCKS = text(
     """SELECT (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT) AS number FROM pg_locks
         WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND mode = 'ExclusiveLock'
@@ -38,11 +38,11 @@ ADVISORY_LOCKS = text(
 
 
 class RunLock(Protocol):
-    """What a living run holds."""
+    """The lock that a run holds as long as it lives."""
 
     @property
     def uuid(self) -> str:
-        """The identity of this start of the process; never host or pid, which come again."""
+        """The identity of this start of the process. Not host and pid: another process may get the same pid later."""
         ...
 
     def take(self) -> None:
@@ -50,9 +50,9 @@ class RunLock(Protocol):
         ...
 
     def prove(self) -> bool:
-        """Is it still held? Takes it again where it was lost and is free; False where that cannot be done now.
+        """Is it held? If it was lost and is free, takes it again. False: it cannot be taken at the moment.
 
-        Raises `LedgerHeld` when another process has it for good.
+        Raises `LedgerHeld` if another process has taken the file lock.
         """
         ...
 
@@ -60,17 +60,17 @@ class RunLock(Protocol):
 
 
 def run_lock(database: Database) -> RunLock:
-    """A lock for a new run on this ledger, not taken yet."""
+    """The lock of a new run on this ledger. It is not taken yet."""
     return _FileRunLock(database.path) if database.path is not None else _AdvisoryRunLock(database)
 
 
 class _FileRunLock:
-    """`ledger.db.lock`. Not for network file systems, on which nobody can be sure of a lock."""
+    """A lock on the file `ledger.db.lock`. Network file systems are refused before: their locks are not reliable."""
 
     def __init__(self, ledger: Path) -> None:
         self.uuid = str(uuid4())
         self._path = lock_path(ledger)
-        # The run's, not one thread's: its heartbeat asks from a thread of its own.
+        # Not thread-local: the heartbeat thread proves the lock, too.
         self._lock = FileLock(self._path, timeout=0, mode=files.FILE_MODE, thread_local=False)
 
     def take(self) -> None:
@@ -82,7 +82,7 @@ class _FileRunLock:
             raise LedgerUnusable(f"The lock file {self._path} cannot be used: {error.strerror}.") from error
 
     def prove(self) -> bool:
-        if not self._lock.is_locked:  # the system never takes a file lock from a living process
+        if not self._lock.is_locked:  # a living process never loses a file lock, so this says enough
             self.take()
         return True
 
@@ -91,7 +91,7 @@ class _FileRunLock:
 
 
 class _AdvisoryRunLock:
-    """An advisory lock on a connection that is kept open for nothing else."""
+    """An advisory lock, on a connection that serves only this lock."""
 
     def __init__(self, database: Database) -> None:
         self.uuid = str(uuid4())
@@ -105,7 +105,7 @@ class _AdvisoryRunLock:
     def prove(self) -> bool:
         try:
             if self._session is not None:
-                # A session that answers still has what it had: the server frees locks when it ends.
+                # A session that answers still has its lock: the server frees locks only when the session ends.
                 self._session.execute(text("SELECT 1"))
                 return True
         except DBAPIError:
@@ -126,8 +126,8 @@ class _AdvisoryRunLock:
 
     def drop(self) -> None:
         if self._session is not None:
-            with suppress(DBAPIError):  # then it is gone already
-                # The server would free it by itself, but only a moment after the session has ended.
+            with suppress(DBAPIError):  # the session has ended, and its lock is free
+                # Free it here: after the end of the session, the server would take a moment to free it.
                 self._session.execute(UNLOCK, {"number": advisory_number(self.uuid)})
         self._end_session()
 
@@ -139,9 +139,9 @@ class _AdvisoryRunLock:
 
 
 def held_locks(database: Database, connection: Connection, uuids: Sequence[str]) -> frozenset[str]:
-    """The runs of these, newest first, whose lock is held at this moment. Takes it from nobody and keeps nothing.
+    """Those of `uuids` (newest run first) whose lock is held at this moment. Changes no lock.
 
-    Beside SQLite there is one lock; if it is held, its holder is the first of them.
+    SQLite has one lock for the ledger; if it is held, the first of `uuids` holds it.
     """
     if database.path is not None:
         return frozenset(uuids[:1] if _is_file_locked(lock_path(database.path)) else ())
@@ -150,14 +150,14 @@ def held_locks(database: Database, connection: Connection, uuids: Sequence[str])
 
 
 def lock_path(ledger: Path) -> Path:
-    """Where a SQLite ledger's lock is; a ledger that is reached by two names has one."""
+    """The lock file of a SQLite ledger. Symlinks are resolved, so two names of one ledger have one lock."""
     real = ledger.resolve()
     return real.with_name(real.name + ".lock")
 
 
 def _is_file_locked(path: Path) -> bool:
-    """Shares the lock for an instant, so that who asks at the same moment is not in the way."""
-    import fcntl  # start-up: where there is none, only this question cannot be asked
+    """Is the lock held? Takes a shared lock for an instant, so two processes can ask at the same moment."""
+    import fcntl  # start-up: Windows has no fcntl; there only this function fails
 
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -168,15 +168,15 @@ def _is_file_locked(path: Path) -> bool:
     except BlockingIOError:
         return True
     finally:
-        os.close(descriptor)  # which frees it
+        os.close(descriptor)  # frees the shared lock
     return False
 
 
 def is_free(connection: Connection, uuid: str) -> bool:
-    """Does nobody hold this run's advisory lock? Holds it until the transaction ends. PostgreSQL only."""
+    """Is this run's advisory lock free? If so, holds it until the transaction ends. PostgreSQL only."""
     return bool(connection.execute(TRY_LOCK_FOR_NOW, {"number": advisory_number(uuid)}).scalar())
 
 
 def advisory_number(uuid: str) -> int:
-    """63 bits of the UUID, as PostgreSQL's advisory locks are numbered by a bigint."""
+    """63 bits of the UUID: the number of a PostgreSQL advisory lock is a signed bigint."""
     return UUID(uuid).int >> 65

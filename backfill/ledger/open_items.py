@@ -1,4 +1,4 @@
-"""What is left of a job: how many items are not final, when the next is due, and a sample of them. Only reads."""
+"""What is left of a job: how many items are not final, when the next is due, and a sample. Only reads."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_OPEN, ITEM
 from backfill.message import MailboxKey, MessageRef
 
 COUNT_HELD = text("SELECT COUNT(*) FROM item WHERE claimed_by = :run AND claimed_by IS NOT NULL")
-# The open mails in a row, cut into `size` equal parts; of each part its last mail.
+# Cut the open mails, in order, into `size` equal parts, and take the last mail of each part.
 SAMPLE_OPEN = text(
     f"""SELECT m.account, m.folder, m.uidvalidity, i.uid FROM
          (SELECT mailbox_id, uid, ROW_NUMBER() OVER (ORDER BY mailbox_id, uid) AS place, COUNT(*) OVER () AS mails
             FROM item WHERE job_id = :job AND {ITEM_OPEN}) i JOIN mailbox m ON m.id = i.mailbox_id
          WHERE i.place * :size / i.mails > (i.place - 1) * :size / i.mails ORDER BY m.id, i.uid"""
 )
-# Two counts, since no index serves both: what is final, which may be millions, is never looked at. `+` keeps SQLite
-# from looking through the whole job: it is the index of claimed items that is short.
+# Two counts, because no index serves both. Final items, maybe millions, are not read. `+` makes SQLite use the short
+# index of claimed items, and not read the whole job.
 COUNT_OPEN = f"""SELECT (SELECT COUNT(*) FROM item WHERE {{job}} AND {ITEM_CLAIMABLE} {{scope}})
      + (SELECT COUNT(*) FROM item WHERE +job_id = :job AND {ITEM_CLAIMED} {{scope}})"""
 NEXT_DUE = f"SELECT MIN(due_at) FROM item WHERE {{job}} AND {ITEM_CLAIMABLE} {{scope}}"
@@ -35,25 +35,26 @@ class OpenItems:
     database: Database
 
     def count(self, job_id: int, *, retried_by: int | None = None, left_out: Collection[int] = ()) -> int:
-        """Items that are not final, claimed or not; of all, or of those that a run took up again.
+        """How many items are not final, claimed ones included.
 
-        `left_out`: numbers of mailboxes whose items do not count.
+        `retried_by`: count only the items that this run took up again. `left_out`: the numbers of mailboxes whose items
+        do not count.
         """
         return int(self._of_open(COUNT_OPEN, job_id, retried_by, left_out) or 0)
 
     def next_due(
         self, job_id: int, *, retried_by: int | None = None, left_out: Collection[int] = ()
     ) -> datetime | None:
-        """When the next unclaimed item is due; None when there is none. May lie in the past."""
+        """When the next unclaimed item is due (UTC); may lie in the past. None: there is none."""
         return moment_or_none(self._of_open(NEXT_DUE, job_id, retried_by, left_out))
 
     def count_held(self, run_id: int) -> int:
-        """Items that a run holds."""
+        """How many items a run holds."""
         held = self.database.read(lambda connection: connection.execute(COUNT_HELD, {"run": run_id}).scalar_one())
         return int(held)
 
     def sample(self, job_id: int, size: int) -> list[MessageRef]:
-        """`size` mails that are not final, or all when there are fewer, evenly over the job, by mailbox and UID."""
+        """`size` mails that are not final, spread evenly over the job, sorted by mailbox and UID. All if fewer."""
         rows = self.database.read(
             lambda connection: connection.execute(SAMPLE_OPEN, {"job": job_id, "size": size}).all()
         )
@@ -72,6 +73,9 @@ class OpenItems:
 
 
 def not_in(mailboxes: Collection[int]) -> str:
-    """The end of a condition on items: in none of these mailboxes, by number. Literal, for the query plan's sake."""
+    """The end of a condition on items: in none of the mailboxes with these numbers.
+
+    The numbers are literals: a partial index needs that.
+    """
     numbers = ", ".join(str(int(number)) for number in sorted(mailboxes))
     return f" AND mailbox_id NOT IN ({numbers})" if numbers else ""

@@ -1,8 +1,8 @@
-"""What became final, in order, and how far the append-only files have got with it.
+"""The outcomes of items, in the order in which they became final, and which of them are in the append-only files.
 
-An outcome row is written in the transaction that makes the item final. A sink remembers the length of a file up to
-which every line stands for a committed outcome; the writer cuts the file to it, appends, and commits again, so a
-crash at any moment leaves neither a torn nor a doubled nor a missing line.
+The transaction that makes an item final also writes its outcome row. A sink row holds the committed length of a file:
+up to there, each line stands for a committed outcome. The writer cuts the file to this length, appends lines, and
+commits the new length. So no crash leaves a torn, doubled or missing line.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from backfill.lifecycle import ItemStatus
 from backfill.message import MailboxKey, MessageRef
 from backfill.verdict import Label
 
-# All attempts of the item up to the outcome: a line that supersedes an earlier one holds its cost as well.
-# The sums are cast because PostgreSQL would make them decimals.
+# The sums include all attempts of the item until the outcome. So a line that supersedes another includes its cost.
+# Without the casts, PostgreSQL returns decimals.
 AFTER = """SELECT o.id, o.status, o.reason, o.labels, o.supersedes, o.at, i.uid, i.message_key,
            m.account, m.folder, m.uidvalidity, r.uuid AS run_uuid,
            v.importance, v.spam, COALESCE(v.model, v.source) AS model,
@@ -50,9 +50,8 @@ WRITE = RowStatement(
     reason="TEXT",
     labels="TEXT",
 )
-# On PostgreSQL a number is given out before its transaction commits: 11 may be there while 10 is still on its way, and
-# who goes on after 11 would never see 10. So who adds outcomes shares a lock until it commits, and who reads them in
-# order waits for all of those.
+# PostgreSQL gives out a row's number before the row is committed. So 11 may be visible while 10 is not, and a reader
+# that continues after 11 would miss 10. Writers of outcomes share this lock until they commit; a reader waits for them.
 OUTCOME_LOCK = 0x6F757463
 SHARE_WRITING = text(f"SELECT pg_advisory_xact_lock_shared({OUTCOME_LOCK})")
 WAIT_FOR_WRITERS = text(f"SELECT pg_advisory_xact_lock({OUTCOME_LOCK})")
@@ -60,7 +59,7 @@ WAIT_FOR_WRITERS = text(f"SELECT pg_advisory_xact_lock({OUTCOME_LOCK})")
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """An append-only file: the bytes that stand for committed outcomes, and the last of those."""
+    """An append-only file: how many of its bytes are committed, and the last outcome in them."""
 
     id: int
     committed_bytes: int
@@ -74,7 +73,7 @@ class Outcomes:
     database: Database
 
     def after(self, outcome_id: int, limit: int, job_id: int | None = None) -> list[OutcomeRow]:
-        """The outcomes of real jobs that follow `outcome_id`, in order; of one job or of all."""
+        """The outcomes of real jobs after `outcome_id`, in order. `job_id` None: of all real jobs."""
         parameters = {"after": outcome_id, "limit": limit, "job": job_id}
         statement = AFTER.format(job="" if job_id is None else "AND j.id = :job")
         if job_id is None:
@@ -85,11 +84,12 @@ class Outcomes:
                 connection.execute(WAIT_FOR_WRITERS)
             return [_outcome(row) for row in connection.execute(text(statement), parameters)]
 
-        # A snapshot would be from before the wait; each statement of a writer sees what is committed by then.
+        # Not `read` on PostgreSQL: its snapshot is older than the wait. In `write` each statement sees what is
+        # committed when the statement begins.
         return self.database.read(work) if self.database.is_sqlite else self.database.write(work)
 
     def sinks(self) -> list[Sink]:
-        """Every file that this ledger has written to, on any host, the longest first."""
+        """Every file that this ledger has written to, on any host, by committed length, longest first."""
         statement = select(sink).order_by(sink.c.committed_bytes.desc(), sink.c.id)
         return self.database.read(
             lambda connection: [
@@ -98,7 +98,7 @@ class Outcomes:
         )
 
     def find_sink(self, host: str, path: str) -> Sink | None:
-        """The sink of this file; None where this ledger has not written to it under this name."""
+        """The sink of this file; None: this ledger has not written to a file of this host and path."""
         statement = select(sink).where(sink.c.host == host, sink.c.path == path)
 
         def work(connection: Connection) -> Sink | None:
@@ -108,7 +108,7 @@ class Outcomes:
         return self.database.read(work)
 
     def open_sink(self, host: str, path: str) -> Sink:
-        """The sink of this file, new with nothing committed. Writes."""
+        """The sink of this file. If there is none, makes one with nothing committed. Writes."""
         this = (sink.c.host == host) & (sink.c.path == path)
 
         def work(connection: Connection) -> Sink:
@@ -119,7 +119,7 @@ class Outcomes:
         return self.database.write(work)
 
     def advance(self, before: Sink, after: Sink) -> bool:
-        """Commit a longer file; False when the sink has moved meanwhile. Writes."""
+        """Commit the file's new length and last outcome. False: another writer was first. Writes."""
         statement = (
             update(sink)
             .where(sink.c.id == before.id, sink.c.last_outcome_id == before.last_outcome_id)
@@ -138,7 +138,7 @@ def write_outcome(
     labels: Sequence[Label],
     now: int,
 ) -> None:
-    """Add the outcome row of an item that the same transaction makes final."""
+    """Add the outcome row of an item. To be called in the transaction that makes the item final."""
     write_outcomes(connection, run, status, [(item_id, verdict_id, reason, labels)], now)
 
 
@@ -149,7 +149,10 @@ def write_outcomes(
     ended: Sequence[tuple[int, int | None, str | None, Sequence[Label]]],
     now: int,
 ) -> None:
-    """Add the outcome rows of items that the same transaction makes final: item, verdict, reason, labels."""
+    """Add the outcome rows of items. To be called in the transaction that makes the items final.
+
+    `ended`: item number, verdict number, reason and labels of each.
+    """
     if not ended:
         return
     if connection.dialect.name == "postgresql":

@@ -1,7 +1,7 @@
-"""What the ledger remembers of a run beside its dates: its limits, the API that it asks, and what it works on.
+"""What the ledger keeps of a run besides its dates: its limits, the API that it calls, and which items it works on.
 
-Stored as JSON in `run.parameters`, flat, money and hours as text. Keys are only ever added, so the rows of older
-versions are read as well.
+Stored as flat JSON in `run.parameters`; money and hours are text. New versions only add keys, so they can read the rows
+of older versions.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class RunParameters:
     """The parameters of one run."""
 
     limits: RunLimits = field(default_factory=RunLimits)
-    api: str | None = None  # the name of its throttle; None: it makes no call that costs
-    only_retried: bool = False  # it works on the items that it has taken up again, and on nothing else
+    api: str | None = None  # the name of its throttle; None: its calls cost nothing
+    only_retried: bool = False  # it works only on the items that it has taken up again
 
     def to_json(self) -> str:
         document = {"api": self.api, "only_retried": self.only_retried, **asdict(self.limits)}
@@ -31,7 +31,7 @@ class RunParameters:
 
     @classmethod
     def from_json(cls, text: str) -> RunParameters:
-        """What a row holds. A limit that is not there, or that this version refuses, has its default."""
+        """The parameters in a row's JSON. A limit that is missing, or that this version refuses, gets its default."""
         document = json.loads(text)
         limits = RunLimits()
         for name in (each.name for each in fields(RunLimits)):
@@ -43,7 +43,7 @@ class RunParameters:
 
 
 def _read(name: str, value: Any) -> Any:
-    """Raises `ValueError` or `InvalidOperation` for text that is no such value."""
+    """The value from its JSON form. Raises `ValueError` or `InvalidOperation` for text that is no such value."""
     if name == "between":
         return Hours.parse(str(value))
     return Decimal(str(value)) if name.startswith("max_cost") else value

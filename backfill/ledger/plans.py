@@ -1,7 +1,7 @@
-"""Writes about plans: which mailboxes a job is about, which of their UIDs, and how far they are planned.
+"""Writes about plans: the mailboxes of a job, their UIDs, and how far they are planned.
 
-A window of UIDs is planned in the transaction that moves `next_uid` past it. So an interrupted planning goes on at
-the next window, and a repeated one inserts nothing twice.
+One transaction inserts the items of a window of UIDs and moves `next_uid` past the window. So an interrupted planning
+goes on at the next window, and a repeated planning inserts nothing twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from backfill.lifecycle import ItemStatus, JobState
 from backfill.message import MailboxKey
 from backfill.ports import Surveyed
 
-# Rows of one mailbox stay together and in UID order, so that a claim is one fetch from one folder.
+# The rank orders items by mailbox, then by UID, so the items of one claim can be fetched from one folder.
 RANK_BITS = 32
 
 VANISHED = ItemStatus.VANISHED
@@ -36,16 +36,17 @@ REOPEN_EPOCH_ITEMS = text(
     f"""UPDATE item SET status = 'pending', reason = NULL, final_at = NULL, verdict_id = NULL, due_at = 0
         WHERE mailbox_id = :mailbox AND {leaves(ItemStatus.PENDING, VANISHED)} AND reason = 'uidvalidity_changed'"""
 )
-# Of a job that is done: it has something to do again.
+# A done job that meets this condition has something to do again.
 HAS_OPEN_ITEMS = f"""EXISTS (SELECT 1 FROM item
         WHERE item.job_id = job.id AND item.mailbox_id = :mailbox AND {ITEM_OPEN})"""
-# One statement for a window's UIDs: three times as fast as one for each (measured on SQLite 3.40 and PostgreSQL 18).
+# One statement for all UIDs of a window: three times as fast as one statement for each UID (measured on SQLite 3.40
+# and PostgreSQL 18).
 INSERT = """INSERT INTO item (job_id, mailbox_id, uid, rank, status, reason, final_at)
     SELECT :job, :mailbox, value, :rank | value, :status, :reason, CAST(:final_at AS BIGINT) FROM {uids} WHERE TRUE
         ON CONFLICT DO NOTHING"""
 INSERT_SQLITE = text(INSERT.format(uids="json_each(:uids)"))
 INSERT_POSTGRESQL = text(INSERT.format(uids="unnest(CAST(:uids AS BIGINT[])) AS value"))
-# Unfinished jobs about a folder that was rebuilt have its new epoch to plan before they can be done.
+# Open jobs with a rebuilt folder must plan the folder's new epoch before they can be done.
 PLANNED_IT = "id IN (SELECT job_id FROM plan_range WHERE mailbox_id = :mailbox)"
 OPEN_MAILBOXES = text(
     """SELECT m.id FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
@@ -70,9 +71,9 @@ class Plans:
     clock: Clock
 
     def open_mailbox(self, key: MailboxKey) -> int:
-        """The number of this epoch; other epochs of the folder are closed and their open items vanish. Writes.
+        """The number of this epoch. Closes the folder's other epochs: their open items become VANISHED. Writes.
 
-        An epoch that comes back (a server restored from its backup) is taken up again where it was left.
+        An epoch that comes back (the server was restored from a backup) is opened again, and its items, too.
         """
         now = micros(self.clock.now())
         folder = (mailbox.c.account == key.account) & (mailbox.c.folder == key.folder)
@@ -104,16 +105,16 @@ class Plans:
         return self.database.write(work)
 
     def freeze(self, job_id: int, mailbox_id: int, high_uid: int) -> PlanRange:
-        """Start or extend the plan of a mailbox: UIDs up to `high_uid` belong to the job. Writes.
+        """Start or extend the plan of a mailbox: the UIDs up to `high_uid` belong to the job. Writes.
 
-        A done job that gets something to plan is PLANNING again.
+        If this gives a done job something to plan, the job is PLANNING again.
         """
         this = (plan_range.c.job_id == job_id) & (plan_range.c.mailbox_id == mailbox_id)
         row = {"job_id": job_id, "mailbox_id": mailbox_id, "high_uid": high_uid, "next_uid": 1}
 
         def work(connection: Connection) -> PlanRange:
             if connection.execute(self.database.insert(plan_range).on_conflict_do_nothing(), [row]).rowcount:
-                # None, but where somebody has removed the range of mails that are still there.
+                # This finds no item, unless somebody has deleted the plan range and not its items.
                 connection.execute(RECOUNT, {"job": job_id})
             connection.execute(
                 update(plan_range).where(this, plan_range.c.high_uid < high_uid).values(high_uid=high_uid)
@@ -126,9 +127,9 @@ class Plans:
         return self.database.write(work)
 
     def plan_window(self, window: PlanRange, up_to: int, mails: Sequence[Surveyed]) -> int:
-        """Insert the mails with window.next_uid <= UID <= up_to and move `next_uid` past them; how many were new.
+        """Insert the mails with window.next_uid <= UID <= up_to, and move `next_uid` past them; how many were new.
 
-        Writes; one transaction. 0 when another process has planned this window meanwhile, or the epoch is closed.
+        Writes; one transaction. 0 also if another process has planned this window meanwhile, or the epoch is closed.
         """
         now = micros(self.clock.now())
         this = (plan_range.c.job_id == window.job_id) & (plan_range.c.mailbox_id == window.mailbox_id)
@@ -138,7 +139,7 @@ class Plans:
         count = update(plan_range).where(this).values(planned=plan_range.c.planned + bindparam("inserted"))
 
         def work(connection: Connection) -> int:
-            # The lock holds off who would close the epoch until the window's items are there to be closed with it.
+            # The lock delays the closing of the epoch until the window's items are inserted and can be closed with it.
             if connection.execute(is_open).one_or_none() is None or connection.execute(move).rowcount == 0:
                 return 0
             inserted = self._insert(connection, window, mails, now)
@@ -155,7 +156,7 @@ class Plans:
         return self.database.read(lambda connection: [PlanRange(*row) for row in connection.execute(statement)])
 
     def mailbox_keys(self, job_id: int) -> dict[int, MailboxKey]:
-        """Number → key of the mailboxes of a job's plan."""
+        """The keys of the mailboxes of a job's plan, by number."""
         statement = (
             select(mailbox.c.id, mailbox.c.account, mailbox.c.folder, mailbox.c.uidvalidity)
             .join(plan_range, plan_range.c.mailbox_id == mailbox.c.id)
@@ -166,15 +167,15 @@ class Plans:
         )
 
     def open_mailboxes(self, job_id: int) -> frozenset[int]:
-        """The mailboxes of a job's plan whose epoch, as far as is known, is the folder's present one."""
+        """The numbers of the mailboxes of a job's plan whose epoch is not closed."""
         return self.database.read(
             lambda connection: frozenset(connection.execute(OPEN_MAILBOXES, {"job": job_id}).scalars())
         )
 
     def plan_again(self, job_id: int) -> None:
-        """Have the next planning look at every UID of the job's open mailboxes again. Writes.
+        """Make the next planning look at every UID of the job's open mailboxes again. Writes.
 
-        A mail that planning missed is inserted then; none is inserted twice.
+        It inserts the mails that an earlier planning missed, and none twice. A done or open job is PLANNING again.
         """
 
         def work(connection: Connection) -> None:
