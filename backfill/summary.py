@@ -1,7 +1,7 @@
-"""What has become of a job: the one set of figures that every report is a rendering of.
+"""What has become of a job: the figures that every form of a report shows.
 
-Pure values: the ledger's queries fill them, nothing here asks anybody. `to_json` is a contract; keys are only
-ever added.
+Values only: `figures` fills them from the ledger. `to_json` is a contract with other programs: keys are added, never
+renamed or removed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from backfill.lifecycle import JobState, RunOutcome
 from backfill.selection import Selection
 from backfill.verdict import HIGHEST, LOWEST, Label
 
-MAX_FAILED_MAILS = 100  # named per reason; the rest is only counted
+MAX_FAILED_MAILS = 100  # listed for each reason; the others are only counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class JobFacts:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Mails by what has been achieved. `pending` includes the classified whose effects are outstanding."""
+    """Mails by status. `pending` includes classified mails whose effects are outstanding."""
 
     found: int = 0
     done: int = 0
@@ -44,7 +44,7 @@ class Counts:
 
     @property
     def is_conserved(self) -> bool:
-        """Has every mail that was found exactly one fate?"""
+        """Is every mail that was found counted under exactly one status?"""
         return self.found == self.done + self.failed + self.skipped + self.vanished + self.pending
 
 
@@ -75,7 +75,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class EffectCounts:
-    """Mails with a receipt per output. `foreign`: notes not written, since another file stood in their place."""
+    """Mails with a receipt, by output. `foreign`: notes that were not written, since another file had their name."""
 
     flags: int = 0
     notes: int = 0
@@ -87,8 +87,8 @@ class EffectCounts:
 class TimeSpan:
     """From the first run's start to the last run's end (UTC; None: not begun, or still running).
 
-    `running_seconds` is the time runs were at work, waits included, without the days between them. That of a run which
-    died is counted up to its last sign of life in the ledger, as is that of a run still at work.
+    `running_seconds`: the time that runs were at work, with their waits and without the time between two runs. A run
+    that died or is still at work counts up to its last heartbeat in the ledger.
     """
 
     started_at: datetime | None = None
@@ -104,7 +104,7 @@ class FailedMail:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Failed mails that have a reason in common; at most `MAX_FAILED_MAILS` of them are named."""
+    """Failed mails with the same reason; at most `MAX_FAILED_MAILS` of them are listed."""
 
     reason: str
     count: int
@@ -123,7 +123,7 @@ class FolderCounts:
 
 @dataclass(frozen=True, slots=True)
 class ScoreCounts:
-    """How many mails have each score: index is the score, from 0 to 10. Anything else raises ValueError."""
+    """How many mails have each score; the index is the score, from 0 to 10. Raises ValueError for another length."""
 
     importance: tuple[int, ...] = (0,) * (HIGHEST - LOWEST + 1)
     spam: tuple[int, ...] = (0,) * (HIGHEST - LOWEST + 1)
@@ -143,7 +143,7 @@ class LastRun:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A job's figures, over all its runs. `cost_usd` None: unknown, or nothing that costs was asked."""
+    """A job's figures, over all its runs. `cost_usd` None: unknown, or no call that costs was made."""
 
     job: JobFacts
     counts: Counts
@@ -181,7 +181,7 @@ class Summary:
 
     @property
     def tried(self) -> int:
-        """Mails that were worked on and came to an end: done or failed."""
+        """Mails that were worked on to their end: done or failed."""
         return self.counts.done + self.counts.failed
 
     @property
@@ -191,14 +191,17 @@ class Summary:
 
     @property
     def cost_per_thousand_usd(self) -> Decimal | None:
-        """What a thousand done mails cost, reused and free verdicts included; None when that is not known."""
+        """What a thousand done mails cost, with those of reused and free verdicts; None when that is not known."""
         if self.cost_usd is None or not self.counts.done:
             return None
         return (self.cost_usd * 1000 / self.counts.done).quantize(Decimal("0.0001"))
 
     @property
     def saved_usd(self) -> Decimal | None:
-        """What reused verdicts, and those of the gate, would have cost at this job's average; None if unknown."""
+        """What the mails with a reused verdict, or one of the gate, would have cost at this job's average call.
+
+        None when that is not known.
+        """
         if self.cost_usd is None or not self.calls.succeeded:
             return None
         saved = self.calls.reused + self.calls.gated
@@ -206,12 +209,12 @@ class Summary:
 
     @property
     def total_time(self) -> float:
-        """Seconds that runs were at work: not end minus start, between which no run may have worked for days."""
+        """Seconds that runs were at work. This is not end minus start: between two runs days may lie."""
         return self.time.running_seconds
 
     @property
     def average_time(self) -> float:
-        """Running seconds per mail tried, not the latency of one: calls overlap. 0.0 when none was tried."""
+        """Running seconds per mail tried; 0.0 when none was tried. Not the latency of a mail: calls overlap."""
         return self.time.running_seconds / self.tried if self.tried else 0.0
 
     @property
@@ -223,7 +226,7 @@ class Summary:
         return self.time.ended_at
 
     def to_json(self) -> str:
-        """The stable form. ASCII, so that no folder name can steer a terminal; times in ISO 8601, cost a number."""
+        """The form for other programs. In ASCII, so that no folder name can steer a terminal; times in ISO 8601."""
         return json.dumps(self._as_dict(), indent=2)
 
     def _as_dict(self) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Verdicts brought into the world: one output a file."""
+"""The outputs: what is done in the world because of a verdict, one output a file."""

@@ -1,8 +1,8 @@
 """The verdict as IMAP keywords on the mail itself.
 
-A keyword counts as set only when the server, asked again, lists it; a mail that does not show it is refused, or gone.
-What the server does not keep is named in the receipt. Labels are written before the processed keyword, so that mail
-which bears the latter is complete.
+A keyword counts as set only when the server, asked again, lists it. A mail that does not show it is reported as
+refused, or as gone. The receipt names the keywords that the server does not keep. Labels' keywords are stored before
+the processed keyword, so that a mail with the processed keyword has all of them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ NOT_KEPT = "the server keeps none of these keywords in this folder (PERMANENTFLA
 
 
 class FlagsEffect:
-    """Sets the processed keyword and one per label; takes back a label's keyword that no longer holds.
+    """Sets the processed keyword and one per label; removes the keyword of a label that no longer holds.
 
-    The latter only where the mail did not bear it before it was first processed: what the owner, or another
-    program, had set is never removed. Keywords are compared without regard to case, as IMAP does
-    (RFC 9051 §2.3.2). Owns `marker` and closes it. Used by one thread.
+    A keyword that the mail bore before it was first processed is never removed: its owner or another program had
+    set it. Keywords are compared without regard to case, as IMAP does (RFC 9051 §2.3.2). Owns `marker` and closes
+    it. Used by one thread.
     """
 
     name = "flags"
@@ -33,10 +33,10 @@ class FlagsEffect:
         self._processed_tag = processed_tag
         self._label_tags = {Label.IMPORTANT: important_tag, Label.SPAM: spam_tag}
         self._keywords = _distinct((*self._label_tags.values(), processed_tag))
-        self._kept: dict[MailboxKey, frozenset[str]] = {}  # folded; one question to the server per epoch and run
+        self._kept: dict[MailboxKey, frozenset[str]] = {}  # case-folded; the server is asked once per epoch and run
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
-        """Two commands for each keyword that any of `mails` needs, whatever their number."""
+        """Takes two commands for each keyword that any of `mails` needs, whatever the number of mails."""
         if not mails:
             return
         mailbox = mails[0].ref.mailbox
@@ -86,7 +86,7 @@ class FlagsEffect:
         return self._kept[mailbox]
 
     def _wanted(self, mail: Judged) -> tuple[str, ...]:
-        """The keywords this mail shall bear, spelt as in `_keywords`, in that order."""
+        """The keywords that this mail is to bear, spelt as in `_keywords` and in their order."""
         tags = [*(self._label_tags[label] for label in mail.labels), self._processed_tag]
         return tuple(keyword for keyword in self._keywords if _bears(tags, keyword))
 

@@ -1,8 +1,8 @@
-"""One Markdown note per mail, written once and never over anything else.
+"""One Markdown note per mail, never written over a file that backfill did not write.
 
 A note appears whole or not at all. The same mail and verdict give the same bytes under the same name, so that
-writing it again after a crash changes nothing; a file with other bytes is left alone. Everything in a mail is
-hostile: it cannot leave its quotes, its code block or the notes folder.
+writing it again after a crash changes nothing. A file with other bytes is left alone. Everything in a mail is
+hostile: it cannot end its quotes or its code block, nor leave the notes folder.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NotesEffect:
     needs_message = True
 
     def __init__(self, notes_dir: Path, template_text: str) -> None:
-        # Nothing is escaped as HTML: notes are Markdown, whose dangers the filters below know.
+        # HTML escaping is off: notes are Markdown, and the filters below escape for Markdown and YAML.
         environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
         environment.filters.update(quoted=_quoted, escaped=_escaped, fenced=_fenced)
         self._notes_dir = notes_dir
@@ -51,10 +51,10 @@ class NotesEffect:
         self._render(_SPECIMEN)  # a template that does not work is found before the first mail is paid for
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
-        """Write each mail's note; APPLIED when it stands there with our bytes, FOREIGN when other bytes do.
+        """Write each mail's note. APPLIED: the file has our bytes. FOREIGN: it has others, and is left alone.
 
-        All are on the disk before the first receipt is given. A mail with which the template does not work, though it
-        does with others, is refused.
+        All notes are synced to the disk before the first receipt is given. A mail for which the template raises an
+        error is refused.
         """
         rendered: list[tuple[Judged, bytes]] = []
         for mail in mails:
@@ -67,7 +67,7 @@ class NotesEffect:
         targets = [self._notes_dir / path for path in paths]
         try:
             before = [(mail.previous or {}).get("sha256") for mail in mails]
-            # One after the other: threads only wait for each other at the folder (twice the time with four of them).
+            # One after the other: four threads take twice as long, since they wait for each other at the folder.
             are_ours = list(map(write_once, targets, notes, before))
             for folder in {target.parent for target in targets}:
                 files.sync_folder(folder)
@@ -95,16 +95,18 @@ class NotesEffect:
 
 
 def note_path(message: Message) -> PurePosixPath:
-    """Where a mail's note lies below the notes folder: `2024/05/2024-05-03-Your-invoice-0123456789ab.md`.
+    """The path of a mail's note below the notes folder: `2024/05/2024-05-03-Your-invoice-0123456789ab.md`.
 
-    The suffix comes from the mail's address, so equal subjects of one day never meet. The name is legal on
-    Windows (begins with the date, so it is never a device such as CON) and links from Obsidian.
+    The suffix is a hash of the mail's address, so that mails with the same day and subject get different names. The
+    name is legal on Windows, where it is never a device such as CON since it begins with the date, and Obsidian can
+    link to it.
     """
     moment = message.sent_at or message.received_at
     day = moment.date().isoformat() if moment else "undated"
     mailbox = message.ref.mailbox
     address = json.dumps([mailbox.account, mailbox.folder, mailbox.uidvalidity, message.ref.uid])
-    suffix = hashlib.sha256(address.encode()).hexdigest()[:12]  # 48 bits: a million alike meet once in 500 mailboxes
+    # 12 digits are 48 bits: of a million mails with the same day and subject, two share a suffix in 1 of 500 mailboxes.
+    suffix = hashlib.sha256(address.encode()).hexdigest()[:12]
     name = "-".join(part for part in (day, _slug(message.content.subject), suffix) if part)
     return PurePosixPath(*day.split("-")[:2], f"{name}.md")
 
@@ -112,16 +114,16 @@ def note_path(message: Message) -> PurePosixPath:
 def write_once(path: Path, content: bytes, before: str | None = None) -> bool:
     """Create `path` with `content`, whole, or find it there; False when it holds something else.
 
-    `before`: the SHA-256 of what an earlier verdict wrote, which is ours to replace while nobody has changed it. Never
-    replaces another byte: the name is taken exclusively before the finished file moves there. A crash in between
-    leaves an empty file, which is filled when the same mail comes again. The content is durable when this returns,
-    the name when its folder has been synced. Raises OSError.
+    `before`: the SHA-256 of an earlier verdict's note; a file with this hash is replaced, since it is ours and
+    unchanged. No other file is replaced: an empty file takes the name exclusively, then the finished file moves there.
+    A crash in between leaves the empty file; it is filled when the same mail comes again. The content is durable when
+    this returns, the name once its folder is synced. Raises OSError.
     """
     files.make_folder(path.parent)
     is_taken = os.path.lexists(path)
     if is_taken and not (path.is_file() and (path.stat().st_size == 0 or _has_digest(path, before))):
         return _holds(path, content)
-    temporary = path.with_name(f".{path.stem[-12:]}.tmp")  # one name per mail: a crash's leftover is swept up here
+    temporary = path.with_name(f".{path.stem[-12:]}.tmp")  # one name per mail, so that a crash's leftover is removed
     temporary.unlink(missing_ok=True)
     try:
         files.create(temporary, content)
@@ -147,8 +149,8 @@ def _holds(path: Path, content: bytes) -> bool:
 def _slug(subject: str) -> str:
     """The subject's words as part of a file name: "-" between them, at most `MAX_SLUG_BYTES` of UTF-8.
 
-    Only letters, marks and digits of any script, "_" and "." are kept: the rest is what Windows forbids, what
-    Obsidian does not link to, or what nobody misses.
+    Only letters, marks and digits of any script, "_" and "." are kept. Windows forbids some of the other characters,
+    and Obsidian cannot link to some.
     """
     composed = unicodedata.normalize("NFC", subject)
     words = "".join(
@@ -158,7 +160,7 @@ def _slug(subject: str) -> str:
 
 
 def _facts(mail: Judged) -> dict[str, Any]:
-    """Everything a template can name. No clock: the same mail and verdict give the same bytes."""
+    """Everything that a template can name. Without the time, so that the same mail and verdict give the same bytes."""
     message, content, verdict = _message_of(mail), _message_of(mail).content, mail.verdict
     facts: dict[str, Any] = {
         "subject": content.subject,
@@ -208,13 +210,13 @@ _UNSAFE_QUOTED = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u20
 
 
 def _quoted(value: str | list[str]) -> str:
-    """JSON, which is YAML, without characters that YAML forbids, that reorder text or that end a line."""
+    """JSON, which is valid YAML. Characters that YAML forbids, that reorder text or that end a line are escaped."""
     text = json.dumps(value, ensure_ascii=False)
     return _UNSAFE_QUOTED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _escaped(text: str) -> str:
-    """Markdown that shows `text` on one line: no link, image, HTML, tag or formula (CommonMark §2.4)."""
+    """Markdown that shows `text` on one line and makes no link, image, HTML, tag or formula of it (CommonMark §2.4)."""
     return re.sub(r"([\\`*_{}\[\]<>#!|~$=%^&])", r"\\\1", " ".join(_printable(text).split()))
 
 
@@ -227,7 +229,7 @@ def _fenced(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without control characters, but for tabs, and without those that reorder what is read."""
+    """`text` with a blank for each control character but the tab, and for each character that reorders text."""
     return re.sub("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]", " ", text)
 
 

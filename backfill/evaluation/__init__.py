@@ -1,1 +1,1 @@
-"""A classifier measured on mail whose owner has labelled it: labels, judging, agreement."""
+"""Measures a classifier on labelled mail: reads the labels, asks the classifier, compares both. Writes nothing."""

@@ -1,4 +1,4 @@
-"""How far a classifier and the owner of the mail agree, as figures. Pure."""
+"""Figures of how far a classifier's scores agree with the labels. Without input or output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backfill.verdict import Answer, Thresholds
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A truth with the classifier's answer; None: it gave none. `was_called`: it took a call."""
+    """A label with the classifier's answer. `answer` None: it gave none. `was_called`: a call was made."""
 
     truth: Truth
     answer: Answer | None
@@ -22,7 +22,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How one of the two scores agrees with what people say. Shares are None where there is nothing to share."""
+    """How one of the two scores agrees with the labels. `precision` and `recall` are None where they have no mails."""
 
     threshold: int
     auc: float | None  # chance that a positive mail has a higher score than a negative one; ties count half
@@ -37,20 +37,20 @@ class Agreement:
 
     @property
     def precision(self) -> float | None:
-        """Of those that reach the threshold, how many rightly."""
+        """The share of mails that are labelled so, of those whose score reaches the threshold."""
         return _share(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def recall(self) -> float | None:
-        """Of those that should reach the threshold, how many do."""
+        """The share of mails whose score reaches the threshold, of those that are labelled so."""
         return _share(self.true_positives, self.true_positives + self.false_negatives)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The figures of one set of mails. `cost_usd` None: unknown, or nothing that costs was asked.
+    """The figures of one set of mails. `cost_usd` None: unknown, or no call that costs was made.
 
-    `gated_wrong`: mails about which the gate, which nobody looks behind, says another thing than their owner.
+    `gated_wrong`: mails that the gate decided, without the model, against their labels.
     """
 
     mails: int
@@ -64,7 +64,7 @@ class Evaluation:
 
 
 def evaluate(judged: Sequence[Judged], thresholds: Thresholds) -> Evaluation:
-    """The figures. Mails without an answer count as unanswered and nowhere else."""
+    """The figures of judged mails. A mail without an answer counts as unanswered and in no other figure."""
     costs = [each.cost_usd for each in judged if each.cost_usd is not None]
     answered = [(each.truth, each.answer) for each in judged if each.answer is not None]
     return Evaluation(
@@ -80,14 +80,14 @@ def evaluate(judged: Sequence[Judged], thresholds: Thresholds) -> Evaluation:
 
 
 def _is_wrong(answer: Answer, truth: Truth, thresholds: Thresholds) -> bool:
-    """Spam is told otherwise than by the owner, or what matters to him is not seen to matter."""
+    """Does the answer contradict the label about spam, or miss important mail?"""
     is_spam = answer.scores.spam >= thresholds.spam
     is_missed = truth.is_important is True and answer.scores.importance < thresholds.importance
     return is_missed or (truth.is_spam is not None and is_spam is not truth.is_spam)
 
 
 def agreement(pairs: Iterable[tuple[int, bool | None]], threshold: int) -> Agreement:
-    """Scores against truths; what nobody says anything of is left out."""
+    """Compares scores with labels; a mail without a label (None) is left out."""
     known = [(score, truth) for score, truth in pairs if truth is not None]
 
     def count(is_reached: bool, truth: bool) -> int:
@@ -104,7 +104,10 @@ def agreement(pairs: Iterable[tuple[int, bool | None]], threshold: int) -> Agree
 
 
 def roc_auc(pairs: Iterable[tuple[float, bool]]) -> float | None:
-    """Area under the ROC curve by ranks (Mann-Whitney), ties at their mean rank; None without both kinds."""
+    """Area under the ROC curve by ranks (Mann-Whitney), ties at their mean rank.
+
+    None unless there are mails of both kinds.
+    """
     ordered = sorted(pairs)
     positives = sum(truth for _, truth in ordered)
     negatives = len(ordered) - positives

@@ -1,7 +1,7 @@
-"""Measures a classifier by mails that a person has labelled.
+"""Asks a classifier about labelled mails, one after the other.
 
-Labels come from folder names or from a CSV file; what has none is left out and counted. Each mail is asked about once,
-at the pace of all calls; patience with a service that is away is short, since nothing here is remembered.
+Calls keep to the pace of all calls to the API. Where the service is away or slows calls down, a mail is asked about
+at most three times: answers are kept nowhere, so a long wait is not worth it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Labelled mail: where it lies, and what its owner says of it."""
+"""Labelled mail: finds the files, and reads their labels from folder names or a CSV file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from backfill.errors import ConfigError
 
-MAX_MAIL_BYTES: Final = 2_000_000  # what is beyond is attachments
+MAX_MAIL_BYTES: Final = 2_000_000  # bytes that are read of a mail; attachments lie beyond
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What a person says of a mail; None: nothing."""
+    """The label that a person gave a mail. None: the label does not say."""
 
     is_spam: bool | None = None
     is_important: bool | None = None
@@ -24,7 +24,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A mail's bytes (at most `MAX_MAIL_BYTES`, of `size`) with what a person says of it."""
+    """A mail's first bytes (at most `MAX_MAIL_BYTES` of its `size`), with its label."""
 
     raw: bytes
     size: int
@@ -48,7 +48,7 @@ _NO_MAIL = re.compile(r"\..*|dovecot.*|maildirfolder|subscriptions|cmds|.*\.(?:c
 
 @dataclass(frozen=True, slots=True)
 class MailSet:
-    """Labelled files; `unlabelled` counts those of which nobody says anything."""
+    """Labelled files. `unlabelled`: how many files have no label and are left out."""
 
     files: tuple[tuple[Path, Truth], ...]
     unlabelled: int = 0
@@ -66,8 +66,9 @@ class MailSet:
 def find_mails(place: Path, labels: Path | None = None) -> MailSet:
     """The mails of a folder of files or Maildirs, or one file, with their labels.
 
-    Without `labels` the nearest folder with a telling name decides: spam, junk, phishing; ham, good; important;
-    plain, normal, other. Ham says nothing of importance unless there is important mail elsewhere in the set.
+    Without `labels` the nearest folder whose name is a label decides: spam, junk, phishing; ham, good; important;
+    plain, normal, other. `ham` says nothing about importance; where other mail of the set is labelled important, it
+    means unimportant. Raises `ConfigError` where there is no mail, or no label.
     """
     if not place.exists():
         raise ConfigError(f"There is no {place}; name a folder of labelled mails.")
@@ -121,7 +122,7 @@ def _is_mail(path: Path) -> bool:
 
 
 def _truth_of(path: Path, place: Path) -> Truth | None:
-    """By the nearest folder with a telling name, from the file's own up to the one that was named."""
+    """By the nearest folder whose name is a label, from the file's own folder up to `place`."""
     inside = path.parent.relative_to(place).parts if place.is_dir() else ()
     for name in (*reversed(inside), place.resolve().name if place.is_dir() else path.resolve().parent.name):
         words = re.findall(r"[a-z]+", name.lower())

@@ -1,4 +1,4 @@
-"""Makes a `Summary` of a job from the ledger: one snapshot, every figure from the rows themselves."""
+"""Makes the `Summary` of a job from the ledger's rows."""
 
 from __future__ import annotations
 
@@ -112,5 +112,5 @@ def _last_run(run: RunInfo | None, *, is_at_work: bool) -> LastRun | None:
     if run is None:
         return None
     if run.outcome is None and not is_at_work:
-        return LastRun(RunOutcome.LOST)  # it has died, and no successor has found it yet
+        return LastRun(RunOutcome.LOST)  # its process has died, and no later run has recorded that yet
     return LastRun(None if run.outcome is None else RunOutcome(run.outcome), run.outcome_reason or "")

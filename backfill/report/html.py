@@ -13,12 +13,12 @@ from backfill.report.lines import figures, first_mails, headline, warnings
 from backfill.summary import Summary
 
 FIRST_MAILS = 100  # per reason
-LONGEST_BAR = 240.0  # in the chart's own units, of which it is 340 wide: the rest is for the figures
+LONGEST_BAR = 240.0  # in the chart's own units; the chart is 340 units wide, and 100 of them are for the figures
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row of a histogram; `length` in the chart's units, visible when there is any mail."""
+    """One row of a histogram. `length`: in the chart's units, at least 2 when there is any mail."""
 
     score: int
     count: int
@@ -27,7 +27,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One stretch of the bar that stands for all mails; `start` and `width` in thousandths of them."""
+    """One status's part of the bar that stands for all mails. `start` and `width`: in thousandths of the bar."""
 
     name: str
     count: int
@@ -36,7 +36,7 @@ class Share:
 
 
 def render_html(summary: Summary) -> str:
-    """A whole document. Every text in it is escaped; control characters are shown, not sent."""
+    """A whole document. Every text in it is escaped; control characters are written out, e.g. as \\x1b."""
     charts = (("Importance", summary.scores.importance), ("Spam", summary.scores.spam))
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True)
     environment.filters["number"] = wording.number

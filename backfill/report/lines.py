@@ -1,6 +1,6 @@
-"""The words that every report has in common, and text made safe to show.
+"""The words that all forms of a report share.
 
-Titles are truthful: only a job of which nothing is left is called complete.
+The headline is true: a job is called complete only when no mail of it is left.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from backfill.lifecycle import JobState, RunOutcome
 from backfill.summary import Failure, Summary
 from backfill.wording import Row, duration, moment, number, percent, printable
 
-# What lies between a run's first row and its last beside the work is less.
+# In seconds. Beginning and ending a run takes less, so a longer difference is time without a run.
 MANIFEST_S = 60
 
 _UNFINISHED_WORD = {
@@ -22,7 +22,7 @@ _OUTCOME_WORD = {
     RunOutcome.HALTED: "HALTED",
     RunOutcome.INTERRUPTED: "INTERRUPTED",
     RunOutcome.LOST: "INTERRUPTED",
-    RunOutcome.FINISHED: "NOT COMPLETE",  # its run found nothing more to do, and mail is left: `apply`, a later plan
+    RunOutcome.FINISHED: "NOT COMPLETE",  # the run ended with nothing to do; `apply` or a later plan has added work
 }
 
 
@@ -44,7 +44,7 @@ def _standing(summary: Summary) -> str:
 
 
 def figures(summary: Summary) -> tuple[Row, ...]:
-    """Label and value, in the order people know; what is zero and unusual is left out."""
+    """Label and value, in the usual order. An unusual figure, such as vanished mails, is left out when it is zero."""
     counts, calls = summary.counts, summary.calls
     rows: list[Row | None] = [
         ("Total emails found", number(counts.found)),
@@ -99,7 +99,7 @@ def _average(summary: Summary) -> str:
 
 
 def _total_time(summary: Summary) -> str:
-    """The time that runs were at work, which is said where start and end lie further apart."""
+    """The time that runs were at work; a note says so where start and end lie further apart."""
     time = summary.time
     if time.started_at is None or time.ended_at is None:
         return duration(summary.total_time)

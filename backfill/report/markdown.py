@@ -13,7 +13,7 @@ FIRST_MAILS = 20  # per reason
 
 
 def render_markdown(summary: Summary) -> str:
-    """GitHub-flavoured Markdown. Folder names and reasons are shown, never interpreted."""
+    """GitHub-flavoured Markdown. Folder names and reasons are escaped, so that they are shown as they are."""
     lines = [
         f"# {headline(summary)}",
         "",
@@ -51,6 +51,6 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]
 
 
 def _escaped(text: str) -> str:
-    """CommonMark §2.4; a URL is broken too, which GitHub would link."""
+    """Backslash escapes (CommonMark §2.4). `://` is broken up as well, since GitHub links bare URLs."""
     shown = re.sub(r"([\\`*_{}\[\]<>#!|~$^&@])", r"\\\1", wording.printable(text))
     return shown.replace("://", ":\\//")

@@ -29,6 +29,6 @@ def render(summary: Summary, form: str) -> str:
 def write_report(path: Path, text: str) -> None:
     """Write a report, whole or not at all, readable by its owner only. Raises `EffectUnavailable`."""
     try:
-        files.write_whole(path, text.encode("utf-8", "backslashreplace"))  # a name on the disk may be no UTF-8
+        files.write_whole(path, text.encode("utf-8", "backslashreplace"))  # a path on the disk may not be UTF-8
     except OSError as error:
         raise EffectUnavailable(f"The report {path} cannot be written: {error.strerror}.") from error

@@ -1,6 +1,7 @@
-"""How a job stands at this moment, for whoever watches it: who is at work, how fast, what binds it, when it ends.
+"""How a job stands at this moment: which runs are at work, how fast, what limits them, when the job will be done.
 
-Pure renderings of what `ledger.status` has read. A job is called in progress only while a living run holds its lock.
+Everything is rendered from what `ledger.status` has read. A job is called in progress only while a living run holds
+its lock.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from backfill.wording import Row, counted, folded, moment, number, percent, prin
 
 
 def limit_of(status: JobStatus) -> Binding | None:
-    """As `binding`, for a job that may be paused."""
+    """What limits the rate, as `binding` says; a paused job is limited by its pause."""
     if status.tally.state is JobState.PAUSED:
         return Binding("paused", "paused")
     return binding(status.speed)
 
 
 def mails_per_minute(status: JobStatus) -> float | None:
-    """Over the last minutes; None while nobody is at work, or all wait."""
+    """Over the last minutes; None while no run is at work, or all runs wait."""
     recent = _at_work_on(status)
     return None if recent is None else recent.mails * 60 / recent.seconds
 
 
 def calls_per_minute(status: JobStatus) -> float | None:
-    """Over the last minutes; None while nobody is at work, or all wait."""
+    """Over the last minutes; None while no run is at work, or all runs wait."""
     recent = _at_work_on(status)
     return None if recent is None else recent.calls * 60 / recent.seconds
 
@@ -43,18 +44,18 @@ def _at_work_on(status: JobStatus) -> RecentRates | None:
 
 
 def ends_at(status: JobStatus) -> datetime | None:
-    """When everything is done; None where that cannot be told."""
+    """When everything will be done; None where that is not known."""
     expected = outlook(status)
     return None if expected is None else expected.ends_at
 
 
 def headline(status: JobStatus, job_id: int) -> str:
-    """Is somebody at work on the job, and if not: how to go on. More than one line where one would be too long."""
+    """Which run is at work on the job, or the command that goes on with it. Folded at the width of a terminal."""
     return folded(_headline(status, job_id))
 
 
 def _headline(status: JobStatus, job_id: int) -> list[str]:
-    """In parts, between which a line may be broken."""
+    """The headline in parts; a line may be broken between two of them."""
     tally, runs, last = status.tally, status.speed.runs, status.last_run
     reason = printable(tally.reason or tally.state)
     go_on = f"backfill run --job {job_id}"
@@ -131,7 +132,7 @@ def render(status: JobStatus, job: Job) -> str:
 
 
 def line(status: JobStatus) -> str:
-    """Everything that changes on one line, for where nothing can be drawn."""
+    """All figures on one line, for an output that is no terminal."""
     tally = status.tally
     words = [f"{moment(status.at)} · {tally.state}", *(f"{label}: {value}" for label, value in figures(status))]
     if not status.speed.runs and tally.state in UNFINISHED:
@@ -141,7 +142,7 @@ def line(status: JobStatus) -> str:
 
 def as_json(status: JobStatus) -> dict[str, Any]:
     """The key `live` of `status --json`; keys are only ever added. Times in ISO 8601, UTC."""
-    bound, end = limit_of(status), ends_at(status)  # None also while it is not known
+    bound, end = limit_of(status), ends_at(status)
     last = status.last_run
     return {
         "at": status.at.isoformat(),

@@ -1,4 +1,4 @@
-"""The summary for a terminal and the log, in the wording people know."""
+"""The summary as plain text, for a terminal and the log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from backfill.report.lines import figures, first_mails, headline, warnings
 from backfill.summary import Summary
 
 WIDTH = 64
-FIRST_MAILS = 10  # per reason; the JSON form names up to a hundred
+FIRST_MAILS = 10  # for each reason; the JSON form lists up to a hundred
 
 
 def render_text(summary: Summary) -> str:

@@ -1,8 +1,9 @@
 """The settings facade: YAML, `.env` and environment in, typed frozen settings out, or one clear error.
 
 The environment wins over `.env`, which wins over the YAML file, which wins over the defaults. Every error is one
-line that names the key and where it stands, and never repeats a value, since a secret may stand in a wrong place.
-Secrets are not settings: a setting names the variable, `Settings.secret` looks it up when it is needed.
+line that names the key and the place where it was set. It never repeats a value, which may be a misplaced secret.
+Secrets are not settings: a setting names the variable that holds one, and `Settings.secret` reads the variable when
+the secret is needed.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _current: Settings | None = None
 
 
 def initialize(config_path: str | Path, env_path: str | Path | None = ".env") -> Settings:
-    """Load the settings that `get` returns from now on. Raises as `load` does; then the old ones stay."""
+    """Load the settings that `get` returns from now on. Raises as `load` does; the old settings then stay."""
     global _current
     _current = load(config_path, env_path)
     return _current
@@ -67,10 +68,10 @@ def get() -> Settings:
 def load(
     config_path: str | Path, env_path: str | Path | None = ".env", environment: Mapping[str, str] = os.environ
 ) -> Settings:
-    """Read, check and return settings; `get` goes on returning what it did.
+    """Read, check and return settings; what `get` returns is not changed.
 
-    A relative `env_path` is relative to the project folder, so that a cron job finds it; the file may be absent.
-    Raises `ConfigError`: no such file, broken YAML, unknown or missing key, bad value.
+    A relative `env_path` is relative to the project folder, so that a job from cron finds it; the file may be absent.
+    Raises `ConfigError` for a missing configuration file, broken YAML, an unknown or missing key, or a bad value.
     """
     path = expanded(Path(config_path)).absolute()
     env_place = None if env_path is None else project_dir(path) / expanded(Path(env_path))
@@ -106,7 +107,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}{line}: not valid YAML: {problem}.") from None  # the cause quotes the line
     if not isinstance(values, dict | None):
         raise ConfigError(f"{path}: should hold sections such as `imap:` with keys below them.")
-    # A section whose keys are all commented out is None in YAML; it means the defaults.
+    # YAML reads a section as None when all its keys are commented out: its keys have their defaults.
     return {str(key): {} if value is None and key in SECTIONS else value for key, value in (values or {}).items()}
 
 
@@ -155,7 +156,7 @@ def _with_absolute_paths(settings: Settings, root: Path) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One place that settings come from: the keys that it sets, each with the name it has there."""
+    """One place that settings come from. `names`: the keys that it sets, each with the name that it has there."""
 
     place: str
     names: Mapping[str, str]
@@ -170,7 +171,7 @@ class _Layer:
 
 
 def _explain(error: ValidationError, layers: Sequence[_Layer]) -> str:
-    """One line for all that is wrong. pydantic's messages say what is allowed, not what was given."""
+    """One line for everything that is wrong. pydantic's messages say what is allowed, not what was given."""
     problems = []
     for detail in error.errors(include_url=False, include_input=False, include_context=False):
         key = ".".join(str(part) for part in detail["loc"] if isinstance(part, str))  # an int is a list's index

@@ -1,7 +1,7 @@
-"""YAML whose plain words stay what they are: only null is not text.
+"""Reads YAML so that every plain word stays text; only null is None.
 
-YAML 1.1 makes 0171234567 an octal number, 12:30:45 a number of seconds, `on` a boolean and 2024-01-01 a date. Each
-may be a user name, and none of them says so. Numbers and switches are read by the type of their key instead.
+YAML 1.1 itself reads 0171234567 as an octal number, 12:30:45 as seconds, `on` as a boolean and 2024-01-01 as a date,
+although each may be a user name. Here the type of the key decides what is a number or a switch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-#: `<<`, which takes another mapping's keys over, is no value.
+#: The tags that keep their meaning: null, and `<<`, which merges another mapping's keys.
 _KEPT: Final = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 
 
@@ -25,7 +25,7 @@ _AsWritten.yaml_implicit_resolvers = {
 
 
 def read(text: str) -> Any:
-    """The document. Raises `yaml.YAMLError`, also for what no value can be made of."""
+    """The document. Raises `yaml.YAMLError`, also for a tag that does not fit its value."""
     try:
         return yaml.load(text, _AsWritten)  # noqa: S506 - a SafeLoader
     except (ValueError, AttributeError, TypeError, RecursionError) as error:  # a tag such as !!int on another word

@@ -1,4 +1,4 @@
-"""The file `.env`: its variables, and what of it may be meant otherwise than it is read."""
+"""The file `.env`: its variables, and the lines that may be read otherwise than they were meant."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COMMENT: Final = re.compile(r"\s#")
 
 
 def read(path: Path) -> dict[str, str]:
-    """Its variables; none when there is no such file. Raises `ConfigError` when it cannot be read."""
+    """The variables of the file; none when there is no such file. Raises `ConfigError` when it cannot be read."""
     if not path.is_file():
         return {}
     try:
@@ -27,7 +27,7 @@ def read(path: Path) -> dict[str, str]:
 
 
 def doubts(path: Path) -> tuple[str, ...]:
-    """A sentence for each line that may be meant otherwise; none names a value."""
+    """A sentence for each line that may be read otherwise than it was meant. No sentence holds a value."""
     if not path.is_file():
         return ()
     with path.open(encoding="utf-8") as lines:
@@ -42,4 +42,4 @@ def _doubts(bindings: Iterator[object]) -> Iterator[str]:
         if error:
             yield f"Line {line} cannot be read and is left out; does a quotation mark lack its other half?"
         elif name and value[:1] not in ("'", '"') and _COMMENT.search(value):
-            yield f"Line {line}: the value of {name} ends before ` #`; if that belongs to it, put it in quotes."
+            yield f"Line {line}: the value of {name} ends before ` #`; if ` #` belongs to it, put it in quotes."

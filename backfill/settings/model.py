@@ -1,7 +1,7 @@
 """Every key of `config.yaml`, with its type, its default and what it may be.
 
-Everything is frozen. A value that would send a password or mail in clear beyond this machine is refused here, so
-that no adapter has to ask. Messages say what is allowed and never repeat what was given.
+Everything is frozen. A value that would send a password or mail unencrypted to another machine is refused here, so
+that no adapter has to check. Messages say what is allowed and never repeat what was given.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _must(pattern: str, requirement: str) -> AfterValidator:
 
 
 def _split_by(split: Callable[[str], list[str]]) -> BeforeValidator:
-    """A validator: one string, as a variable holds it, becomes a list."""
+    """A validator: one string, as an environment variable holds it, becomes a list."""
     return BeforeValidator(lambda value: split(value) if isinstance(value, str) else value)
 
 
@@ -72,7 +72,7 @@ def _ledger_url(url: str) -> str:
 
 
 def _host_name(host: str) -> str:
-    """A host as a socket takes it. A colon stands in an IPv6 address or before a port, which has its own key."""
+    """A host as a socket takes it. Refuses host:port, which has one colon; an IPv6 address has more."""
     host = bare(host)
     if host.count(":") == 1:
         raise ValueError("should be a bare host name; the port belongs into imap.port")
@@ -99,14 +99,14 @@ Score = Annotated[int, Field(ge=0, le=10)]
 
 
 def _within(limit: str) -> Any:
-    """A field's constraint: the bounds that the command line keeps to as well."""
+    """A field's constraint: the same bounds as on the command line."""
     bounds = BOUNDS[limit]
     is_rate = 0 < bounds.least < 1
     return Field(le=bounds.most, **{"gt": 0} if is_rate else {"ge": bounds.least})
 
 
 def _is_enough(limit: str) -> AfterValidator:
-    """A validator: the value is not a tiny one that the limit's bounds refuse."""
+    """A validator: the value is not below the least that the bounds allow, e.g. 0.00001 calls a minute."""
 
     def check(value: Any) -> Any:
         if value < BOUNDS[limit].least:
@@ -132,7 +132,7 @@ class Section(BaseModel):
 
 
 class Imap(Section):
-    """The account, and the words it is marked with. `password_command` wins over `password_env`."""
+    """The account, and the keywords for its mail. `password_command` wins over `password_env`."""
 
     server: HostName
     port: Annotated[int, Field(ge=1, le=65535)] = 993
@@ -218,7 +218,7 @@ class Processing(Section):
 
 
 class Paths(Section):
-    """Where things lie; absolute in what `load` returns. `ledger_url` may hold a password: it is not in repr."""
+    """Files and folders; absolute in what `load` returns. `ledger_url` may hold a password, so `repr` leaves it out."""
 
     ledger_url: LedgerUrl = Field(default="sqlite:///var/ledger.db", repr=False)
     log_file: Path = Path("var/agent.log")
@@ -230,7 +230,7 @@ class Paths(Section):
 
 
 class Settings(BaseSettings):
-    """All settings. Made of what is passed and nothing else; `load` is what reads files and environment."""
+    """All settings. Made only of the arguments; `load` reads the files and the environment."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -283,7 +283,7 @@ class Settings(BaseSettings):
 
     @property
     def run_limits(self) -> RunLimits:
-        """What a run may do as far as nothing else is said."""
+        """What a run may do by the settings alone."""
         allowed, llm = self.processing, self.llm
         return RunLimits(
             calls_per_minute=allowed.calls_per_minute,
@@ -316,7 +316,7 @@ class Settings(BaseSettings):
         raise ConfigError(f"The secret {name} is not set; put {name}=… into {place}.")
 
     def other_secrets(self) -> tuple[str, ...]:
-        """The variables that hold secrets which have nothing to do with the mail account."""
+        """The names of variables whose secrets the mail account does not need; `password_command` gets none of them."""
         url = f"{PREFIX}PATHS__LEDGER_URL"
         return tuple(name for name in (self.llm.api_key_env, url, url.lower()) if name)
 
