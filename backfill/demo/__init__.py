@@ -1,1 +1,4 @@
-"""An IMAP server in memory and a sample mailbox, for people without an account at hand."""
+"""For people without an account at hand: an IMAP server in memory, a sample mailbox, and the story of `backfill demo`.
+
+`texts/` holds what the sample mails say. Only `backfill demo`, `backfill evaluate` and tests use this package.
+"""

@@ -1,6 +1,6 @@
-"""Puts a sample mail's bytes together, in the charsets and transfer encodings that mail came in over the years.
+"""Puts a sample mail's bytes together, in the charsets and transfer encodings of twenty years of mail.
 
-Written out by hand, since the standard library's generator knows only utf-8 headers and random boundaries, and
+The standard library's generator writes only utf-8 headers and random boundaries, so this module writes mails itself:
 the sample must be the same at every start. Randomness comes from the caller's `Random` alone.
 """
 
@@ -18,7 +18,7 @@ from random import Random
 
 @dataclass(frozen=True, slots=True)
 class SampleMail:
-    """One mail of the sample with what a person would say of it."""
+    """One mail of the sample with the labels that a person would give it."""
 
     raw: bytes
     kind: str
@@ -141,7 +141,7 @@ def _words(value: str, charset: str) -> str:
 
 
 def _fitting(value: str, charset: str) -> str:
-    """`charset`, or utf-8 where it lacks a letter, as mail programs do."""
+    """`charset`, or utf-8 where `charset` lacks a character, as mail programs do."""
     try:
         value.encode(charset)
     except UnicodeEncodeError:

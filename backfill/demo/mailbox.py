@@ -1,7 +1,7 @@
-"""A mailbox of twenty years that never was: varied, labelled, and the same at every start.
+"""An invented mailbox of twenty years: varied, labelled, and the same at every start.
 
-No real person, address or company is in it, and every host lies under a name that RFC 2606 reserves. The labels
-say what a person would, so the mailbox also serves to measure a classifier.
+No real person, address or company is in it, and every host lies under a name that RFC 2606 reserves. Every mail has
+the labels that a person would give it, so that a classifier can be measured on the mailbox.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BEGIN, _END = datetime(2005, 1, 1, tzinfo=UTC), datetime(2024, 12, 20, tzinfo=U
 _ZONES = [timezone(timedelta(hours=hours)) for hours in (-8, -5, 0, 0, 1, 1, 2, 3, 9)]
 
 _Maker = Callable[[Random, datetime], SampleMail]
-#: How many of a hundred mails are of which kind; the rest are threads.
+#: How many of a hundred mails each maker makes; the rest are threads.
 _MIX: tuple[tuple[_Maker, int], ...] = (
     (letter, 25),
     (newsletter, 17),
@@ -42,9 +42,9 @@ _LONGEST_THREAD = 8
 
 
 def sample_mailbox(count: int = 320, seed: int = _SEED) -> dict[str, list[SampleMail]]:
-    """`count` mails by folder, oldest first but for the malformed, which stand where they were delivered.
+    """`count` mails by folder, oldest first; malformed mails stand where they were delivered.
 
-    The same `count` and `seed` give the same bytes. The malformed are always all there.
+    The same `count` and `seed` give the same bytes. Every malformed mail is always included.
     """
     rng = Random(seed)
     archived = [

@@ -1,7 +1,7 @@
 """One mail's bytes as an IMAP server sees them: header fields, parts by number, BODYSTRUCTURE.
 
-Every section is an exact slice of the mail, so what a client puts together is what was delivered, broken or not.
-Nothing is decoded here and no input is an error; RFC 2045's defaults stand in for what is missing.
+Every section is an exact slice of the mail, so a client that joins the sections gets the delivered bytes, also of a
+malformed mail. Nothing is decoded, no input raises an error, and what is missing has RFC 2045's defaults.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Part:
 
     @cached_property
     def children(self) -> tuple[Part, ...]:
-        """The parts of a multipart. One that its boundary never divides has one empty part, as Dovecot says it."""
+        """The parts of a multipart. Where its boundary occurs nowhere, it has one empty part, as with Dovecot."""
         if self._media[0] != b"multipart" or self._depth >= MAX_DEPTH:
             return ()
         boundary = self._parameters.get(b"boundary") or b"\0"  # without one, no line divides

@@ -1,10 +1,9 @@
 # mypy: disable-error-code="no-untyped-call"
 """An IMAP server in memory, on loopback, for people and tests without an account at hand.
 
-Twisted reads the protocol; what is answered comes from `store` and `mime`, since Twisted's own FETCH rewrites
-headers, its SEARCH knows no keywords, and neither survives odd mail. Left out: ENVELOPE, APPEND, COPY, EXPUNGE
-and everything that makes or removes folders. One reactor thread serves all servers of a process, one after
-another or side by side.
+Twisted parses the protocol. The answers come from `store` and `mime`, since Twisted's own FETCH rewrites headers, its
+SEARCH knows no keywords, and malformed mail breaks both. Left out: ENVELOPE, APPEND, COPY, EXPUNGE and everything that
+makes or removes folders. One reactor thread serves all servers of a process.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from twisted.python.failure import Failure
 from backfill.demo.store import MONTHS, Folder, StoredMail, View
 
 _FLAGS = rb"\Answered \Flagged \Deleted \Seen \Draft"
-_UIDVALIDITY = 1_136_073_600  # 2006-01-01; the same at every start, as of a server that was merely restarted
+_UIDVALIDITY = 1_136_073_600  # 2006-01-01; the same at every start, so that a restart does not change it
 _SEPARATOR = "/"
 
 reactor: Any = twisted_reactor  # zope's interfaces mean nothing to mypy
@@ -37,7 +36,7 @@ T = TypeVar("T")
 class DemoServer:
     """Serves `mailboxes` (folder name → mails, which get the UIDs 1, 2, …) to one user.
 
-    A context manager: `port` is a free one, known once it is entered. Flags live as long as the server.
+    A context manager: entering it sets `port` to a free one. Flags are kept until the server ends.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class DemoServer:
         _in_reactor(self.folders[folder].mails.pop, uid)
 
     def deliver(self, folder: str, mail: bytes) -> int:
-        """Put a new mail into a folder; its UID."""
+        """Put a new mail into a folder; returns its UID."""
         return _in_reactor(self.folders[folder].deliver, mail)
 
 
@@ -113,7 +112,7 @@ class _Mailbox(View):
         return _SEPARATOR
 
     def isWriteable(self) -> bool:
-        return False  # of Twisted's commands only CLOSE and EXPUNGE ask, and neither shall remove anything
+        return False  # only Twisted's CLOSE and EXPUNGE ask this, and neither is to remove anything
 
     def removeListener(self, listener: object) -> None:
         pass
@@ -130,9 +129,9 @@ class _Mailbox(View):
 
 
 class _Session(imap4.IMAP4Server):
-    """One connection. Where Twisted answers well enough its command stays; the others are answered here."""
+    """One connection. The commands of `_AUTHENTICATED` and `_SELECTED` are answered here, the others by Twisted."""
 
-    MAX_LENGTH = 65_536  # of a command line, as Dovecot has it
+    MAX_LENGTH = 65_536  # bytes of a command line, as in Dovecot
     account: _Account
     mbox: _Mailbox
 
@@ -226,9 +225,9 @@ class _Session(imap4.IMAP4Server):
             self.sendUntaggedResponse(b"%d EXISTS" % exists)
 
 
-_READ = imap4.IMAP4Server  # its readers of arguments, as Twisted's own tables of commands name them
+_READ = imap4.IMAP4Server  # has the parsers of arguments, which Twisted's own tables of commands name as well
 
-#: Commands answered here, by state: the handler, then what reads its arguments, or a constant argument.
+#: Commands that are answered here, by state: the handler, then the parsers of its arguments, or a constant argument.
 _AUTHENTICATED: dict[bytes, tuple[Any, ...]] = {
     b"SELECT": (_Session.do_select, _READ.arg_astring, True),
     b"EXAMINE": (_Session.do_select, _READ.arg_astring, False),
@@ -262,7 +261,7 @@ class _Sessions(protocol.Factory):
 
 
 def _fetched(mail: StoredMail, item: Any) -> bytes:
-    """One `name value` pair of a FETCH answer; `item` is what Twisted's parser made of the request."""
+    """One `name value` pair of a FETCH answer. `item`: a requested item as Twisted has parsed it."""
     part = mail.part
     match item.type:
         case "uid":
@@ -326,7 +325,7 @@ def _flags(mail: StoredMail) -> bytes:
 
 
 def _internal_date(moment: datetime) -> bytes:
-    """RFC 3501's date-time; months are spelled here since strftime asks the locale."""
+    """RFC 3501's date-time. The month comes from `MONTHS`, since strftime writes it in the locale's language."""
     return moment.strftime(f"%d-{MONTHS[moment.month - 1]}-%Y %H:%M:%S %z")[:26].encode("ascii")
 
 
@@ -336,7 +335,7 @@ def _literal(content: bytes) -> bytes:
 
 @cache
 def _start_reactor() -> None:
-    """Once a process: a reactor cannot be started again, so it runs in a daemon thread until the process ends."""
+    """Start the reactor, once a process, in a daemon thread: a reactor that was stopped cannot be started again."""
     running = threading.Event()
     reactor.callWhenRunning(running.set)
     threading.Thread(target=reactor.run, args=(False,), name="demo-imap-server", daemon=True).start()
@@ -344,6 +343,6 @@ def _start_reactor() -> None:
 
 
 def _in_reactor(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call in the reactor's thread, the only one that touches folders and connections; wait for the result."""
+    """Call in the reactor's thread and wait for the result. Only that thread may touch folders and connections."""
     result: T = blockingCallFromThread(reactor, call, *args, **kwargs)
     return result

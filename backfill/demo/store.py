@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-call"
 """The folders and mails that the demo server serves, and IMAP SEARCH over them.
 
-Text criteria (FROM, SUBJECT, TEXT, …) look at the mail's bytes as they stand, undecoded.
+Text criteria (FROM, SUBJECT, TEXT, …) search the mail's bytes undecoded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 #: INTERNALDATE of mail whose Date header is missing, broken or absurd.
 UNKNOWN_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 
-_FIRST_YEAR, _LAST_YEAR = 1971, 2037  # a Date header outside them is not believed
+_FIRST_YEAR, _LAST_YEAR = 1971, 2037  # a Date header outside these years counts as broken
 
 
 class StoredMail:
@@ -68,14 +68,14 @@ class Folder:
             self.deliver(raw)
 
     def deliver(self, raw: bytes) -> int:
-        """Put a mail in; its UID."""
+        """Add a mail; returns its UID."""
         uid, self.uid_next = self.uid_next, self.uid_next + 1
         self.mails[uid] = StoredMail(uid, raw)
         return uid
 
 
 class View:
-    """A folder as one session has selected it: the sequence numbers that this client was told."""
+    """A folder as one session has selected it, with the sequence numbers that its client knows."""
 
     def __init__(self, folder: Folder, *, writable: bool) -> None:
         self.folder = folder
@@ -83,7 +83,7 @@ class View:
         self.uids = list(folder.mails)
 
     def pick(self, numbers: MessageSet, *, by_uid: bool) -> list[tuple[int, StoredMail]]:
-        """The mails of a sequence set with their sequence numbers; what is expunged is left out."""
+        """The mails of a sequence set with their sequence numbers; expunged mails are left out."""
         known: Sequence[int] = self.uids if by_uid else range(1, len(self.uids) + 1)
         numbers.last = known[-1] if known else 0
         return [
@@ -94,7 +94,7 @@ class View:
         ]
 
     def search(self, criteria: list[Any]) -> list[tuple[int, StoredMail]]:
-        """The mails that match. Raises `IllegalQueryError` for criteria that no IMAP server knows."""
+        """The mails that match. Raises `IllegalQueryError` for criteria that IMAP does not have."""
         try:
             matches = _all_of(criteria, self)
         except (IndexError, ValueError, AttributeError, TypeError) as error:  # an argument is missing or of no sense
@@ -103,7 +103,7 @@ class View:
         return [(number, mail) for number, mail in everything if matches(number, mail)]
 
     def catch_up(self) -> tuple[list[int], int | None]:
-        """Sequence numbers to be told as EXPUNGE, in this order, and the new EXISTS or None."""
+        """The sequence numbers to send as EXPUNGE, in this order, and the new EXISTS; None: it is unchanged."""
         gone = [number for number, uid in enumerate(self.uids, 1) if uid not in self.folder.mails][::-1]
         kept = len(self.uids) - len(gone)
         self.uids = list(self.folder.mails)
@@ -118,7 +118,7 @@ _DAYS: dict[str, Callable[[date, date], bool]] = {"BEFORE": operator.lt, "ON": o
 
 
 def _all_of(tokens: list[Any], view: View) -> Test:
-    """All criteria of a parsed list, which is used up."""
+    """A test for all criteria of a parsed list; empties the list."""
     tests = []
     while tokens:
         tests.append(_one_of(tokens, view))
@@ -181,7 +181,7 @@ def _contains(header: str, text: bytes) -> Test:
 
 
 def _by_day(compare: Callable[[date, date], bool], day: date, *, sent: bool) -> Test:
-    """Calendar days as the mail writes them, zones and times disregarded; undated mail has no sent day."""
+    """Compares calendar days as the mail writes them, without zone and time. Undated mail matches no sent day."""
 
     def test(number: int, mail: StoredMail) -> bool:
         moment = mail.sent if sent else mail.received

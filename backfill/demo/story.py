@@ -1,7 +1,7 @@
-"""`backfill demo`: a whole mailbox from beginning to end, with the process killed half-way, and the proof.
+"""`backfill demo`: works a whole mailbox, kills the first run half-way, and checks that nothing was lost.
 
-What is said here was looked up: in the ledger through the command line, in the files, and on the mail server.
-Everything happens in the demo's own folder, on this machine; the password exists only in the environment of the
+Every figure is read from the ledger (through the command line), from the files, or from the mail server.
+Everything happens in the demo's own folder, on this machine. The password exists only in the environment of the
 child processes.
 """
 
@@ -28,11 +28,11 @@ from backfill.errors import BackfillError, ConfigError
 if TYPE_CHECKING:
     from backfill.demo.server import DemoServer
 
-MARKER = ".backfill-demo"  # a folder that holds it is ours to remove
+MARKER = ".backfill-demo"  # a folder with a file of this name belongs to a demo and may be removed
 
-_KILL_AT = 0.45  # of the notes; with what is written until the kill arrives it is about a half
+_KILL_AT = 0.45  # share of the notes; until the kill arrives, more are written: about a half
 _LOOK_EVERY_S = 0.01  # the whole run takes a second or two
-_PATIENCE_S = 120.0  # for one command, on a very slow machine
+_PATIENCE_S = 120.0  # for one command; a very slow machine needs it
 
 _CONFIG = """\
 # Written by `backfill demo`. The mailbox is gone when the demo ends; ledger, notes and reports stay.
@@ -69,14 +69,14 @@ class _Project:
         return [sys.executable, "-m", "backfill", command, "--config", str(config), *options]
 
     def start(self, *argv: str) -> subprocess.Popen[bytes]:
-        """Start a command; what it shows appears where ours does."""
+        """Start a command; its output appears where ours does."""
         sys.stdout.flush()
         return subprocess.Popen(self.argv(*argv), env=self.environment, stdin=subprocess.DEVNULL)
 
     def call(self, *argv: str, stderr: int | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end for what it prints; progress and errors are shown, unless `stderr` takes them.
+        """Run a command to its end and collect its output. Its standard error is shown, or goes to `stderr`.
 
-        Raises `BackfillError` when it does not end.
+        Raises `BackfillError` when it does not end within `_PATIENCE_S`.
         """
         sys.stdout.flush()
         try:
@@ -95,18 +95,18 @@ class _Project:
             raise BackfillError(f"`backfill {argv[0]}` did not end within {_PATIENCE_S:.0f} s.") from error
 
     def ask(self, *argv: str) -> str:
-        """What a command prints. Raises `BackfillError` when it fails."""
+        """The output of a command. Raises `BackfillError` when it fails."""
         done = self.call(*argv, stderr=subprocess.PIPE)
         if done.returncode:
             raise BackfillError(f"`backfill {argv[0]}` ended with {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
     def note_files(self) -> Iterator[Path]:
-        # A note that was being written when the run was killed is an empty file: its name was taken, no more.
+        # An empty file is a note that was being written when the run was killed.
         return (note for note in self.notes.rglob("*.md") if note.stat().st_size)
 
     def outcomes(self) -> list[dict[str, Any]]:
-        """The lines of the analytics file; a last line without its end was cut off by the kill."""
+        """The whole lines of the analytics file; the kill may have cut the last one off."""
         if not self.analytics.exists():
             return []
         whole, _, _ = self.analytics.read_text(encoding="utf-8").rpartition("\n")
@@ -114,10 +114,10 @@ class _Project:
 
 
 def tell(folder: Path, *, write: Callable[[str], None], clock: Clock | None = None) -> int:
-    """Play the demo in `folder`, tell it line by line through `write`; 0 when every check held, else 1.
+    """Play the demo in `folder` and tell it line by line through `write`; 0 when every check held, else 1.
 
-    An earlier demo's folder is replaced. Raises `ConfigError` when the folder is somebody else's, or Twisted is
-    missing, before anything is touched.
+    The folder of an earlier demo is replaced. Before anything is touched, raises `ConfigError` where Twisted is missing
+    or the folder holds something else.
     """
     server_type = _server_type()
     mails = sample_mailbox()
@@ -142,7 +142,7 @@ def tell(folder: Path, *, write: Callable[[str], None], clock: Clock | None = No
         write(f"The ledger says: {_in_words(before)}.")
         write(f"On the disk are {len(notes_before)} notes. Those that are not in the ledger yet will be recognised.\n")
 
-        write("The second run. It is the same command; nobody tells it where to go on.")
+        write("The second run. It is the same command; the ledger says where to go on.")
         finished = project.call("run", *options, "--yes")
         report = json.loads(project.ask("report", "--format", "json"))
         files.make_folder(project.html.parent)
@@ -157,7 +157,7 @@ def tell(folder: Path, *, write: Callable[[str], None], clock: Clock | None = No
                 all(_fingerprint(path) == known for path, known in notes_before.items()),
             ),
         ]
-    write("\nLooked up afterwards, in the ledger, in the files and on the mail server:")
+    write("\nChecked afterwards in the ledger, in the files and on the mail server:")
     for text, holds in checks:
         write(f"  {'✓' if holds else '✗'} {text}")
     write("\n" + finished.stdout)
@@ -196,15 +196,15 @@ def _found(folder: Path, server: DemoServer) -> _Project:
     (config / "config.yaml").write_text(_CONFIG.format(host=server.host, port=server.port, user=user), encoding="utf-8")
     for name in ("prompt.md", "note.md.j2"):
         (config / name).write_text(resources.text(f"config/{name}"), encoding="utf-8")
-    # the operator's own BACKFILL_… would win over the demo's file
+    # The operator's own BACKFILL_… variables would win over the demo's file.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BACKFILL_")}
     return _Project(folder, {**inherited, "IMAP_PASSWORD": password})
 
 
 def _run_and_kill(project: _Project, options: list[str], total: int, clock: Clock) -> bool:
-    """Start a run and kill it when enough notes are there; False when it was done before that.
+    """Start a run and kill it when enough notes are written; False when it ended before that.
 
-    Raises `BackfillError` when it failed by itself.
+    Raises `BackfillError` when it ended with an error.
     """
     never = StopRequest()
     deadline = clock.monotonic() + _PATIENCE_S
@@ -222,7 +222,7 @@ def _run_and_kill(project: _Project, options: list[str], total: int, clock: Cloc
 def _checks(
     project: _Project, server: DemoServer, report: dict[str, Any], mails_by_folder: dict[str, int]
 ) -> Iterator[tuple[str, bool]]:
-    """What must hold at the end, each with whether it does."""
+    """The promises that must hold at the end, each with whether it holds."""
     total = sum(mails_by_folder.values())
     counts, calls = report["counts"], report["calls"]
     yield (

@@ -1,7 +1,7 @@
-"""Labelled mails in words that the heuristic rules have never met: what a classifier may be measured on.
+"""Labelled mails for measuring a classifier: no heuristic rule was written or changed with them in view.
 
-The sample mailbox shows mail as it is; the rules were made with it at hand, so a figure measured there flatters them.
-No rule was made or changed for these rows. They are few and invented, hence a figure is a hint, no proof.
+The rules were written with the sample mailbox in view, so they do better on it than on other mail. The mails here are
+few and invented, so a figure from them is a hint, not a proof.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Mail that machines and shops send: newsletters, invoices, receipts, notifications, invitations.
 
-An invoice is important while it is to be paid; nothing else here wants anything of its reader.
+An unpaid invoice is important. No other mail here asks its reader for anything.
 """
 
 from __future__ import annotations

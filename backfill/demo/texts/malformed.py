@@ -1,6 +1,6 @@
-"""Mail as broken as mail gets, one of each kind: what a reader must survive without losing the rest.
+"""Malformed mails, one of each kind. Reading one of them must not keep others from being read.
 
-Bytes as they would lie on a server; none is important and none is spam.
+The bytes are as a server would hold them. None is important and none is spam.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _MULTIPART = b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="
 
 
 def malformed() -> list[SampleMail]:
-    """One mail of each kind of brokenness, always the same."""
+    """One malformed mail of each kind, always the same."""
     return [SampleMail(raw, "malformed", is_important=False, is_spam=False) for raw in _BROKEN.values()]
 
 

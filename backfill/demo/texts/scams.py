@@ -1,7 +1,7 @@
 """Spam and phishing, with the tricks that such mail is known for.
 
-Links that lead elsewhere than they say, senders that fail authentication, hidden and invisible text, forged
-verdict headers, and orders addressed to whatever program reads the mail. All hosts are reserved names.
+Links that lead to another host than they show, senders that fail authentication, hidden and invisible text, forged
+verdict headers, and orders to the program that reads the mail. All hosts are reserved names.
 """
 
 from __future__ import annotations

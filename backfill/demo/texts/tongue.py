@@ -1,7 +1,7 @@
-"""What a language brings along for writing letters in it.
+"""The phrases of one language, from which letters are made.
 
-Every list is a set of whole sentences that fit together in any order: `{you}` is the reader's first name,
-`{matter}` what it is about, `{when}` a deadline.
+Every list holds whole sentences that fit together in any order. `{you}` is the reader's first name, `{matter}` the
+letter's subject, `{when}` a deadline.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Tongue:
     charsets: tuple[str, ...]
     names: tuple[tuple[str, str], ...]  # as shown, and the local part of the address
     hello: tuple[str, ...]
-    news: tuple[str, ...]  # sentences that want nothing
+    news: tuple[str, ...]  # sentences that ask for nothing
     matters: tuple[str, ...]
     whens: tuple[str, ...]
     asks: tuple[str, ...]  # a question or a request with a deadline

@@ -1,7 +1,7 @@
-"""Mails that no rule of the heuristic classifier was made for: other words, other senders, harder cases.
+"""Mails that no rule of the heuristic classifier was written for: other words, other senders, harder cases.
 
-A row begins with what a person would say of the mail (important, plain, spam), what it bears, sender and subject; the
-text follows. Rules are not to be changed for the sake of these rows: who does that has nothing left to measure by.
+A row begins with the mail's label (important, plain, spam), its traits, sender and subject; the text follows. Do not
+change a rule for the sake of these rows: they would then measure nothing any more.
 """
 
 from __future__ import annotations
