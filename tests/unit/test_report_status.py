@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from backfill.estimates.outlook import outlook
+from backfill.fingerprint import Fingerprint
 from backfill.hours import Hours
 from backfill.ledger.reads.rates import PerMail, RecentRates
 from backfill.ledger.reads.status import AtWork, JobStatus, LastError, Speed, Tally, ThrottleReading, ThrottleReadings
@@ -19,7 +20,7 @@ from backfill.report import status as report_status
 from backfill.selection import Selection
 
 NOW = datetime(2024, 5, 3, 12, 0, tzinfo=UTC)
-JOB = Job(3, "key", "owner@example.org", Selection(), "print", "{}", "", False, 0, JobState.OPEN, None, True)
+JOB = Job(3, "key", "owner@example.org", Selection(), "print", Fingerprint("{}"), False, 0, JobState.OPEN, None, True)
 RUN = RunInfo("uuid", "run", "mill", 4711, NOW - timedelta(hours=1), None, None, None)
 AT_WORK = AtWork(RUN, NOW, None, concurrency=4, api="calls:api", in_flight=2)
 CALLS = ThrottleReading(per_minute=60.0, lead_s=0.0, is_waited_for=False, blocked_until=None, reason="")
