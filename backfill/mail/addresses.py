@@ -1,7 +1,7 @@
-"""The mailboxes in From, To and their like, as senders write them: with bare commas, two addresses, or none. Pure.
+"""The mailboxes in From, To and similar fields, also with bare commas, two addresses or none. Pure.
 
-Names keep their encoded words; whoever shows them decodes them. Mail programs show the last address in angle
-brackets as the sender's, whatever stands before it: forgers put a brand's address into the name.
+Names keep their encoded words; the caller decodes them. As in mail programs, the sender is the last address in angle
+brackets. An address before it is only part of the name: forgers write a brand's address there.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-MAX_CHARS = 2000  # of a field that names one mailbox, counted from its end, where the address stands
+MAX_CHARS = 2000  # read of a field with one mailbox, counted from its end: the address stands there
 
-Mailbox = tuple[str, str]  # the display name, and the address; either may be ""
+Mailbox = tuple[str, str]  # display name and address; either may be ""
 
 _ATOMS = r'[^\s()<>@,:;"\[\]\\]+'
 _MAILBOX = rf'(?:(?:({_ATOMS}(?: {_ATOMS})*)|"([^"\\\r]*)") )?<({_ATOMS}@{_ATOMS})>|({_ATOMS}@{_ATOMS})'
-#: `Ann Example <ann@example.org>, "Doe, Bob" <bob@example.org>, eve@example.org`, as most headers are.
+#: The usual form: `Ann Example <ann@example.org>, "Doe, Bob" <bob@example.org>, eve@example.org`.
 _MAILBOXES, _PLAIN = re.compile(_MAILBOX), re.compile(rf"(?:{_MAILBOX})(?:, (?:{_MAILBOX}))*")
 
-#: The repeats are bounded because a flood of opening marks would take quadratic time otherwise.
+#: The repeats are bounded: without bounds a flood of opening marks takes quadratic time.
 _TOKEN = re.compile(
     r"(?P<word>=\?[^?\s]{1,80}\?[bBqQ]\?[^?]{0,900}\?=)"  # may hold blanks and commas
     r'|"(?P<quoted>[^"\\]{0,250}(?:\\.[^"\\]{0,250}){0,9})"'
@@ -31,14 +31,14 @@ _TOKEN = re.compile(
 )
 _BARE = re.compile(r"[^\s<>()\[\],:;\"'@]{1,200}@[^\s<>()\[\],:;\"'@]{1,255}")
 _GROUP = re.compile(r"^[^:@]{0,200}:")
-_OPENED = re.compile(r"[\s\[({]{0,9}(?:mailto:)?$", re.IGNORECASE)  # what a bare address was written in
+_OPENED = re.compile(r"[\s\[({]{0,9}(?:mailto:)?$", re.IGNORECASE)  # an opening bracket before a bare address
 _ROUTE = re.compile(r"^(?:mailto:|@[^:]*:)", re.IGNORECASE)  # RFC 5322 §4.4
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
     kind: str
-    text: str  # without its marks
+    text: str  # without quotes or brackets
 
     @property
     def shown(self) -> str:
@@ -52,13 +52,13 @@ class _Token:
 
     @property
     def address(self) -> str:
-        """What an angle bracket holds when it is an address."""
+        """The address between angle brackets; "" where there is none."""
         address = _ROUTE.sub("", self.text.strip()) if self.kind == "angled" else ""
         return "".join(address.split()) if "@" in address else ""
 
 
 def sender(value: str) -> Mailbox:
-    """The one mailbox of From or Reply-To: the last address, named by all that stands before it."""
+    """The mailbox of From or Reply-To: the last address, with all text before it as its name."""
     if plain := _MAILBOXES.fullmatch(value):
         name, quoted, angled, bare = plain.groups(default="")
         return name or quoted, angled or bare
@@ -66,7 +66,7 @@ def sender(value: str) -> Mailbox:
 
 
 def mailboxes(values: Iterable[str]) -> list[Mailbox]:
-    """Those of To or Cc. What bears no address belongs to the name behind it: `Doe, Bob <bob@example.org>`."""
+    """The mailboxes of To or Cc. A piece without address belongs to the next one: `Doe, Bob <bob@example.org>`."""
     together = ", ".join(values)
     if _PLAIN.fullmatch(together):
         return [(name or quoted, angled or bare) for name, quoted, angled, bare in _MAILBOXES.findall(together)]
@@ -98,7 +98,7 @@ def _items(tokens: Iterable[_Token]) -> Iterator[list[_Token]]:
             yield item
             item = []
         else:
-            if not item:  # a group's name stands before its first member (RFC 5322 §3.4)
+            if not item:  # RFC 5322 §3.4: the name of a group stands before its first member
                 token = _Token(token.kind, _GROUP.sub("", token.text)) if token.kind == "text" else token
             item.append(token)
     yield item
@@ -129,7 +129,7 @@ def _name(tokens: list[_Token], address: str) -> str:
 
 
 def _tidy(text: str, address: str = "") -> str:
-    """A name without what only parts it from its neighbours, and without the address itself."""
+    """The name without separators and unpaired brackets; "" when it only repeats the address."""
     text = _OPENED.sub("", text.strip(" \t,;"))
     if text.count("<") != text.count(">"):
         text = text.strip(" <>")

@@ -1,4 +1,4 @@
-"""An invitation as text: what, when, where, who (RFC 5545). Pure."""
+"""An invitation (RFC 5545) as text: what, when, where, who. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _ESCAPED = re.compile(r"\\([nN,;\\])")
 
 
 def calendar_text(calendar: str) -> str:
-    """The lines of the first event that tell a person what it is; "" where there are none."""
+    """The first event's lines that a person needs, such as SUMMARY and DTSTART; "" when there are none."""
     unfolded = re.sub(r"\r?\n[ \t]", "", calendar)
     head, _, event = unfolded.partition("BEGIN:VEVENT")
-    lines = [*_SHOWN.findall(event.partition("END:VEVENT")[0]), *_SHOWN.findall(head)]  # a time zone has a start, too
+    lines = [*_SHOWN.findall(event.partition("END:VEVENT")[0]), *_SHOWN.findall(head)]  # a time zone has DTSTART, too
     told = {name.upper(): value for name, value in reversed(lines)}
     return "\n".join(f"{name}: {_plain(told[name])}" for name in _ORDER if told.get(name, "").strip())
 

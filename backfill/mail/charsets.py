@@ -1,7 +1,7 @@
-"""Bytes to characters: charsets that mails name wrongly, do not name at all, or break here and there.
+"""Bytes to characters, also where a mail names a wrong charset, names none, or has a few broken characters.
 
-Pure, and total: any bytes give a str. What is declared is believed as far as the bytes agree, a broken character here
-and there included; UTF-8 is believed wherever it holds; else the charset is found out by what the bytes look like.
+Pure, and total: any bytes give a str. Text that is valid UTF-8 is read as UTF-8. The declared charset is used when the
+bytes fit it; a few may be broken. Otherwise the charset is guessed from the bytes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import lru_cache
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
-#: Python codecs that decode bytes but are no charsets of mail, or slow on hostile input (punycode, idna).
+#: Python codecs that decode bytes but are no charsets of mail. punycode and idna are slow on hostile input.
 _NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
 
-#: What the standard's name is used for in mails: the vendors' supersets, which hold ① and the euro.
+#: Mails that declare the charset on the left use the vendor's superset on the right, with ① and the euro sign.
 _SUPERSETS = {
     "iso8859-1": "cp1252",
     "iso8859-9": "cp1254",
@@ -28,10 +28,10 @@ _SUPERSETS = {
     "shift_jis": "cp932",
     "big5": "cp950",
 }
-#: Tried where those do not hold.
+#: A larger charset to try when the one on the left cannot decode all bytes.
 _WIDER = {"cp950": "big5hkscs", "cp932": "shift_jis_2004", "euc_jp": "euc_jis_2004"}
 
-#: What is left of a charset's name in labels that no standard knows: `ChineseBig5`, `x-windows-874`, `win-1251`.
+#: Parts of labels that no standard has, such as `ChineseBig5`, `x-windows-874`, `win-1251`.
 _ALIASES = (
     (re.compile(r"big-?5"), "cp950"),
     (re.compile(r"gb[^a-z0-9]?(?:2312|k|18030)|chinese|euc-?cn|hz"), "gb18030"),
@@ -54,16 +54,17 @@ _ESCAPES = re.compile(rb"\x1b(\$\(?[@ABD]|\([A-Z])")
 _HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e]){2,}~\}")  # RFC 1843
 _UTF_16 = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
-_FEW = 5  # of so many characters beyond ASCII one may be broken, and the charset still holds
-_SEVERAL = 6  # bytes beyond ASCII, before their look says anything
-_MANY = 12  # …before it tells one alphabet of single bytes from another
-_LOOKED_AT = 20_000  # bytes
+_FEW = 5  # sound characters beyond ASCII that there must be for each broken one
+_SEVERAL = 6  # bytes beyond ASCII that a guess needs
+_MANY = 12  # bytes beyond ASCII that a guess among single-byte alphabets needs
+_LOOKED_AT = 20_000  # bytes of a text that a guess reads
 
 
 def decoded(data: bytes, charset: str = "", *, second: str = "", is_cut: bool = False) -> str:
-    """`data` by the charset that fits it best; `charset` is what its header declares, `second` what it says itself.
+    """`data` by the charset that fits it best.
 
-    `is_cut`: the end is missing, so that the last character may be broken; it is dropped then.
+    `charset`: what the part's header declares. `second`: what the text itself declares, such as HTML's <meta>.
+    `is_cut`: the end of `data` is missing. The last character is dropped when it is incomplete.
     """
     declared = [name for name in (codec(charset), codec(second)) if name]
     has_marks = b"\x1b$" in data or b"\0" in data or b"~{" in data
@@ -77,15 +78,15 @@ def decoded(data: bytes, charset: str = "", *, second: str = "", is_cut: bool = 
     return _by_declaration(data, declared, is_cut=is_cut) or _by_look(data, declared, is_cut=is_cut)
 
 
-@lru_cache(maxsize=512)  # of a few dozen labels, over and over; a mailbox of invented ones does not fill the memory
+@lru_cache(maxsize=512)  # a few dozen labels recur; the bound holds when a mailbox is full of invented labels
 def codec(charset: str) -> str:
-    """The Python codec for what mails call a charset; "" for what is none, and for ASCII, which says nothing."""
+    """The Python codec for a charset's label; "" for an unknown label, and for ASCII, since it says nothing."""
     label = charset.strip().strip("\"'").lower()
     if not label or not label.isascii() or not label.isprintable():
         return ""
     try:
         name = codecs.lookup(label).name
-        b" ".decode(name)  # raises LookupError for rot13 and others that are no charset
+        b" ".decode(name)  # raises LookupError for rot13 and other codecs that are no charsets
     except (LookupError, ValueError):
         name = map_encoding_to_html5(label, fallback_utf8=False) or ""
     if not name:
@@ -97,7 +98,7 @@ def codec(charset: str) -> str:
 
 
 def _unusual(data: bytes, declared: list[str]) -> list[str]:
-    """Charsets that are known by their marks: byte order, zeros, escapes."""
+    """Charsets that the bytes themselves show: by a byte order mark, by zeros, by escapes."""
     names = [name for mark, name in _UTF_16 if data.startswith(mark)]
     if b"\0" in data:
         names += [name for name in declared if name.startswith(("utf-16", "utf-32"))]
@@ -116,10 +117,13 @@ def _unusual(data: bytes, declared: list[str]) -> list[str]:
 
 
 def _by_declaration(data: bytes, declared: list[str], *, is_cut: bool) -> str | None:
-    """None where the declared charset does not hold, or holds everything and makes the text look odd."""
+    """The text by a declared charset or UTF-8; None when neither fits.
+
+    Single-byte Latin charsets decode any bytes. They do not fit where most letters beyond ASCII stand in pairs.
+    """
     wanted = [name for name in declared if not name.startswith(("utf-16", "utf-32"))]
     multi_byte = [name for name in wanted if name in _MULTI_BYTE]
-    if sum(map(len, _HIGH.findall(data[:_LOOKED_AT]))) >= _SEVERAL:  # so much is not UTF-8 by chance
+    if sum(map(len, _HIGH.findall(data[:_LOOKED_AT]))) >= _SEVERAL:  # that many bytes are not valid UTF-8 by chance
         multi_byte.insert(0, "utf-8")
     for name in (*multi_byte, *(_WIDER[name] for name in multi_byte if name in _WIDER), "utf-8"):
         if (text := _whole(data, name, is_cut=is_cut)) is not None:
@@ -133,7 +137,7 @@ def _by_declaration(data: bytes, declared: list[str], *, is_cut: bool) -> str | 
     return data.decode(single, "replace")
 
 
-#: Alphabets in which letters beyond ASCII stand alone; they are also what programs declare when they do not know.
+#: Alphabets whose letters beyond ASCII stand alone. Programs that do not know the charset declare one of these.
 _LATIN = frozenset({"cp1252", "cp1250", "cp1254", "cp1257", "iso8859-2", "iso8859-15", "mac-roman", "cp850", "cp437"})
 
 
@@ -160,7 +164,7 @@ def _whole(data: bytes, name: str, *, is_cut: bool) -> str | None:
 
 
 def _mostly(data: bytes, name: str, *, is_cut: bool) -> str | None:
-    """With replacement characters, where they are few among those beyond ASCII."""
+    """The text with replacement characters; None when they are too many among the characters beyond ASCII."""
     try:
         text = codecs.getincrementaldecoder(name)("replace").decode(data, not is_cut)
     except (UnicodeError, LookupError, ValueError):
@@ -171,13 +175,13 @@ def _mostly(data: bytes, name: str, *, is_cut: bool) -> str | None:
 
 
 def _is_paired(data: bytes) -> bool:
-    """Do most bytes beyond ASCII stand beside another? Accented letters of Latin alphabets stand alone."""
+    """Do at least half of the bytes beyond ASCII stand beside another one? Latin accented letters stand alone."""
     runs = list(map(len, _HIGH.findall(_TAG.sub(b" ", data[:_LOOKED_AT]))))
     return sum(runs) >= _SEVERAL and 2 * sum(run for run in runs if run > 1) >= sum(runs)
 
 
 def _iso_2022_jp(data: bytes) -> str:
-    """ISO-2022-JP with vendors' characters (①, ㈱), for which Python has no codec: by way of their Shift_JIS."""
+    """ISO-2022-JP with vendors' characters (①, ㈱). Python has no codec for it, so each is read as Shift_JIS."""
     first, *rest = _ESCAPES.split(data)
     pieces = [first.decode("ascii", "replace")]
     for escape, run in zip(rest[::2], rest[1::2], strict=True):

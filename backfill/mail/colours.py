@@ -1,4 +1,4 @@
-"""Colours of HTML mail, as far as it takes to tell whether ink stands out from its paper. Pure."""
+"""Colours of HTML mail, to tell whether text (ink) can be seen on its background (paper). Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-_ALIKE: Final = 16  # of 255: what differs by no more in red, green and blue is not told apart
-_FAINT: Final = 0.1  # of 1: ink that lets so much through is not seen
+_ALIKE: Final = 16  # of 255: two colours look the same when red, green and blue differ by this or less
+_FAINT: Final = 0.1  # ink with a smaller alpha is not seen
 
 _HEX = re.compile(r"#?([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})")
 _RGB = re.compile(r"rgba?\(\s*([\d.]+)(%?)[\s,]+([\d.]+)%?[\s,]+([\d.]+)%?(?:[\s,/]+([\d.]+)(%?))?\s*\)")
@@ -49,7 +49,7 @@ _NAMED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Colour:
-    """Red, green and blue from 0 to 255; `alpha` 0 lets everything through."""
+    """Red, green and blue from 0 to 255; `alpha` from 0 (transparent) to 1 (opaque)."""
 
     red: float
     green: float
@@ -61,7 +61,7 @@ WHITE, BLACK, BLUE = Colour(255, 255, 255), Colour(0, 0, 0), Colour(0, 0, 238)
 
 
 def colour(text: str) -> Colour | None:
-    """None for what is not known: a variable, a name that is rare in mails, a grey of several shades."""
+    """None for what is not known: a variable, a name that is rare in mails, most hsl() colours."""
     text = text.strip().lower()
     text = _NAMED.get(text, text)
     if found := _HEX.fullmatch(text):
@@ -73,7 +73,7 @@ def colour(text: str) -> Colour | None:
             full = 2.55 if found[2] else 1.0
             reds, greens, blues = (float(found[place]) * full for place in (1, 3, 4))
             return Colour(reds, greens, blues, _alpha(found[5], found[6]))
-        if found := _HSL.fullmatch(text):  # only white, black and what is seen through are told by their lightness
+        if found := _HSL.fullmatch(text):  # hue is not computed: only white, black, transparent
             light, alpha_of_it = float(found[1]) * 2.55, _alpha(found[2], found[3])
             return Colour(light, light, light, alpha_of_it) if light in (0.0, 255.0) or alpha_of_it < _FAINT else None
     except ValueError:  # 1.2.3
@@ -82,12 +82,12 @@ def colour(text: str) -> Colour | None:
 
 
 def colour_in(shorthand: str) -> Colour | None:
-    """The colour among the words of `background`."""
+    """The first colour among the words of `background`."""
     return next((found for word in _WORDS.findall(shorthand) if (found := colour(word))), None)
 
 
 def are_alike(ink: Colour, paper: Colour | None) -> bool:
-    """Is the ink not seen on its paper? `paper` None: not known, so that only ink without any colour is not seen."""
+    """Is the ink invisible on its paper? With an unknown paper (None) only transparent ink is."""
     if ink.alpha < _FAINT:
         return True
     if paper is None:

@@ -1,4 +1,4 @@
-"""The Date header, also where it is not as RFC 5322 has it: years first, months in numbers, other languages. Pure."""
+"""The Date header, also in forms that RFC 5322 lacks: year first, month as a number, other languages. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
-_EARLIEST, _LATEST = 1970, 2100  # years of mail; anything else is a date that was misread
+_EARLIEST, _LATEST = 1970, 2100  # years of mail; a date outside was misread
 
 #: How months begin in English, German, Dutch, Scandinavian, French, Spanish, Portuguese, Italian and Polish.
 _MONTHS = {
@@ -60,7 +60,7 @@ _COMPACT = re.compile(r"(?<!\d)((?:19|20)\d{2})(\d{2})(\d{2})[T_ ]?(?:(\d{2})(\d
 
 
 def moment(text: str) -> datetime | None:
-    """The header's time with the offset that is written there, UTC where none is; None when it is no date."""
+    """The header's time, with the offset written there or UTC when there is none; None when it is no date."""
     usual = _usual(text)
     if usual and usual.tzinfo and not _HALF.search(text):
         return usual
@@ -76,7 +76,7 @@ def moment(text: str) -> datetime | None:
 def _usual(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)
-        found.astimezone(UTC)  # there are times before the year 1
+        found.astimezone(UTC)  # raises OverflowError for a time before the year 1
     except (ValueError, TypeError, OverflowError, IndexError, AttributeError):
         return None
     return found
@@ -99,7 +99,7 @@ def _odd(text: str) -> datetime | None:
     hour = int(time["hour"])
     if time["half"]:
         hour = hour % 12 + (12 if time["half"].lower() == "p" else 0)
-    second = min(59, int(time["second"] or 0))  # leap seconds are written, too
+    second = min(59, int(time["second"] or 0))  # a leap second is written as 60
     instant = datetime(*day, hour % 24, int(time["minute"]), second, tzinfo=_zone(text[time.end() :]))
     return instant + timedelta(days=1) if hour == 24 else instant
 
@@ -136,6 +136,6 @@ def _zone(text: str) -> timezone:
     if name:
         return timezone(timedelta(hours=_HOURS.get(name.lower(), 0)))
     offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
-    if offset >= timedelta(days=1):  # +9959 is no zone of this world
+    if offset >= timedelta(days=1):  # such as +9959, which is no zone
         return UTC
     return timezone(-offset if sign == "-" else offset)

@@ -1,7 +1,7 @@
-"""What foreign errors mean: those of imaplib, imapclient, sockets and TLS, translated once.
+"""Errors of imaplib, imapclient, sockets and TLS, translated once into ours.
 
-A parser's error quotes what it could not read, which may be a mail's text: such words are never passed on, only the
-server's own, from its NO, BAD and BYE. `CommandFailed` and its kin never leave `backfill.mail`.
+A parser's error quotes what it could not read, which may be a mail's text. So only the server's own words from its NO,
+BAD and BYE reach a message. `CommandFailed` and `FolderReadOnly` never leave `backfill.mail`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from backfill.shortages import shortage
 
 UNREADABLE = "The mail server's reply cannot be read."
 
-#: What imapclient lets out: its own errors, the socket's, and what its parser trips over in odd replies.
+#: What imapclient raises: its own errors, the socket's, and those of its parser on odd replies.
 FOREIGN = (
     IMAPClientError,
     OSError,
@@ -40,9 +40,9 @@ FOREIGN = (
     RecursionError,
 )
 
-#: Bytes as imaplib shows them in its errors, alone or as a list of one.
+#: `b'…'` or `[b'…']`, as imaplib's errors show bytes.
 _SHOWN = re.compile(r"""(\[)?\bb(['"])((?:(?!\2)[^\\]|\\.)*)\2(?(1)\])""", re.DOTALL)
-#: What imaplib says, together with the line itself, of a line that it cannot read. That line may be a mail's.
+#: How imaplib's error begins for a line that it cannot read. It quotes the line, which may be a mail's text.
 _UNREAD_LINE = re.compile(r"unexpected (?:tagged )?response|unterminated line|unexpected IDLE")
 
 
@@ -50,10 +50,10 @@ class CommandFailed(MailError):
     """The mail server refused a command, or its reply cannot be read."""
 
     def __init__(self, message: str, *, is_transient: bool = False, is_for_good: bool = False, words: str = "") -> None:
-        """`is_transient`: the server blames itself (RFC 5530 UNAVAILABLE, SERVERBUG), so it may work later.
+        """`is_transient`: the server names a trouble of its own (RFC 5530 UNAVAILABLE, SERVERBUG); try later.
 
-        `is_for_good`: it says that it will not work later. `words`: what the server said; empty when its reply cannot
-        be read.
+        `is_for_good`: the server will refuse the same command again. `words`: what the server said; empty when its
+        reply cannot be read.
         """
         super().__init__(message)
         self.is_transient = is_transient
@@ -62,7 +62,7 @@ class CommandFailed(MailError):
 
     @property
     def is_no(self) -> bool:
-        """Did the server understand the command, and refuse it?"""
+        """Did the server understand the command and refuse it (NO, not BAD)?"""
         return bool(self.words) and "command error: BAD" not in self.words
 
 
@@ -70,7 +70,7 @@ class ConnectionLost(ServerUnavailable):
     """The connection to the mail server is gone; nothing is lost, run again later."""
 
     def __init__(self, message: str, *, is_silence: bool = False) -> None:
-        """`is_silence`: the server said nothing for so long that it was given up."""
+        """`is_silence`: the server sent nothing within the time limit."""
         super().__init__(message)
         self.is_silence = is_silence
 
@@ -80,25 +80,25 @@ class FolderReadOnly(MailError):
 
 
 def translated(error: BaseException, server: str, port: int) -> BackfillError:
-    """The error of ours that a foreign one amounts to, with its remedy on one line."""
+    """Our error for a foreign one. Its message is one line and says what to do."""
     where, text = f"{server}:{port}", words(error) or type(error).__name__
     if (scarce := shortage(error)) is not None:
         return MachineExhausted.of(scarce)
     match error:
         case ssl.SSLCertVerificationError():
             return ConfigError(
-                f"The certificate of {where} is not trusted ({one_line(error.verify_message)}); if it is signed by "
-                "an authority of your own, name that in imap.ca_file, and name the server as its certificate does."
+                f"The certificate of {where} is not trusted ({one_line(error.verify_message)}). If your own authority "
+                "signed it, set imap.ca_file to that authority's file. imap.server must be a name in the certificate."
             )
         case ssl.SSLError():
             return ConnectionLost(_about_tls(error, where, text))
         case SpeaksTls():
             return ConnectionLost(
-                f"{where} expects TLS from the first byte, so imap.security: tls belongs to it (with 993, as a rule)."
+                f"{where} expects TLS from the first byte; set imap.security: tls (usually with imap.port 993)."
             )
         case ReplyTooLarge():
             return CommandFailed(
-                f"The mail server {where} sends more than was asked for, and was not listened to any longer ({text})."
+                f"The mail server {where} sent more than was asked for, so the connection was closed ({text})."
             )
         case StoreRefused():
             return _about_store(text)
@@ -127,12 +127,12 @@ def translated(error: BaseException, server: str, port: int) -> BackfillError:
 
 
 def _about_store(text: str) -> BackfillError:
-    """What a refused STORE means: too fast, no room, never, or something else."""
+    """What a refused STORE means: too fast, no room, refused for good, or something else."""
     if not is_about_the_pace(text):
         if is_full(text):
             return StoreUnavailable(
-                f"The mail server stores no keywords, since there is no room ({text}); make room in the account, then "
-                "run again: verdicts are kept, and no mail is asked about twice."
+                f"The mail server stores no keywords because there is no room ({text}). Make room in the account, then "
+                "run again. Verdicts are kept, and no mail is asked about twice."
             )
         if is_for_good(text):
             return CommandFailed(f"The mail server refuses: {text}", is_for_good=True, words=text)
@@ -149,17 +149,17 @@ def _about_tls(error: ssl.SSLError, where: str, text: str) -> str:
     reason = (error.reason or "").upper()
     if ("VERSION" in reason and "WRONG_VERSION_NUMBER" not in reason) or "UNSUPPORTED_PROTOCOL" in reason:
         return (
-            f"No TLS with {where}: it speaks only versions older than TLS 1.2, such as TLS 1.1 or 1.0, which are not "
-            f"safe and not used here ({text}); ask for TLS 1.2 at the server."
+            f"No TLS with {where}: the server offers only TLS 1.1 or older, which is not safe ({text}). "
+            "Have TLS 1.2 enabled on the server."
         )
     if "WRONG_VERSION_NUMBER" in reason or "HTTP_REQUEST" in reason or "RECORD_LAYER_FAILURE" in reason:
         return (
-            f"No TLS with {where}: it answers in clear ({text}). Does imap.security: starttls belong to this port "
-            "(with 143, as a rule), or is it another service's?"
+            f"No TLS with {where}: the server answers without encryption ({text}). Set imap.security to starttls "
+            "(usually with imap.port 143), or correct imap.port if this is another service."
         )
-    return f"No TLS with {where} ({text}); do imap.port and imap.security fit together?"
+    return f"No TLS with {where} ({text}); check that imap.port and imap.security fit together."
 
 
 def words(error: BaseException) -> str:
-    """The server's words in an error, on one line; without imapclient's advice to programmers below an empty line."""
+    """The server's words in an error, on one line. imapclient's advice below an empty line is left out."""
     return one_line(_SHOWN.sub(lambda shown: shown[3], redacted(str(error)[:MAX_READ])[:2000].partition("\n\n")[0]))

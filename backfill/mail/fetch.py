@@ -1,8 +1,8 @@
-"""Fetch mails in batches, as little of each as is needed: headers and structure first, then the text parts alone.
+"""Fetch mails in batches: first headers and structure, then only the text parts.
 
-Nothing is marked read (BODY.PEEK in an EXAMINEd folder, and a guard looks) and attachments stay on the server. What
-does not come is explained, never left out: a mail counts as gone only when a search in a fresh session says so. A
-batch that the server refuses, or that ends the connection, is halved until the one mail at fault is alone.
+No mail is marked read (BODY.PEEK in an EXAMINEd folder, checked by `seen_guard`). Attachments stay on the server. Each
+mail that does not come is reported with its reason. A mail counts as gone only when a search in a fresh session says
+so. A batch that the server refuses, or that ends the connection, is halved until the mail at fault is alone.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ MAX_REPLY = 4_000_000  # bytes of bodies asked for at once
 MAX_SIZE = 2**63 - 1  # bytes, of RFC822.SIZE (RFC 9051 §9, number64)
 RAW_LIMIT = 65_536  # bytes read of a mail whose structure makes no sense
 
-#: Mails in a row for which the server blames itself or hangs up, before it is taken at its word.
+#: Mails in a row that end in "try later" or a lost connection. Then another mail shows whether the server works.
 _PATIENCE = 4
-#: After a lost connection batches are smaller, and grow by so much with each one that comes through.
+#: Mails. A lost connection halves the batch; each batch that comes makes the next one larger by this.
 _GROWTH = 5
 
-#: What Exchange gives out for a mail that it cannot turn into MIME begins so; a later try may get the mail itself.
+#: The subject of the notice that Exchange sends for a mail it cannot turn into MIME. A later try may get the mail.
 _STAND_IN = "Retrieval using the IMAP4 protocol failed for the following message"
 
 _FACTS = ("RFC822.SIZE", "INTERNALDATE", "FLAGS")
@@ -49,19 +49,19 @@ _GMAIL_FACTS = ("X-GM-MSGID", "X-GM-LABELS")
 
 @dataclass(slots=True)
 class _Draft:
-    """A mail on its way: what is known of it so far."""
+    """What is known so far of a mail that is being fetched."""
 
     uid: int
     row: Row
     headers: Headers
-    root: Part | None  # None: the structure makes no sense, the mail is read as it comes
+    root: Part | None  # None: the structure makes no sense, so the mail's first bytes are read instead
     passages: tuple[Passage, ...]
     raw: bytes = b""
     text: Text = field(default_factory=Text)
 
     @property
     def largest(self) -> int:
-        """Bytes of the largest part that is read, as the structure has it; 0 when it has none."""
+        """Bytes of the largest part that is read, by BODYSTRUCTURE; 0 when no part is read."""
         return max((part.size for passage in self.passages for part in passage.parts), default=0)
 
 
@@ -76,8 +76,8 @@ class Fetcher:
         self._labels_as_flags = labels_as_flags
         self._size = BATCH
         self._refused_in_a_row = 0
-        self._good: MessageRef | None = None  # a mail that came
-        self._flags: dict[int, tuple[object, ...]] = {}  # by UID, as they were before any body of it was asked for
+        self._good: MessageRef | None = None  # a mail that the server gave out before
+        self._flags: dict[int, tuple[object, ...]] = {}  # by UID, from before any body of that mail was asked for
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
         """Each of `uids` once, batch by batch; see `ports.MailSource.fetch`."""
@@ -107,7 +107,7 @@ class Fetcher:
         yield from fetched
 
     def _alone(self, mailbox: MailboxKey, uid: int, failure: CommandFailed | ConnectionLost) -> Message | Unfetched:
-        """A mail that cannot be had in the usual way: its first bytes, or the reason why not."""
+        """A mail that cannot be fetched in the usual way: its first bytes, or the reason why they do not come."""
         if isinstance(failure, ConnectionLost) or failure.is_transient:
             self._refused_in_a_row += 1
             if self._refused_in_a_row >= _PATIENCE:
@@ -127,7 +127,7 @@ class Fetcher:
         return self._outcome(mailbox, draft)
 
     def _first_bytes(self, mailbox: MailboxKey, uid: int) -> tuple[Row, dict[str, bytes]]:
-        """The mail as it comes; without what is told of it where that makes the reply unreadable."""
+        """The mail's first bytes with its facts; with fewer facts where a fact makes the reply unreadable."""
         nothing: tuple[Row, dict[str, bytes]] = ({}, {})
         tries = (_FACTS, ("RFC822.SIZE", "INTERNALDATE"), ("FLAGS",))
         for facts in tries:
@@ -139,7 +139,7 @@ class Fetcher:
         return nothing
 
     def _gives_out_another(self, mailbox: MailboxKey) -> bool:
-        """Does the server still give out a mail that it gave out before, or else the newest?"""
+        """Does the server still give out another mail: one that it gave out before, or else the newest?"""
         good, self._good = self._good, None
         try:
             uid = (
@@ -173,18 +173,18 @@ class Fetcher:
         return [*read, *self._explained(mailbox, missing, "The mail server lists the mail but does not give it out.")]
 
     def _as_first_seen(self, uid: int, row: Row) -> Row:
-        """With the flags as they were when this fetch first met the mail: bodies asked for in vain may change them."""
+        """The row with the flags that this fetch saw first. A failed fetch of the body may have changed them since."""
         if isinstance(row.get(b"FLAGS"), tuple):
             row[b"FLAGS"] = self._flags.setdefault(uid, row[b"FLAGS"])
         return row
 
     def _unread(self, drafts: Iterable[_Draft]) -> set[int]:
-        """Those that were surely unread before their bodies were asked for."""
+        """The mails that the server listed as unread before their bodies were asked for."""
         known = {draft.uid: draft.row.get(b"FLAGS") for draft in drafts}
         return {uid for uid, flags in known.items() if isinstance(flags, tuple) and SEEN not in flags}
 
     def _read_bodies(self, mailbox: MailboxKey, drafts: list[_Draft], look: int) -> list[int]:
-        """Fill in the text of `drafts`, those with the same sections together; the UIDs whose text did not come."""
+        """Fill in the text of `drafts`; the UIDs whose text did not come. Drafts with equal sections share a FETCH."""
         groups: dict[tuple[Section, ...], list[_Draft]] = defaultdict(list)
         for draft in drafts:
             if wanted := self._wanted(draft, look):
@@ -219,7 +219,7 @@ class Fetcher:
     def _outcome(self, mailbox: MailboxKey, draft: _Draft) -> Message | Unfetched:
         message = self._message(mailbox, draft)
         if message.content.subject.startswith(_STAND_IN):
-            why = "The mail server gives out a notice in place of the mail, which it cannot read itself (Exchange)."
+            why = "The mail server cannot read this mail itself and sends a notice in its place (Exchange)."
             return Unfetched(message.ref, MessageUnreadable(why))
         return message
 
@@ -252,7 +252,7 @@ class Fetcher:
         return frozenset(flags)
 
     def _explained(self, mailbox: MailboxKey, uids: list[int], why: str) -> list[Unfetched]:
-        """Gone, or there but unreadable: a search in a fresh session tells."""
+        """Is each mail gone, or there but unreadable? Decided by a search in a fresh session."""
         if not uids:
             return []
         self._session.renew()
@@ -269,7 +269,7 @@ class Fetcher:
 
 
 def _utc(received: object) -> datetime | None:
-    """None for a time that is none, such as one in a zone of more than 24 hours, or before the year 1 in UTC."""
+    """None for an impossible time: in a zone of more than 24 hours, or before the year 1 in UTC."""
     if not isinstance(received, datetime) or not received.tzinfo:
         return None
     try:
@@ -282,9 +282,9 @@ def _draft(uid: int, row: Row, block: bytes) -> _Draft:
     try:
         root = structure.from_bodystructure(row[b"BODYSTRUCTURE"])
         chosen = passages(root)
-    except FOREIGN:  # structures are as odd as the mails that they describe
+    except FOREIGN:  # an odd structure may raise anything
         return _Draft(uid, row, Headers(block), None, ())
-    if root.is_multipart and not chosen and not structure.attachments(root):  # a boundary that never comes
+    if root.is_multipart and not chosen and not structure.attachments(root):  # its boundary never comes in the mail
         return _Draft(uid, row, Headers(block), None, ())
     return _Draft(uid, row, Headers(block, charset(chosen)), root, chosen)
 

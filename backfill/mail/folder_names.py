@@ -1,6 +1,6 @@
-"""Folder names between the wire and people: modified UTF-7 (RFC 9051 §A.1), and whatever else servers list.
+"""Folder names on the wire and as shown: modified UTF-7 (RFC 9051 §A.1), and other forms that servers list.
 
-A name that cannot be decoded is kept as it is, so that the folder can be opened, and shown with escapes. Pure.
+A name that cannot be decoded is kept as its octets, so that the folder can be opened. It is shown with escapes. Pure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"')
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A line of LIST: how the folder is called on the wire, how it is shown, and its attributes."""
+    """A line of LIST: the folder's name on the wire, the name that people see, and its attributes."""
 
     wire: bytes
     name: str
@@ -27,17 +27,17 @@ class Listed:
 
 
 def on_the_wire(name: str) -> bytes:
-    """A folder's name as RFC 9051 writes it."""
+    """A folder's name in modified UTF-7 (RFC 9051 §A.1)."""
     return bytes(encode(name))
 
 
 def listed(records: Sequence[Record]) -> list[Listed]:
-    """What LIST answered, each name once, in the server's order. Lines that say nothing are left out."""
+    """The folders of a LIST reply, each name once, in the server's order. Lines without a name are left out."""
     found: dict[bytes, Listed] = {}
     shown: set[str] = set()
     for wire, attributes in _entries(records):
         name = _shown(wire)
-        if name in shown:  # of two folders, one is written as the other is meant
+        if name in shown:  # one folder's octets equal another folder's decoded name
             name = name.replace("&", "\\x26")
         if wire not in found and name not in shown:
             found[wire] = Listed(wire, name, attributes)
@@ -55,7 +55,7 @@ def _entries(records: Sequence[Record]) -> list[tuple[bytes, frozenset[str]]]:
         if head is None:
             continue
         wire = _name(line[head.end() :]) if literal is None else literal
-        if wire and not re.search(rb"[\r\n\0]", wire):  # such a name cannot be said in one line
+        if wire and not re.search(rb"[\r\n\0]", wire):  # such a name does not fit into a quoted string
             words = head[1].decode("ascii", "replace").split()
             entries.append((wire, frozenset(words)))
     return entries
@@ -68,11 +68,11 @@ def _name(rest: bytes) -> bytes:
 
 
 def _shown(wire: bytes) -> str:
-    """The decoded name where writing it gives the same folder; else the octets: UTF-8 as it is, others as escapes."""
+    """The decoded name if encoding it gives the same octets. Otherwise the octets: as UTF-8, the rest as escapes."""
     try:
         name = decode(wire)
         if wire.isascii() and on_the_wire(name) == wire:
-            name.encode()  # half of a surrogate pair is no text
+            name.encode()  # raises for half of a surrogate pair
             return str(name)
     except (ValueError, LookupError):
         pass

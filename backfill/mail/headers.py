@@ -1,4 +1,4 @@
-"""The header fields of a mail, each read for itself; where one is broken its raw text stands in. Pure."""
+"""The header fields of a mail. Each is read alone; a broken one gives its raw text. Pure."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ BROKEN = (MessageError, ValueError, LookupError, TypeError, AttributeError, Recu
 
 
 class Headers:
-    """The fields of a header block by lower-case name, those of one name in their order. Values are raw, unfolded.
+    """The fields of a header block by lower-case name; fields of one name in their order. Values are raw, unfolded.
 
-    `charset` is the text's: headers whose letters beyond ASCII stand there as they are share it.
+    `charset`: what the mail's text declares. Raw letters beyond ASCII in headers are read by it.
     """
 
     def __init__(self, block: bytes, charset: str = "") -> None:
@@ -57,7 +57,7 @@ class Headers:
         return name in self._fields
 
     def raw(self, name: str) -> str:
-        """The topmost field of that name, its encoded words as they are; "" when there is none."""
+        """The topmost field of that name, with encoded words undecoded; "" when there is none."""
         return decoded(self._fields[name][0], self._charset) if name in self._fields else ""
 
     def text(self, name: str) -> str:
@@ -65,7 +65,7 @@ class Headers:
         return one_line(words_decoded(self.raw(name)))
 
     def addresses(self, name: str) -> list[tuple[str, str]]:
-        """(display name, address) of all fields of that name; what cannot be parsed stands in as a name."""
+        """(display name, address) of all fields of that name; text that cannot be parsed is given as a name."""
         values = [decoded(value, self._charset) for value in self._fields.get(name, ())]
         if not values:
             return []
@@ -73,13 +73,13 @@ class Headers:
         return known or [(text, "") for value in values if (text := one_line(words_decoded(value), 500))]
 
     def sender(self, name: str) -> tuple[str, str]:
-        """(display name, address) of the topmost field of that name that says anything."""
+        """(display name, address) of the topmost field of that name that is not empty."""
         values = [decoded(value, self._charset) for value in self._fields.get(name, ())]
         return next((pair for pair in map(_readable, map(sender, values)) if any(pair)), ("", ""))
 
     @cached_property
     def sent(self) -> datetime | None:
-        """The Date header, with the offset as it is written there; None when absent or broken."""
+        """The Date header with the offset written there; None when absent or broken."""
         return moment(one_line(words_decoded(self.raw("date")), 100))
 
     def sent_day(self) -> date | None:
@@ -100,7 +100,7 @@ def _readable(mailbox: Mailbox) -> tuple[str, str]:
 
 
 def _words(words: str) -> str:
-    """Each of its own, but for neighbours of one charset: programs part even characters between them."""
+    """Adjacent words of one charset are joined before decoding: some programs split a character between two words."""
     pieces: list[tuple[str, bytes]] = []
     for charset, encoding, text in _ENCODED_WORD.findall(words):
         coded = text.encode("utf-8", "replace")
@@ -118,9 +118,10 @@ def _words(words: str) -> str:
 def authentication(value: str) -> tuple[tuple[str, str], ...]:
     """(method, result) pairs of an Authentication-Results header (RFC 8601), sorted; reasons and names are dropped.
 
-    The first of its parts names the server. Microsoft's begins with a result instead, others forget the semicolon.
+    The part before the first semicolon names the server. Microsoft writes a result there instead. Some servers leave
+    the semicolon out.
     """
-    for _ in range(3):  # comments nest
+    for _ in range(3):  # a comment may stand within a comment
         value = _COMMENT.sub(" ", value[:4000])
     server, *claims = _QUOTED.sub(" ", value).split(";")
     found = {

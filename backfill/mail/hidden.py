@@ -1,7 +1,7 @@
-"""What a person does not see of HTML: found by style, size, place and colour, and taken out. Pure.
+"""Text that a person does not see in HTML: found by style, size, place and colour, and taken out. Pure.
 
-Hidden text is filler, or instructions that are meant for a machine. Only what surely is not seen counts: a colour on
-a picture, a size that is not known, a box that another measure opens stay.
+Hidden text is filler, or instructions to a machine. In doubt the text stays: text on a picture, text of unknown size,
+a closed box that padding or a minimum height opens.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from resiliparse.parse.html import NodeType
 from backfill.mail.colours import BLACK, BLUE, WHITE, Colour, are_alike, colour, colour_in
 from backfill.mail.styles import Element, Sheet, Style
 
-#: Programs show nothing of these, although text stands in them.
+#: Mail programs do not show the text in these elements.
 _NEVER_SEEN: Final = frozenset({"title", "xml", "dialog", "datalist", "script", "style", "template", "noframes"})
 _COLOURED: Final = frozenset({"a", "font", "body", "table", "tbody", "thead", "tr", "td", "th", "div"})  # by attributes
-MAX_NODES: Final = 15_000  # that are looked at
-_SMALLEST_PX: Final = 4.0  # of a font that anybody reads
-_OFF_PX: Final = -300.0  # outside of every window
+MAX_NODES: Final = 15_000  # looked at in one mail
+_SMALLEST_PX: Final = 4.0  # a smaller font is not readable
+_OFF_PX: Final = -300.0  # a place further left or up is outside the window
 
 _NUMBER = re.compile(r"(-?\d{0,9}\.?\d{1,9})\s*(px|pt|em|rem|ex|%|vw|vh|cm|mm|in|pc)?")
 _PX: Final = {
@@ -48,7 +48,7 @@ _PICTURE = re.compile(r"url\(|gradient\(|image\(|var\(")
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """What an element hands down to its text."""
+    """What the text of an element inherits from it."""
 
     ink: Colour | None = BLACK  # None: not known
     paper: Colour | None = WHITE  # None: a picture, or not known
@@ -57,7 +57,7 @@ class _Around:
 
 
 def drop_hidden(tree: Any, sheet: Sheet) -> bool:
-    """Take out of `tree` what is not seen. Was anything that bears text?"""
+    """Remove unseen nodes from `tree`. True when any of them had text."""
     waiting: list[tuple[Any, Element | None, _Around]] = [(tree.document.first_child, None, _Around())]
     hidden: list[Any] = []
     left = MAX_NODES
@@ -150,7 +150,7 @@ def _hides(style: Style) -> bool:
 
 
 def _is_closed_box(style: Style) -> bool:
-    """Of no height or width, what runs over cut off; padding and a least height open it again."""
+    """Is it at most 1 px high or wide, with overflow hidden? Padding or a minimum size above 1 px opens it again."""
     flow = f"{style['overflow']} {style['overflow-x']} {style['overflow-y']}"
     if "hidden" not in flow and "clip" not in flow:
         return False

@@ -1,8 +1,8 @@
 """HTML to the text that a person sees, and the links with what they show and where they lead.
 
-Hidden text is dropped: it is filler, or instructions that are meant for a machine. Where a person sees no text, the
-pictures stand in with their texts or their number, then the hidden text, which is marked as such: a mail in HTML never
-becomes an empty one. Pure.
+Hidden text is dropped: it is filler, or instructions to a machine. HTML without visible text gives what its pictures
+say: their alternative texts, else the title, else their number. Without pictures it gives its hidden text with a mark,
+else the title. Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from backfill.mail.text import clean, is_meaningful, one_line
 
 _META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 
-HIDDEN = "[hidden text]"  # before text that no person sees, where there is no other
+HIDDEN = "[hidden text]"  # stands before hidden text when a mail has no visible text
 
 _TAGS = "html|head|body|div|p|br|table|tr|td|font|b|i|u|a|span|center|img|h[1-6]|meta|style|strong|em|ul|li|hr"
 _KNOWN_TAG = re.compile(rf"</?(?:{_TAGS})(?=[\s/>])", re.IGNORECASE)
@@ -29,34 +29,29 @@ _ANY_KNOWN_TAG = re.compile(rf"</?(?:{_TAGS})(?=[\s/>])[^<>]{{0,2000}}>", re.IGN
 _BEGINS_AS_HTML = re.compile(
     rf"[\s\ufeff]*(?:<!--.{{0,2000}}?-->\s*)?<(?:!doctype\s+html|(?:{_TAGS})(?=[\s/>]))", re.IGNORECASE | re.DOTALL
 )
-_TAG = re.compile(rf"</?(?:{_TAGS})(?=[\s/>])", re.IGNORECASE)
-_ANY_KNOWN_TAG = re.compile(rf"</?(?:{_TAGS})(?=[\s/>])[^<>]{{0,2000}}>", re.IGNORECASE)
-_BEGINS_AS_HTML = re.compile(
-    rf"[\s\ufeff]*(?:<!--.{{0,2000}}?-->\s*)?<(?:!doctype\s+html|(?:{_TAGS})(?=[\s/>]))", re.I | re.S
-)
 _TAG = re.compile(r"<[^<>]{0,2000}>")
 _URL = re.compile(r"https?://[^\s<>\"')\]}]+", re.IGNORECASE)
-#: Browsers take any number and kind of slashes, and an address without a scheme for one of the page's.
+#: Browsers accept any number of slashes and backslashes here, also without a scheme.
 _SCHEME = re.compile(r"[\s\x00-\x20]*(?:https?\s*:[/\\\s]*|[/\\]{2,})", re.IGNORECASE)
 _SHOWN_HOST = re.compile(
     r"(https?://)?(?:[^\s/@]+@)?((?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24})(?:[:/?#]\S*)?", re.IGNORECASE
 )
-#: What looks like a host name in a link's text, but names a file.
+#: Endings of file names, which look like host names in a link's text.
 _FILE_ENDING = re.compile(
     r"pdf|docx?|xlsx?|pptx?|od[ts]|txt|csv|rtf|zip|rar|exe|png|jpe?g|gif|svg|html?|xml|json|js|md"
 )
 
 MAX_ELEMENTS = 20_000
-MAX_LINKS = 200  # of one text; the rest is not looked at
+MAX_LINKS = 200  # looked at in one text
 
 _LEADS_BY = {"a": "href", "area": "href", "form": "action", "base": "href"}
 
-Link = tuple[str, str]  # the host shown, or ""; the host that it leads to
+Link = tuple[str, str]  # the host that the link shows, or ""; the host that it leads to
 
 
 def text_and_links(html: str) -> tuple[str, list[Link]]:
     """The visible text, cleaned, and the links in order of appearance."""
-    html = html.encode("utf-8", "replace").decode("utf-8")  # the parser takes no lone surrogates
+    html = html.encode("utf-8", "replace").decode("utf-8")  # the parser raises on lone surrogates
     try:
         tree = HTMLTree.parse(html)
         elements = _elements(tree)
@@ -69,12 +64,12 @@ def text_and_links(html: str) -> tuple[str, list[Link]]:
         if not text and is_any_hidden and (hidden := _text(html)):
             text = f"{HIDDEN} {hidden}"
         return text or title, links
-    except ValueError:  # HTMLParserException is one
+    except ValueError:  # HTMLParserException is a ValueError
         return clean(_TAG.sub(" ", html)), []
 
 
 def looks_like_html(text: str) -> bool:
-    """Is it HTML that calls itself plain text? Mails about HTML, and code, begin with words."""
+    """Is this text/plain in fact HTML? Then it begins with a tag, or five tags or more make up a fifth of it."""
     head = text[:20_000]
     tags = _KNOWN_TAG.findall(head)
     if len(tags) < 2:
@@ -86,20 +81,20 @@ def looks_like_html(text: str) -> bool:
 
 
 def links_in_text(text: str) -> list[Link]:
-    """The links of plain text: what is shown is where it leads."""
+    """The links of plain text. The host shown is "", since plain text shows the true host."""
     if "://" not in text:
         return []
     return [("", host) for url in _URL.findall(text)[:MAX_LINKS] if (host := host_of(url))]
 
 
 def declared_charset(html: bytes) -> str:
-    """The charset that the HTML names for itself, for parts that come without one."""
+    """The charset that the HTML's <meta> names, for parts whose header names none; "" when it names none."""
     found = _META_CHARSET.search(html[:2048])
     return found[1].decode("ascii") if found else ""
 
 
 def host_of(url: str) -> str:
-    """The host of a web address as browsers read it, in lower case; "" for what is none."""
+    """The host of a web address as browsers read it, in lower case; "" when it is no web address."""
     url = re.sub(r"[\t\r\n]", "", url)
     found = _SCHEME.match(url)
     if not found:
@@ -118,7 +113,7 @@ def _text(html: Any, *, alt_texts: bool = False) -> str:
 
 
 def _stand_in(tree: Any, title: str) -> str:
-    """What pictures that a person sees say of themselves, else the title, else their number."""
+    """The alternative texts of visible pictures, else the title, else the number of pictures; "" without pictures."""
     pictures = [node for node in _elements(tree) if _is_picture(node)]
     if not pictures:
         return ""
@@ -128,7 +123,7 @@ def _stand_in(tree: Any, title: str) -> str:
 def _is_picture(node: Any) -> bool:
     if node.tag == "img":
         sizes = [node.getattr(side) or "" for side in ("width", "height")]
-        return not any(size.strip().removesuffix("px") in ("0", "1") for size in sizes)  # those count who opened it
+        return not any(size.strip().removesuffix("px") in ("0", "1") for size in sizes)  # a tracking pixel
     if node.tag in ("svg", "video", "object", "embed") or node.hasattr("background"):
         return True
     if node.tag == "input":
@@ -137,7 +132,7 @@ def _is_picture(node: Any) -> bool:
 
 
 def _write_out_buttons(tree: Any, elements: list[Any]) -> None:
-    """The parser takes no text from buttons, which a person reads first."""
+    """Put the labels of buttons into the text: the parser leaves them out, and a person reads them first."""
     for node in elements[:MAX_ELEMENTS]:
         if node.tag == "button":
             label = node.text
@@ -150,7 +145,7 @@ def _write_out_buttons(tree: Any, elements: list[Any]) -> None:
 
 
 def _links(elements: list[Any]) -> Iterator[Link]:
-    """Where a click leads: anchors, image maps, forms, and the base of addresses that name no host."""
+    """Where a click leads: anchors, image maps, forms, and <base>, the site of addresses without a host."""
     for node in [node for node in elements if node.tag in _LEADS_BY][:MAX_LINKS]:
         if host := host_of(node.getattr(_LEADS_BY[node.tag]) or ""):
             yield _shown_host(one_line(node.text[:1000], 300)) if node.tag == "a" else "", host
@@ -165,5 +160,5 @@ def _shown_host(text: str) -> str:
 
 
 def _elements(tree: Any) -> list[Any]:
-    """All elements in document order, one by one: the parser's own collections take quadratic time on floods."""
+    """All elements in document order. The parser's own collections take quadratic time when there are very many."""
     return [node for node in tree.document if node.type == NodeType.ELEMENT]

@@ -1,7 +1,7 @@
 """Setting and removing keywords over IMAP: `ports.MailMarker`.
 
-Touches nothing but the keyword it is told, never \\Seen, and only in the very epoch of the folder that was meant:
-UIDVALIDITY is compared in the session that stores. What a STORE answers proves nothing; a SEARCH afterwards does.
+Changes only the keyword that it is given, never \\Seen, and only in the epoch of the folder that was meant: the session
+that stores compares UIDVALIDITY. The answer to a STORE proves nothing; a SEARCH afterwards does.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from backfill.mail.uidset import uid_sets
 from backfill.mail.wire import Client
 from backfill.message import MailboxKey
 
-#: One in so many STOREs to a folder is proved in a fresh session, the first included.
+#: The first STORE to a folder is checked in a fresh session, then every 50th.
 _FRESH_EVERY = 50
 
 
 def checked_keyword(keyword: str) -> str:
-    """`keyword`, when it is one that every server takes and no command can be smuggled in with."""
+    """`keyword`, if every server accepts it and it cannot hold another command. Raises `ConfigError` otherwise."""
     if not is_keyword(keyword):
         raise ConfigError(f"{keyword!r:.80} cannot be a keyword; use {RULE}")
     return keyword
 
 
 def search_key(keyword: str, *, gmail_labels: bool) -> str:
-    """The SEARCH key that finds mail which bears the keyword, or, on Gmail, the label of that name."""
+    """The SEARCH key for mail with the keyword; with `gmail_labels` for mail with the label of that name."""
     return f"X-GM-LABELS {keyword}" if gmail_labels else f"KEYWORD {keyword}"
 
 
 def unbearing_key(keyword: str, *, gmail_labels: bool) -> str:
-    """The SEARCH key that finds mail without it."""
+    """The SEARCH key for mail without the keyword, or without the label."""
     return f"NOT X-GM-LABELS {keyword}" if gmail_labels else f"UNKEYWORD {keyword}"
 
 
 class ImapMarker:
     """One connection to one account, for keywords; opened by the first call, renewed when it breaks.
 
-    With `gmail_labels` they are set as labels, which is what Gmail shows to people; it keeps any. Every method raises
-    `ConfigError` then when the server is not Gmail's.
+    With `gmail_labels` keywords are set as labels, which Gmail shows to people. Then `permitted`, `add` and `remove`
+    raise `ConfigError` when the server is not Gmail's.
     """
 
     def __init__(self, account: ImapAccount, *, gmail_labels: bool = False, watch: Watch | None = None) -> None:
@@ -53,7 +53,7 @@ class ImapMarker:
         self._stores: Counter[MailboxKey] = Counter()
 
     def permitted(self, mailbox: MailboxKey, keywords: Iterable[str]) -> frozenset[str]:
-        """Those of `keywords` that the folder keeps. Asked by SELECT: EXAMINE hides it on some servers."""
+        """Those of `keywords` that the folder keeps, by SELECT: some servers hide them from EXAMINE."""
         asked = frozenset(checked_keyword(keyword) for keyword in keywords)
         try:
             flags = self._session.opened(mailbox).get(b"PERMANENTFLAGS")
@@ -62,29 +62,29 @@ class ImapMarker:
         if self._gmail_labels:
             self._check_labels()
             return asked
-        if flags is None:  # then all can be kept (RFC 3501 §7.1)
+        if flags is None:  # RFC 3501 §7.1: the folder keeps any
             return asked
         kept = {flag.decode("ascii", "replace").lower() for flag in flags}
         return asked if "\\*" in kept else frozenset(keyword for keyword in asked if keyword.lower() in kept)
 
     def add(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
-        """Set a keyword; the UIDs that bear it now. Now and then a fresh session is asked for the proof."""
+        """Set a keyword; the UIDs that bear it now. Some STOREs are proved in a fresh session, see `_FRESH_EVERY`."""
         proof = search_key(checked_keyword(keyword), gmail_labels=self._gmail_labels)
         return self._store(mailbox, uids, "+", keyword, proof)
 
     def remove(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
-        """Take a keyword away; the UIDs that do not bear it now. Writes nothing where none of them does."""
+        """Take a keyword away; the UIDs that do not bear it now. Writes nothing if no mail bears it."""
         proof = unbearing_key(checked_keyword(keyword), gmail_labels=self._gmail_labels)
         if self._gmail_labels:
             self._check_labels()
-        without: frozenset[int] = frozenset()  # nearly always all of them, and a search is a fraction of a store's work
+        without: frozenset[int] = frozenset()  # most often all of `uids`; a SEARCH costs the server less than a STORE
         for uid_set, named in uid_sets(uids):
             without |= self._proved(mailbox, uid_set, named, proof)
         rest = [uid for uid in uids if uid not in without]
         return without | self._store(mailbox, rest, "-", keyword, proof)
 
     def bearing(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
-        """Those of `uids` that bear the keyword, by a search in a fresh session."""
+        """Those of `uids` that bear the keyword. Searched in a fresh session."""
         key = search_key(checked_keyword(keyword), gmail_labels=self._gmail_labels)
         self._session.renew()
         found: set[int] = set()
@@ -93,7 +93,7 @@ class ImapMarker:
         return frozenset(found)
 
     def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
-        """Those of `uids` that are there, by a search in a fresh session."""
+        """Those of `uids` that the folder still has. Searched in a fresh session."""
         self._session.renew()
         there: set[int] = set()
         try:
@@ -118,7 +118,7 @@ class ImapMarker:
                 self._session.ask(partial(_store, uid_set=uid_set, change=change, word=word), mailbox)
             except FolderReadOnly:
                 pass
-            except CommandFailed as error:  # refused for one, it may have been done for others
+            except CommandFailed as error:  # some of the mails may have been stored all the same
                 refusal = error if error.is_for_good else refusal
             shown = self._proved(mailbox, uid_set, named, proof)
             proved |= self._afresh(mailbox, uid_set, shown, proof) if shown else shown
@@ -130,9 +130,9 @@ class ImapMarker:
         return f'"{keyword}"' if self._gmail_labels else keyword
 
     def _afresh(self, mailbox: MailboxKey, uid_set: str, shown: frozenset[int], proof: str) -> frozenset[int]:
-        """What a fresh session shows of `shown`: a server with a full disk shows in the old one what it has not kept.
+        """Those of `shown` that a fresh session shows too. With a full disk, the old session shows unsaved keywords.
 
-        Asked for at the first STORE in a folder, and for every `_FRESH_EVERY`th: a login costs the server some work.
+        Checked at the first STORE in a folder and then at every `_FRESH_EVERY`th, since a login costs the server work.
         """
         self._stores[mailbox] += 1
         if self._stores[mailbox] % _FRESH_EVERY != 1:
@@ -141,13 +141,13 @@ class ImapMarker:
         kept = self._proved(mailbox, uid_set, shown, proof)
         if not kept and self.present(mailbox, shown):
             raise StoreUnavailable(
-                f"The mail server took keywords in {mailbox.folder!r}, and in a new session none of them is there; "
-                "its disk may be full. Make room in the account, then run again: verdicts are kept."
+                f"The mail server accepted keywords in {mailbox.folder!r} but did not keep them: a new session shows "
+                "none. Its disk may be full. Make room in the account, then run again. Verdicts are kept."
             )
         return kept
 
     def _proved(self, mailbox: MailboxKey, uid_set: str, named: Collection[int], proof: str) -> frozenset[int]:
-        """Those of `named` that the search finds; none in a folder that opens for reading only."""
+        """Those of `named` that the search finds; none in a folder that opens only for reading."""
         try:
             return frozenset(self._session.search(mailbox, f"UID {uid_set} {proof}").intersection(named))
         except FolderReadOnly:

@@ -1,8 +1,7 @@
-"""Bytes of a mail to `Content`: what a classifier is shown. Survives anything, and is deterministic.
+"""The bytes of a mail to `Content`, which a classifier is shown. Any bytes give a `Content`.
 
-Each header and each part is read for itself; where one is broken its raw text stands in. The same bytes give the
-same `Content`, hence the same `message_key`, whichever server they come from and whether the parts were fetched
-one by one or the mail as a whole. Pure.
+Each header and each part is read alone; a broken one gives its raw text. The same bytes give the same `Content`, and
+so the same `message_key`, from every server, and whether the parts or the whole mail were fetched. Pure.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from backfill.mail.text import clean, one_line, transfer_decoded
 from backfill.message import Attachment, Content, MisleadingLink
 from backfill.sites import are_one_site
 
-LOOKS = 3  # at a part, each four times as far as the one before
-FEW_WORDS = 5  # tell nothing of whether two texts are the same
+LOOKS = 3  # reads of a part at most, each four times as long as the one before
+FEW_WORDS = 5  # with fewer words, two texts cannot be compared
 
-#: A letter of a script that is written without blanks stands for a word.
+#: In scripts that are written without blanks, each letter counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w{3,}")
 
 MAX_ADDRESSES, MAX_HOSTS, MAX_MISLEADING = 50, 30, 10
@@ -35,17 +34,17 @@ MAX_ADDRESSES, MAX_HOSTS, MAX_MISLEADING = 50, 30, 10
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How mails are read: for whom, and how much of them."""
+    """How mails are read: for which owner, and how much of each."""
 
-    owner: str = ""  # the account's address; "" when it is not known
+    owner: str = ""  # the account's address; "" when unknown
     max_body_chars: int = 4000
 
     def wanted(self, chosen: Iterable[Passage], look: int) -> tuple[tuple[Part, int], ...]:
-        """The parts to fetch, each with how many of its transferred bytes: four times as many with every look.
+        """The parts to fetch, each with its number of transferred bytes. Each look takes four times as many bytes.
 
-        4 per character: UTF-8 in base64, or Latin text in quoted-printable. 16 for HTML, most of which is markup; a
-        fourth of that where it only has to be compared with the plain text. Further looks are for parts that begin
-        with what nobody reads: style sheets, pictures within the HTML.
+        4 bytes per character are enough for UTF-8 in base64 or Latin text in quoted-printable. HTML takes 16, since
+        most of it is markup, or 4 when it is only compared with the plain text. Further looks are for parts that begin
+        with style sheets or embedded pictures.
         """
         return tuple(
             (part, self._limit(part, is_compared=bool(passage.plain) and part in passage.rich) * 4**look)
@@ -59,13 +58,13 @@ class Reading:
 
     @property
     def enough(self) -> int:
-        """So many characters of a text need no further look at parts that were cut."""
+        """Characters of text from which on no further look is taken at parts that were cut."""
         return self.max_body_chars * 3 // 4
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A text part with its bytes as transferred, or the first of them."""
+    """A text part with its transferred bytes, or with the first of them."""
 
     part: Part
     data: bytes
@@ -73,18 +72,18 @@ class Piece:
 
     @classmethod
     def of(cls, part: Part, data: bytes, limit: int) -> Piece:
-        """`data` cut to `limit`. Servers are not believed about sizes where the bytes themselves tell."""
+        """`data` cut to `limit` bytes. The server's size counts only when exactly `limit` bytes came."""
         return cls(part, data[:limit], is_cut=len(data) > limit or (len(data) == limit < part.size))
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The readable text of a mail's parts, whole and cleaned, before trimming and cutting."""
+    """The readable text of a mail's parts, cleaned, before quotes are trimmed and the length is cut."""
 
     text: str = ""
     links: tuple[Link, ...] = ()
-    is_cut: bool = False  # parts of it were not fetched
-    wants_more: bool = False  # another look may show what a person sees
+    is_cut: bool = False  # a part was not fetched to its end
+    wants_more: bool = False  # another look may find more text that a person sees
 
 
 def content(headers: Headers, text: Text, attached: Iterable[Part], reading: Reading) -> Content:
@@ -118,7 +117,7 @@ def content(headers: Headers, text: Text, attached: Iterable[Part], reading: Rea
 
 
 def text_of(chosen: Iterable[Passage], pieces: Mapping[str, Piece], reading: Reading) -> Text:
-    """The text of all passages, joined by an empty line. `pieces`: what was fetched, by section."""
+    """The text of all passages, with an empty line between them. `pieces`: what was fetched, by section."""
     texts: list[Text] = []
     for passage in chosen:
         faces = [face for face in (passage.plain, passage.rich) if face]
@@ -129,14 +128,14 @@ def text_of(chosen: Iterable[Passage], pieces: Mapping[str, Piece], reading: Rea
 
 
 def _of_two_faces(plain: Text, rich: Text) -> Text:
-    """Plain text where it says what a person sees, else the HTML: stubs and decoys stand in plain text."""
+    """The plain text if it says the same as the HTML, else the HTML: some plain texts are stubs or decoys."""
     seen, said = _vocabulary(rich.text), _vocabulary(plain.text)
     if not seen or rich.text.startswith(HIDDEN):
         return replace(plain, links=rich.links, wants_more=rich.is_cut) if plain.text else rich
     links = rich.links + plain.links
     if 2 * len(seen & said) >= len(seen):
         return replace(plain, links=links, wants_more=rich.is_cut and len(seen) < FEW_WORDS)
-    if len(seen) < FEW_WORDS and said:  # a picture, a button: the plain text may say what it shows
+    if len(seen) < FEW_WORDS and said:  # HTML of a picture or a button: the plain text may say more
         return Text(f"{rich.text}\n\n{plain.text}", links, plain.is_cut, wants_more=rich.is_cut)
     return replace(rich, links=links)
 
@@ -172,7 +171,7 @@ def _tupled(found: tuple[str, list[Link]]) -> tuple[str, tuple[Link, ...]]:
 def whole(raw: bytes, size: int, reading: Reading) -> Content:
     """`Content` of a mail of `size` bytes whose first bytes are `raw`."""
     if b"\r\n" not in raw:
-        raw = raw.replace(b"\n", b"\r\n")  # as every IMAP server gives it
+        raw = raw.replace(b"\n", b"\r\n")  # IMAP servers send CRLF
         size = max(size, len(raw))
     try:
         root, payloads = structure.from_bytes(raw)
@@ -197,7 +196,7 @@ def _address(pair: tuple[str, str]) -> str:
 
 
 def _is_addressed(owner: str, recipients: Iterable[tuple[str, str]]) -> bool | None:
-    """None when the owner's address is not known. `me+shop@…` is me (RFC 5233)."""
+    """None when the owner's address is unknown. `me+shop@…` counts as `me@…` (RFC 5233)."""
     if "@" not in owner:
         return None
     plain = _plain_address(owner)

@@ -1,7 +1,7 @@
-"""Which parts of a mail are read: passages in order, each in plain text, in HTML, or in both where they say the same.
+"""Which parts of a mail are read: passages in order, each in plain text, in HTML, or in both.
 
-What a person's program shows is the HTML; plain text is shorter to read and cheaper. Only the bytes tell whether both
-say the same, so both are fetched, of the HTML first a little. Pure.
+A mail program shows the HTML; plain text is shorter and costs less. Only the bytes tell whether both say the same, so
+both are fetched, with fewer bytes of the HTML. Pure.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from dataclasses import dataclass
 
 from backfill.mail.structure import Part
 
-MAX_TEXTS = 6  # text parts read of one mail
+MAX_TEXTS = 6  # text parts read in one mail
 HTML = frozenset({"text/html", "application/xhtml+xml"})
 READABLE = HTML | {"text/plain"}
 CALENDAR = "text/calendar"
 
-#: What is of another kind, such as plain/text, is text by somebody who mixed up the words.
+#: The kinds that MIME knows. A part of an unknown kind, such as plain/text, is taken for text.
 _KINDS = frozenset(
     {"application", "audio", "example", "font", "image", "message", "model", "multipart", "text", "video"}
 )
 
-#: Parts of fewer bytes, all together, hold no text: an empty line, a blank.
+#: Bytes. Passages that are smaller all together hold no text, only blanks and line ends.
 _NOTHING = 5
-#: What follows the first part of multipart/related serves it, unless the first holds fewer bytes than this.
+#: Bytes. If the first part of multipart/related or multipart/signed is smaller, the other parts are read too.
 _STUB = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """Parts that follow each other; where both are there, `rich` shows a person what `plain` should say."""
+    """Parts that follow each other. `rich` is the HTML; `plain` should say the same in plain text."""
 
     plain: tuple[Part, ...] = ()
     rich: tuple[Part, ...] = ()
@@ -48,7 +48,10 @@ class Passage:
 
 
 def passages(root: Part) -> tuple[Passage, ...]:
-    """What to read, in order: the mail's own text, forwarded mails; else any text that there is; `MAX_TEXTS` parts."""
+    """What to read, in order: the mail's own text, then forwarded mails. If they are empty, any other text.
+
+    At most `MAX_TEXTS` parts, each part once.
+    """
     chosen = [passage for passage in [*_readable(root), *_forwarded(root)] if passage.size]
     if sum(passage.size for passage in chosen) < _NOTHING:
         chosen += [Passage((part,)) for part in _leaves(root) if _is_text(part) and part.size]
@@ -63,7 +66,7 @@ def passages(root: Part) -> tuple[Passage, ...]:
 
 
 def charset(chosen: Iterable[Passage]) -> str:
-    """What the first text that is read declares."""
+    """The charset that the first of the chosen parts declares; "" when none does."""
     return next((part.charset for passage in chosen for part in passage.parts if part.charset), "")
 
 
@@ -75,7 +78,7 @@ def _readable(part: Part) -> list[Passage]:
     match part.content_type:
         case "multipart/alternative":
             return _faces([_readable(child) for child in part.parts])
-        case "multipart/related" | "multipart/signed":  # the first part is the mail, the others serve it
+        case "multipart/related" | "multipart/signed":  # the others are its pictures or its signature
             filled = [choice for choice in map(_readable, part.parts) if _size(choice)]
             first = filled[0] if filled else []
             return first if _size(first) >= _STUB else [passage for choice in filled for passage in choice]
@@ -86,7 +89,10 @@ def _readable(part: Part) -> list[Passage]:
 
 
 def _faces(alternatives: list[list[Passage]]) -> list[Passage]:
-    """The plain face and the largest of the others, which comes last as a rule (RFC 2046 §5.1.4), but not always."""
+    """One passage with the first plain alternative and the largest in HTML.
+
+    RFC 2046 §5.1.4 puts the best alternative last; some programs do not.
+    """
     filled = [choice for choice in alternatives if _size(choice)]
     plain = next((choice for choice in filled if not _has_html(choice)), [])
     rich = max((choice for choice in filled if _has_html(choice)), key=_size, default=[])
@@ -104,7 +110,7 @@ def _has_html(choice: list[Passage]) -> bool:
 
 
 def _forwarded(part: Part, *, is_report: bool = False) -> Iterator[Passage]:
-    """The texts of mails within the mail; not of those that a report returns."""
+    """The texts of mails within the mail, but not of a mail that a delivery report returns."""
     if part.content_type == "message/rfc822" and part.parts and not is_report:
         yield from _readable(part.parts[0])
     for child in part.parts:
@@ -112,7 +118,7 @@ def _forwarded(part: Part, *, is_report: bool = False) -> Iterator[Passage]:
 
 
 def _leaves(part: Part) -> Iterator[Part]:
-    """All that can be read, attached mails included."""
+    """All parts without parts of their own, also those of attached mails."""
     for child in part.parts:
         yield from _leaves(child)
     if not part.parts:

@@ -1,7 +1,6 @@
-"""The operator's own program that prints a password or token: the first line of what it says, within limits.
+"""Run the operator's program that prints a password or token, and take its first line.
 
-It is told nothing that it does not need: the variables that hold other secrets are not in its environment. What it
-writes to standard error may hold secrets, and is not kept.
+Environment variables that hold other secrets are withheld from it. Its standard error may hold secrets and is not kept.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from backfill.clock import Clock, SystemClock
 from backfill.errors import ConfigError, ServerUnavailable
 
 LIMIT_S: Final = 60.0
-#: A token of many claims has 10,000.
+#: Printed in all. A token with many claims has about 10,000.
 MAX_BYTES: Final = 65_536
-#: How often it is looked whether the program has ended while a child of its own holds its output open.
+#: Interval of checks whether the program has ended while its child process holds the output open.
 GLANCE_S: Final = 0.1
 
 
 def printed_by(argv: tuple[str, ...], withheld: Collection[str] = (), *, clock: Clock | None = None) -> str:
-    """The first line that the program prints. `withheld`: variables that it does not get.
+    """The first line that the program prints. `withheld`: names of variables that it does not get.
 
-    Raises `ConfigError` when it cannot be started, prints nothing or too much, `ServerUnavailable` when it fails or
-    does not end in time: a token helper without network ends like this.
+    Raises `ConfigError` when the program cannot be started, prints nothing or too much. Raises `ServerUnavailable` when
+    it fails or does not end in time, as a token program without network does.
     """
     environment = {name: value for name, value in os.environ.items() if name not in withheld}
     try:
@@ -45,7 +44,7 @@ def printed_by(argv: tuple[str, ...], withheld: Collection[str] = (), *, clock: 
     except subprocess.TimeoutExpired:
         raise _too_slow(argv[0]) from None
     finally:
-        process.stdout.close()  # a child of the program's that goes on writing ends by this
+        process.stdout.close()  # a child process that still writes gets SIGPIPE
         with suppress(OSError):
             process.kill()
         process.wait()
@@ -60,7 +59,7 @@ def printed_by(argv: tuple[str, ...], withheld: Collection[str] = (), *, clock: 
 
 
 def _read(process: subprocess.Popen[bytes], output: IO[bytes], deadline: float, clock: Clock, name: str) -> bytes:
-    """What is printed until the end of the output, or of the program when its own children keep the output open."""
+    """All that is printed until the output ends, or until the program ends while its children hold the output open."""
     printed = bytearray()
     with selectors.DefaultSelector() as ready:
         ready.register(output, selectors.EVENT_READ)

@@ -1,8 +1,9 @@
-"""Where mails lie among a folder's UIDs, asked by position instead of by UID.
+"""The UID ranges in which a folder has mails, found by position instead of by UID.
 
-UIDs may have gaps of any length: three mails may lie around UID 38,000,000. Positions (message sequence numbers,
-RFC 9051 §2.3.1.2) have none, so the UIDs at every 5,000th position cut a folder into pieces of 5,000 mails with one
-command for 4,000,000 mails. Positions move when mail is expunged; then a piece holds a few mails more or fewer.
+UIDs may have gaps of any length: a folder of three mails may have UIDs around 38,000,000. Positions (message sequence
+numbers, RFC 9051 §2.3.1.2) have no gaps. The UIDs at every 5,000th position cut a folder into pieces of 5,000 mails.
+One command is enough for 4,000,000 mails. Positions move when mail is expunged; then a piece holds a few mails more or
+fewer.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from backfill.mail.uidset import LIMIT
 from backfill.message import MailboxKey
 from backfill.ports import UidWindow
 
-#: Mails. 5,000 UIDs answer to a SEARCH with at most 55 kB, well below imaplib's limit of a million bytes a line.
+#: Mails. A SEARCH reply with 5,000 UIDs has at most 55 kB; imaplib's limit is 1,000,000 bytes a line.
 WINDOW: Final = 5_000
 
 
 def highest_uid(session: Session, mailbox: MailboxKey) -> int:
-    """The UID of the folder's last mail; 0 where the server does not say. For a folder that is not empty.
+    """The UID of the last mail of a folder that is not empty; 0 when the server does not tell.
 
-    Asked by position, since some servers tell no UIDNEXT, a wrong one, or answer nothing to `UID SEARCH UID *`
+    Asked by position: some servers tell no UIDNEXT or a wrong one, or find nothing by `UID SEARCH UID *`
     (Courier-IMAP 5.0.13).
     """
     return max(_uids_at(session, mailbox, ["*"]), default=0)
 
 
 def windows(session: Session, mailbox: MailboxKey, low: int, high: int, exists: int) -> list[UidWindow]:
-    """Pieces of the UIDs low..high, without a gap, each with about `WINDOW` mails at the most.
+    """Pieces of the UIDs low..high, without gaps, each with at most about `WINDOW` mails.
 
-    `exists`: how many mails the folder holds. A server that refuses to be asked by position gets one piece.
+    `exists`: the number of mails in the folder. If the server refuses the question by position, there is one piece.
     """
     ends = _uids_at(session, mailbox, [str(position) for position in range(WINDOW, exists, WINDOW)])
     counts = [*[WINDOW] * len(ends), exists - len(ends) * WINDOW]
@@ -49,7 +50,7 @@ def windows(session: Session, mailbox: MailboxKey, low: int, high: int, exists: 
 
 
 def _uids_at(session: Session, mailbox: MailboxKey, positions: Sequence[str]) -> set[int]:
-    """The UIDs at these positions, as far as the server tells them."""
+    """The UIDs at these positions; none if the server refuses."""
     uids: set[int] = set()
     try:
         for line in _lines(positions):

@@ -1,8 +1,9 @@
-"""What a person wrote, without signature, quoted history, footers of mailing lists and PGP's blocks.
+"""What a person wrote, without signature, quoted history, footers of mailing lists and PGP blocks.
 
-Those are the bulk of long threads, are paid for by the token, and judge the wrong mail. Cuts only at marks that
-programs set, history and footers only from below, and only when something readable remains. Between answers a quote
-keeps six lines of its first level. Forwarded mail is left whole, since there the quoted text is the message. Pure.
+In long threads these are most of the text: they cost tokens, and they make the model judge another mail. Text is cut
+only at marks that programs set, and only if readable text remains. History and footers are cut only at the end. A quote
+between answers keeps six lines of its first level. Forwarded mail stays whole: there the quoted text is the message.
+Pure.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import re
 
 from backfill.mail.text import is_meaningful
 
-QUOTED_LINES = 6  # of a quote, before an answer
+QUOTED_LINES = 6  # kept of each quote
 
 _SIGNATURES = ("--", "-- ")
-_QUOTE = re.compile(r"^\s*>(?!From )")  # mbox files write ">From" for a line that begins with "From"
+_QUOTE = re.compile(r"^\s*>(?!From )")  # ">From" is mbox's form of a line that begins with "From"
 _DEEPER = re.compile(r"^\s*>\s*>")
-#: A line that is a sentence: signatures have names, numbers and addresses instead.
+#: A sentence. Signatures have names, numbers and addresses instead.
 _SENTENCE = re.compile(r".{20,}[.!?…。！？]$")
 _SMALL_PRINT = re.compile(
     r"confidential|privileged|intended (?:recipient|only)|disclaimer|vertraulich|confidenti[ae]l|riservat[oe]"
@@ -29,7 +30,7 @@ _FORWARD = (
     *("messaggio inoltrato", "doorgestuurd bericht", "mensagem encaminhada", "begin forwarded"),
     "anfang der weitergeleiteten",
 )
-#: "On Mon, 1 Jan 2024, Ann wrote:" and its sisters. On one line, or on two where the program broke it.
+#: "On Mon, 1 Jan 2024, Ann wrote:" in several languages. It may be broken into two lines.
 _WROTE = re.compile(
     r"^(?:On|Am|Le|El|Il|Op|Em|Den|Dnia|W dniu|Dne|Em)\b.{4,250}"
     r"(?:wrote|schrieb|a écrit|escribió|ha scritto|schreef|escreveu|skrev|napisał(?:\(a\)|a)?|napsal(?:\(a\)|a)?)"
@@ -47,7 +48,7 @@ _ARMOUR = re.compile(
 )
 _SIGNED = re.compile(r"^-----BEGIN PGP SIGNED MESSAGE-----\n(?:Hash: .*\n)?\n?", re.MULTILINE)
 _UUENCODED = re.compile(r"^begin [0-7]{3} (.{1,80})\n(?:[!-`]{2,61}\n){2,}(?:`?\n?end\b)?", re.MULTILINE)
-#: How Outlook heads what is answered: From, Sent, To, Subject.
+#: Outlook's heading above the answered mail: From, Sent, To, Subject.
 _OUTLOOK = (
     re.compile(r"\*?(?:From|Von|De|Da|Van|Från|Fra|Od)\*?\s?:", re.IGNORECASE),
     re.compile(
@@ -63,7 +64,7 @@ _ORIGINAL = re.compile(
 
 
 def trimmed(text: str, subject: str = "") -> str:
-    """`text` (cleaned) without all that; as it is when nothing readable would remain."""
+    """`text` (cleaned) without signature, history, footers and PGP blocks; uncut when nothing readable would remain."""
     text = _without_blocks(text)
     if _FORWARDING.match(subject) or _is_forward(text):
         return text
@@ -87,7 +88,7 @@ def _without_blocks(text: str) -> str:
 
 
 def _without_footers(lines: list[str]) -> list[str]:
-    """Cut what a mailing list appended: a rule, and a few lines that say how to leave the list."""
+    """Cut a mailing list's footer: a line of dashes, then at most ten lines that say how to leave the list."""
     for place in range(len(lines) - 1, max(-1, len(lines) - 3 * _FOOTER_LINES), -1):
         if lines[place][:1] in "-_=*~" and _RULE.fullmatch(lines[place]):
             below = [line for line in lines[place + 1 :] if line]
@@ -119,9 +120,9 @@ def _is_forward(text: str) -> bool:
 
 
 def _without_signature(lines: list[str]) -> list[str]:
-    """Cut at the last signature mark, unless more than a signature follows: an answer below a quote, the mail itself.
+    """Cut at the last signature mark, unless the text below is more than a signature: an answer, or the mail itself.
 
-    Where the mark stands several times, it parts the text.
+    A mark that stands several times separates parts of the text.
     """
     is_rule = sum(line in _SIGNATURES for line in lines) > 1
     for place in range(len(lines) - 1, -1, -1):
@@ -135,22 +136,22 @@ def _without_signature(lines: list[str]) -> list[str]:
 
 
 def _is_written(line: str) -> bool:
-    """Is it a sentence that somebody wrote for this mail?"""
+    """Is it a sentence, and no legal notice or advertisement of a program?"""
     return bool(_SENTENCE.match(line)) and not _SMALL_PRINT.search(line)
 
 
 def _without_quotes(lines: list[str]) -> list[str]:
-    """Cut the history that hangs below the text: from its heading on, or the quoted lines at the end."""
+    """Cut the history below the text: from its heading on, or the quoted lines at the end."""
     if place := _outlook_heading(lines):
         end = next((n for n, _ in enumerate(lines) if n > place + 1 and _outlook_at(lines, n)), len(lines))
-        text = [n for n in range(place, end) if lines[n]][: 4 + QUOTED_LINES]  # its heading has four lines
+        text = [n for n in range(place, end) if lines[n]][: 4 + QUOTED_LINES]  # the heading has four lines
         lines = lines[: text[-1] + 1]
     marked = [place for place, line in enumerate(lines) if line[:1] in _RULES or line[-1:] == ":"]
-    for place in sorted({*marked, *(place - 1 for place in marked if place)}):  # a heading may begin a line above
+    for place in sorted({*marked, *(place - 1 for place in marked if place)}):  # a heading may begin one line above
         line, following = lines[place], "".join(lines[place + 1 : place + 2])
         if line[:1] in _RULES and _ORIGINAL.match(line):
             return lines[:place]
-        if line.endswith(":") or following.endswith(":"):  # few do, and the pattern is slow
+        if line.endswith(":") or following.endswith(":"):  # few lines do; the pattern is slow
             heading = _heading_length(line, following)
             if heading and _all_quoted(lines[place + heading :]):
                 return lines[:place]
@@ -161,7 +162,7 @@ def _without_quotes(lines: list[str]) -> list[str]:
 
 
 def _outlook_heading(lines: list[str]) -> int:
-    """The first line of Outlook's heading below what its sender wrote; 0 when there is none."""
+    """The line number of Outlook's heading below the sender's own text; 0 when there is none."""
     return next((place for place in range(1, len(lines)) if _outlook_at(lines, place) and any(lines[:place])), 0)
 
 
@@ -173,13 +174,13 @@ def _outlook_at(lines: list[str], place: int) -> bool:
 
 
 def _heading_length(line: str, following: str) -> int:
-    """How many lines "… wrote:" takes here: 1, 2, or 0 when it is none."""
+    """How many lines the heading "… wrote:" has here: 1 or 2; 0 when there is none."""
     if _WROTE.match(line):
         return 1
     return 2 if following and _WROTE.match(f"{line} {following}") else 0
 
 
 def _all_quoted(lines: list[str]) -> bool:
-    """Nothing but quotes follows, or, from HTML, text that lost its quote marks: no answer in between."""
+    """Are all lines quoted, or none? None: the text came from HTML and lost its quote marks. Mixed: answers between."""
     quoted = [bool(_QUOTE.match(line)) for line in lines if line]
     return all(quoted) or not any(quoted)

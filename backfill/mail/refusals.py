@@ -1,7 +1,7 @@
-"""What the words of a mail server's refusal ask for: patience, a stated time of it, or something else of its user.
+"""What a mail server's refusal asks for: to wait, for how many seconds, or an action of the user.
 
-IMAP names reasons in response codes (RFC 9051 §7.1, RFC 5530) and, where there is no code, servers have kept to the
-same texts for years. This is the one place that reads either. Pure.
+IMAP has response codes for reasons (RFC 9051 §7.1, RFC 5530). Servers without codes have used the same texts for years.
+Only this module reads codes and texts. Pure.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 from backfill.errors import MailThrottled
 from backfill.redaction import redacted
 
-#: What asks for patience without naming a time, and the seconds that it is left alone. Gmail suspends an account
-#: for up to a day: one question an hour does no harm.
+#: Refusals that name no time, and the seconds to wait. Gmail suspends an account for up to a day; one login an hour
+#: does no harm.
 _THROTTLED = (
     (re.compile(r"\[OVERQUOTA\b|exceeded command or bandwidth", re.I), 3600.0),
     (
@@ -45,7 +45,7 @@ _NAMED = re.compile(
     r"[ -]?(?P<unit>seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?)\b",
     re.I,
 )
-#: A lock without a time: failed attempts go on being counted, so it is left alone for longer.
+#: A lock without a time. Each failed login counts against the account, so the wait is longer.
 _LOCKED = re.compile(
     r"temporar(?:y|ily) (?:\w+ )?(?:locked|blocked|suspended|disabled|lock\b)"
     r"|(?:locked|blocked|suspended|disabled) (?:\w+ )?temporarily"
@@ -53,7 +53,7 @@ _LOCKED = re.compile(
     re.I,
 )
 _LOCKED_S = 900.0
-#: The server blames itself, or says that it is a matter of time.
+#: The server names a trouble of its own, or says that a later try may work.
 _TRANSIENT = re.compile(
     r"\[(?:UNAVAILABLE|SERVERBUG|INUSE)\b"
     r"|\btemporar(?:y|ily)\b(?! password)|\btransient\b"
@@ -80,7 +80,7 @@ _FULL = re.compile(
     r"|no space left|read-only file",
     re.I,
 )
-#: RFC 5530 gives `NO [LIMIT] At most 32 flags in one mailbox supported` as its example.
+#: RFC 5530's example: `NO [LIMIT] At most 32 flags in one mailbox supported`.
 _FOR_GOOD = re.compile(
     r"\[(?:LIMIT|CANNOT|NOPERM|PERM)\b|permission denied|not (?:permitted|allowed|supported|authori[sz]ed)|read[- ]only"
     r"|too (?:many|long) (?:[\w-]+ ){0,2}(?:keyword|flag|label)s?\b"
@@ -90,7 +90,7 @@ _FOR_GOOD = re.compile(
     re.I,
 )
 
-#: What a mail server wants of its user before it lets him in, and the remedy; the first that fits counts.
+#: What a mail server requires before a login, and the remedy; the first match counts.
 _REMEDIES = (
     (
         re.compile(r"\[PRIVACYREQUIRED\b|\bencrypt|\bplain ?text (?:auth|login|password)|requires? (?:ssl|tls)", re.I),
@@ -100,25 +100,25 @@ _REMEDIES = (
         re.compile(
             r"\[EXPIRED\b|\b(?:password|account|credential|token|passphrase)s? (?:has |have |is )?expired", re.I
         ),
-        "the password, or the account, has expired: set a new one with the provider and put it into place here",
+        "the password or the account has expired: set a new password with the provider, then change it here",
     ),
     (
         re.compile(r"\[CONTACTADMIN\b|contact (?:your|the) (?:\w+ )?admin|administrator", re.I),
-        "ask the administrator of the mail server: nothing can be done about it from here",
+        "ask the administrator of the mail server: only the administrator can change this",
     ),
     (
         re.compile(
             r"app(?:lication)?[- ]specific|app(?:lication)? password|authorization code|two-?(?:factor|step)", re.I
         ),
-        "make an app password with the provider and put that into the place of the password",
+        "make an app password with the provider and use it instead of the password",
     ),
     (
         re.compile(r"\[WEBALERT\b|web ?browser|web ?mail|web login|sign in (?:at|via|on) |https?://", re.I),
-        "do what the server says, most often once in a web browser, then run again",
+        "do what the server says (most often in a web browser), then run again",
     ),
     (
         re.compile(r"unsafe login", re.I),
-        "allow IMAP programs in the provider's settings, and use the code that it gives for them as the password",
+        "allow IMAP programs in the provider's settings, and use the code given there as the password",
     ),
     (
         re.compile(r"(?:imap|protocol)\b.*\b(?:disabled|not (?:\w+ )?(?:enabled|allowed|permitted))|enable imap", re.I),
@@ -136,7 +136,7 @@ _REMEDIES = (
 
 
 def throttling(text: str) -> MailThrottled | None:
-    """What a server's text asks for, when it asks for patience."""
+    """The wait that a server's text asks for; None when it asks for none."""
     wait_s = next((wait_s for pattern, wait_s in _THROTTLED if pattern.search(text)), None)
     if backoff := _BACKOFF.search(text):
         wait_s = int(backoff[1][:9]) / 1000
@@ -150,7 +150,7 @@ def throttling(text: str) -> MailThrottled | None:
 
 
 def is_about_the_pace(text: str) -> bool:
-    """Is it the number of commands, or the bandwidth, that the server complains of?"""
+    """Does the server complain of too many commands or too much bandwidth?"""
     return _PACE.search(text) is not None or _BACKOFF.search(text) is not None or _named(text) is not None
 
 
@@ -160,12 +160,12 @@ def is_full(text: str) -> bool:
 
 
 def is_for_good(text: str) -> bool:
-    """Does a refused STORE say that it would be refused again, whenever it is tried?"""
+    """Does a refused STORE say that every later try will be refused, too?"""
     return _FOR_GOOD.search(text) is not None
 
 
 def _named(text: str) -> float | None:
-    """The seconds that the text names."""
+    """The wait that the text names, in seconds; "a few" counts as 5. None when it names none."""
     if (found := _NAMED.search(text)) is None:
         return None
     number = float(found["number"]) if found["number"] else 1.0 if found["one"] else 5.0
@@ -173,19 +173,19 @@ def _named(text: str) -> float | None:
 
 
 def is_transient(text: str) -> bool:
-    """Does the server blame itself, or say that it may work later?"""
+    """Does the server name a trouble of its own, or say that a later try may work?"""
     return _TRANSIENT.search(text) is not None
 
 
 def remedy(text: str) -> str | None:
-    """What a refused login wants of its user, where it is not another password; None where it says nothing else."""
+    """What the user must do after a refused login, beyond correcting the password; None when the text names nothing."""
     return next((remedy for pattern, remedy in _REMEDIES if pattern.search(text)), None)
 
 
-#: What is read of a text to look for secrets in it, before it is cut to what is shown.
+#: Characters of a text that are searched for secrets, before it is cut to the length that is shown.
 MAX_READ: Final = 100_000
 
 
 def one_line(text: str) -> str:
-    """A server's words for a log or a terminal: printable, on one line, bounded."""
+    """A server's words for a log or a terminal: printable, on one line, at most 300 characters, without secrets."""
     return " ".join("".join(c if c.isprintable() else " " for c in redacted(text[:MAX_READ])[:1000]).split())[:300]

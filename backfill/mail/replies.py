@@ -1,8 +1,8 @@
-"""FETCH replies as rows: item by item, so that one odd item costs neither the others nor the mail.
+"""FETCH replies as rows, read item by item: one odd item does not lose the others, nor the mail.
 
-imapclient's parser gives up on a whole batch where a keyword has a bracket or a reply an item that it does not know.
-Here flags are read as far as they can be, items that nobody asked for are passed over, and an answer that is not whole
-raises an error without a word of it: what cannot be read may be a mail's text. Pure.
+imapclient's parser loses a whole batch when a keyword has a bracket, or a reply has an item that it does not know.
+Here flags are read as far as possible. Items that nobody asked for do no harm. An incomplete reply raises an error that
+quotes nothing: the unreadable part may be a mail's text. Pure.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from backfill.mail.wire import Record
 
 Row = dict[bytes, Any]
 
-#: No integer of the ledger takes more, and no server means it.
+#: The largest integer of the ledger. A larger number is a server's mistake.
 MOST = 2**63 - 1
 
 _HEAD = re.compile(rb"\s*(\d+)\s*\(")
 _NAME = re.compile(rb"\s*([A-Za-z][\w.-]*(?:\[[^]{\r\n]*\])?(?:<\d+(?:\.\d+)?>)?)[ \t]*")
-#: To the first parenthesis after which the reply can go on: a keyword may have one, too.
+#: Flags end at the first parenthesis that an item or the end can follow: a keyword may hold a parenthesis, too.
 _FLAGS = re.compile(rb"\(([^\r\n]*?)\)(?=\s*\)|\s+[A-Za-z][A-Za-z0-9.-]*[\s\[]|\s*$)")
 _LITERAL = re.compile(rb"~?\{(\d+)\+?\}\r\n")
 _QUOTED = re.compile(rb'"((?:[^"\\\r\n]|\\.)*)"')
@@ -36,11 +36,14 @@ _WITHIN = re.compile(rb'"(?:[^"\\\r\n]|\\.)*"|~?\{\d+\+?\}\r\n|[()]|[^()"{]+|["{
 
 
 class UnreadableReply(ProtocolError):  # type: ignore[misc]  # imapclient has no types
-    """A FETCH reply is broken off or has no such form."""
+    """A FETCH reply is incomplete, or malformed."""
 
 
 def fetched(records: Sequence[Record]) -> dict[int, Row]:
-    """The rows by UID, of all replies; those without a UID are news of other mails. Raises `UnreadableReply`."""
+    """The rows of all replies, by UID. A reply without UID is unasked news of a mail and is left out.
+
+    Raises `UnreadableReply`.
+    """
     rows: dict[int, Row] = {}
     for reply in _replies(records):
         row = _row(reply)
@@ -51,7 +54,7 @@ def fetched(records: Sequence[Record]) -> dict[int, Row]:
 
 
 def _replies(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """The records of each reply: its literals with the lines before them, and the line after the last."""
+    """The records of each reply: (line, literal) pairs, then the last line."""
     reply: list[Record] = []
     for record in records:
         if record is None:
@@ -65,7 +68,7 @@ def _replies(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 class _Scanner:
-    """A reply as one text, in which a literal is its {size} and a line break: no line of a reply has one."""
+    """A reply as one text. A literal stands in it as {size} and a line break, which no line of a reply contains."""
 
     def __init__(self, reply: list[Record]) -> None:
         lines = [record[0] if isinstance(record, tuple) else record or b"" for record in reply]
@@ -107,7 +110,7 @@ def _row(reply: list[Record]) -> Row:
     if head is None:
         raise UnreadableReply
     row: Row = {b"SEQ": int(head[1][:20])}
-    while not scanner.take(_END):  # whatever follows is a server's own addition
+    while not scanner.take(_END):  # the server may add items of its own
         name = scanner.take(_NAME)
         if name is None:
             raise UnreadableReply
@@ -118,7 +121,7 @@ def _row(reply: list[Record]) -> Row:
     return row
 
 
-_ODD = object()  # an item of a form that it should not have; the others are not the worse for it
+_ODD = object()  # stands for a malformed item, which is left out of the row
 
 
 def _value(scanner: _Scanner, word: bytes) -> Any:
@@ -137,8 +140,8 @@ def _value(scanner: _Scanner, word: bytes) -> Any:
 
 
 def _flags(scanner: _Scanner, word: bytes) -> tuple[bytes, ...] | None:
-    """What stands between the parentheses, word by word: keywords of other programs may have any character."""
-    if word == b"X-GM-LABELS":  # which are quoted, and may hold blanks and parentheses
+    """The words between the parentheses. Keywords of other programs may have any character."""
+    if word == b"X-GM-LABELS":  # labels are quoted, and may hold blanks and parentheses
         return None
     found = scanner.take(_FLAGS)
     return None if found is None else tuple(found[1].split())
@@ -161,7 +164,7 @@ def _atom(text: bytes) -> Any:
 
 
 def _moment(text: bytes) -> datetime | None:
-    """None for a time that is none, or that no calendar has in UTC."""
+    """None for an impossible time, or one that has no date in UTC."""
     try:
         moment: datetime = parse_to_datetime(text, normalise=False)
         moment.astimezone(UTC)

@@ -1,7 +1,7 @@
-"""Which UIDs there are: the answers to SEARCH and FETCH, in every form that servers give them.
+"""Which UIDs there are, by SEARCH and FETCH, in all forms that servers answer in.
 
-imapclient reads one untagged SEARCH line and nothing else. Servers also answer in several lines, with a MODSEQ at
-the end (RFC 7162 §3.1.5), or with ESEARCH although nobody asked for it (RFC 9051 §7.3.4 makes that the only form).
+imapclient reads only one untagged SEARCH line. Servers also answer in several lines, with a MODSEQ at the end
+(RFC 7162 §3.1.5), or with an unasked ESEARCH (the only form in RFC 9051 §7.3.4).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Final
 
 from backfill.mail.wire import Client, Record
 
-#: RFC 9051 §9: nz-number. What lies outside names no mail.
+#: Also the highest UIDVALIDITY (RFC 9051 §9, nz-number).
 HIGHEST_UID: Final = 2**32 - 1
 
-#: Of one range. A window holds 5,000 mails; a range that is longer names UIDs without mails.
+#: UIDs read of one range. A window holds about 5,000 mails; a longer range names UIDs without mails.
 _LONGEST_RANGE = 1_000_000
 
 _ALL = re.compile(rb"\bALL ([\d:,]+)", re.IGNORECASE)
@@ -26,12 +26,12 @@ _NUMBER = re.compile(rb"\d+")
 def search(client: Client, criteria: str) -> set[int]:
     """The UIDs that UID SEARCH finds in the open folder. Raises what imapclient raises.
 
-    `criteria` goes to the server as it is written. A server that says OK and lists nothing has found nothing: the
-    caller compares with EXISTS, since some say so of a folder that is full.
+    `criteria` is sent unchanged. OK without a list counts as nothing found. Some servers answer so in a folder with
+    mails; the caller compares with EXISTS.
     """
     imap = client.wire
     for kind in ("SEARCH", "ESEARCH"):
-        imap.untagged_responses.pop(kind, None)  # an answer that came too late belongs to no command of ours
+        imap.untagged_responses.pop(kind, None)  # drop a late answer to an earlier command
     status, said = client._raw_command(b"SEARCH", [criteria.encode("ascii")])
     client._checkok("SEARCH", status, said)
     lines = {kind: imap.untagged_responses.pop(kind, []) for kind in ("SEARCH", "ESEARCH")}
@@ -39,10 +39,7 @@ def search(client: Client, criteria: str) -> set[int]:
 
 
 def listed(client: Client, ids: str, *, uid: bool) -> set[int]:
-    """The UIDs that FETCH (UID) lists for these ids of the open folder: UIDs, or positions where `uid` is False.
-
-    imapclient would read the answer for ids that it is told one by one only.
-    """
+    """The UIDs that FETCH (UID) lists in the open folder. `ids`: a set of UIDs, or of positions if `uid` is False."""
     imap = client.wire
     imap.untagged_responses.pop("FETCH", None)
     status, said = imap.uid("FETCH", ids, "(UID)") if uid else imap.fetch(ids, "(UID)")
@@ -52,7 +49,7 @@ def listed(client: Client, ids: str, *, uid: bool) -> set[int]:
 
 
 def read_answers(kind: str, lines: Iterable[Record]) -> Iterator[int]:
-    """The numbers in the untagged lines of this kind, as imaplib keeps them: without `* SEARCH`. Pure."""
+    """The numbers in untagged lines of this kind. imaplib keeps the lines without `* SEARCH`. Pure."""
     for line in lines:
         if not isinstance(line, bytes):
             continue
@@ -64,7 +61,7 @@ def read_answers(kind: str, lines: Iterable[Record]) -> Iterator[int]:
 
 
 def _members(sequence_set: bytes) -> Iterator[int]:
-    """RFC 9051 §9: sequence-set; a range may be written downwards. An endless range is cut, for memory's sake."""
+    """The members of a sequence-set (RFC 9051 §9). A range may run downwards. A huge range is cut to spare memory."""
     for piece in sequence_set.split(b","):
         first, _, last = piece.partition(b":")
         low, high = sorted((int(first or 0), int(last or first or 0)))
