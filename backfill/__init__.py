@@ -2,8 +2,8 @@
 
 The house, from the ground up: `message`, `selection`, `verdict`, `lifecycle`, `errors`, `clock` are values and
 rules; `ports` has the sockets; `ledger` is the state store; `mail`, `classifiers`, `effects` are adapters;
-`planner`, `throttle`, `executor`, `export`, `report` tell the story; `processor`, `settings`, `wiring`, `cli` are
-faces and roof. Imports point downwards only.
+`planner`, `throttle`, `metered`, `executor`, `export`, `report` tell the story; `processor`, `settings`, `wiring`,
+`cli` are faces and roof. Imports point downwards only.
 """
 
 from __future__ import annotations

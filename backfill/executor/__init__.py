@@ -27,6 +27,7 @@ from backfill.ledger.results import Needs
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
 from backfill.limits import RunLimits
+from backfill.metered import MeteredCalls
 from backfill.ports import Classifier, Effect, MailSource
 from backfill.throttle.budget import Budget
 from backfill.throttle.calls import Throttler
@@ -118,11 +119,16 @@ class Executor:
     def _start(self, flow: Flow, cpu: OneCpu) -> threading.Thread:
         """Start the stages; the thread of the last one, whose end the writer waits for."""
         reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
-        asking = Asker(flow, self.ledger, self.classifier, self.throttler, self.clock, self.budget)
+        asking = Asker(flow, self._calls(flow))
         effecting = Effecter(flow, self.ledger, self.effects, self.thresholds, self.clock)
         flow.threads.open(lambda number: flow.start(f"asker-{number}", cpu.member()(asking.ask_all)), flow.fit)
         flow.start("reader", cpu.member()(reading.read_all))
         return flow.start("effecter", effecting.apply_all)
+
+    def _calls(self, flow: Flow) -> MeteredCalls:
+        ledger, tell = self.ledger, flow.observer.waiting
+        asked = self.classifier, self.throttler, self.clock
+        return MeteredCalls(ledger, *asked, flow.stop, flow.gates, flow.limits, tell, self.budget, flow.threads)
 
     def _drain(self, flow: Flow, writer: Writer, effecter: threading.Thread) -> bool:
         """Record what is in flight and bring its effects about, after a stop for some seconds; is all of it done?

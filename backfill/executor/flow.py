@@ -20,11 +20,12 @@ from backfill.errors import FolderUnusable
 from backfill.executor.askers import AskingThreads
 from backfill.executor.bounds import Cap, Window
 from backfill.executor.observer import Observer
-from backfill.executor.results import Judgment, Opening, Result, Stopped, Task
+from backfill.executor.results import Judgment, Opening, Result, Task
 from backfill.ledger.attempts import Call
 from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import RunOutcome
 from backfill.limits import RunLimits
+from backfill.metered import Stopped
 from backfill.throttle.gates import Gates
 
 T = TypeVar("T")

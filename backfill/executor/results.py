@@ -10,12 +10,9 @@ from backfill.ledger.attempts import Call
 from backfill.ledger.rows import Item
 from backfill.ledger.verdicts import Answered, Reused
 from backfill.message import Message
+from backfill.metered import Stopped
 from backfill.ports import Receipt, Unapplied
 from backfill.verdict import Label, Verdict
-
-
-class Stopped(Exception):
-    """A stop came before the call was made; the item stays claimed and is given back with the run."""
 
 
 @dataclass(frozen=True, slots=True)

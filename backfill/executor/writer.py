@@ -30,7 +30,6 @@ from backfill.errors import (
     Unexpected,
     around_one_mail,
 )
-from backfill.executor.asker import Blocked
 from backfill.executor.breaker import Befalls, Breaker
 from backfill.executor.flow import Flow
 from backfill.executor.results import Applied, Judgment, Opening, Result, Troubled
@@ -39,6 +38,7 @@ from backfill.ledger.results import Committed, Finished, Needs, Recorded
 from backfill.ledger.rows import Item
 from backfill.ledger.verdicts import Answered, Reused
 from backfill.lifecycle import Disposition
+from backfill.metered import Blocked
 from backfill.throttle.calls import Throttler
 from backfill.verdict import Scores
 

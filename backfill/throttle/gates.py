@@ -51,6 +51,10 @@ class Gates:
         """May the run go on at this moment?"""
         return all(gate.closed_for() <= 0 for gate in self._gates)
 
+    def closed(self) -> Gate | None:
+        """The first gate that is closed at this moment; None: all are open."""
+        return next((gate for gate in self._gates if gate.closed_for() > 0), None)
+
     def pass_through(self) -> bool:
         """Wait until every gate is open; False when a stop came first."""
         while not self._stop.is_set():
@@ -66,7 +70,7 @@ class Gates:
     def _wait(self) -> None:
         told: str | None = None
         while not self._stop.is_set():  # after a stop, a thread that gets the lock must not call `tell` again
-            gate = next((gate for gate in self._gates if gate.closed_for() > 0), None)
+            gate = self.closed()
             if gate is None:
                 break
             # Ask for the reason first: after midnight it would name the time of the next midnight.

@@ -15,7 +15,7 @@ from backfill.errors import LedgerUnusable
 from backfill.executor.asker import Asker
 from backfill.executor.bounds import Cap
 from backfill.executor.flow import Flow
-from backfill.executor.results import Applied, Judgment, Opening, Stopped, Task
+from backfill.executor.results import Applied, Judgment, Opening, Task
 from backfill.executor.writer import Writer
 from backfill.ledger.attempts import Call
 from backfill.ledger.results import Needs
@@ -23,6 +23,7 @@ from backfill.ledger.verdicts import Answered
 from backfill.lifecycle import IllegalTransition
 from backfill.limits import RunLimits
 from backfill.message import Message
+from backfill.metered import MeteredCalls, Stopped
 from backfill.throttle.budget import Budget
 from backfill.throttle.calls import BURST_S, Throttler
 from backfill.throttle.gates import Gates
@@ -63,13 +64,19 @@ def one_mail(bench: Bench, stop: StopRequest) -> tuple[Flow, Task]:
     return flow, Task(item, message)
 
 
+def calls_of(bench: Bench, flow: Flow, throttler: Throttler | None, budget: Budget | None = None) -> MeteredCalls:
+    asked = bench.classifier, throttler, bench.clock
+    tell = flow.observer.waiting
+    return MeteredCalls(bench.ledger, *asked, flow.stop, flow.gates, flow.limits, tell, budget, flow.threads)
+
+
 def test_a_stop_finds_every_mail_that_is_about_to_be_asked_about(bench):
     stop = Comes()
     flow, task = one_mail(bench, stop)
     flow.tasks.put(task)
     stop.flow = flow
 
-    Asker(flow, bench.ledger, bench.classifier, None, bench.clock).ask_all()
+    Asker(flow, calls_of(bench, flow, None)).ask_all()
 
     assert stop.calling == {task.item.id}
     assert flow.calling == set()
@@ -114,9 +121,8 @@ def test_the_tokens_of_a_slot_that_came_too_late_are_not_charged(bench):
     began = bench.clock.monotonic()
 
     with writing(bench, flow):
-        answer, _ = Asker(flow, bench.ledger, bench.classifier, throttler, bench.clock, budget).ask_patiently(
-            task, throttler
-        )
+        calls = calls_of(bench, flow, throttler, budget)
+        answer, _ = calls.ask(task.message, Asker(flow, calls).opener(task))
 
     assert answer.scores is not None
     assert bench.clock.monotonic() - began < 1

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 VALUES = {"message", "selection", "verdict", "lifecycle", "errors", "clock", "hours", "ports", "limits", "wording"}
 VALUES |= {"fingerprint", "summary", "hosts", "keywords", "redaction", "ledger_url", "shortages"}
 ADAPTERS = {"mail", "classifiers", "effects"}
-STORY = {"folders", "planner", "throttle", "estimates", "executor", "analytics", "report", "evaluation"}
+STORY = {"folders", "planner", "throttle", "metered", "estimates", "executor", "analytics", "report", "evaluation"}
 FACES = {"processor", "engines", "settings", "wiring", "progress", "logs", "demo", "cli"}
 FACES |= {"__init__", "__main__"}
 
@@ -46,7 +46,7 @@ HOMES = {
     "imaplib": {"mail"},
     "requests": {"classifiers", "effects"},
     "urllib3": {"classifiers", "effects"},
-    "backoff": {"executor"},
+    "backoff": {"metered"},
     "cyclopts": {"cli"},
     "twisted": {"demo"},
     "zope": {"demo"},

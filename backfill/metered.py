@@ -1,0 +1,309 @@
+"""The one way to a metered classifier: slot → attempt → request → settle → learn, for `run`, `evaluate` and `check`.
+
+Every request, retries included, waits for its slot and opens its attempt first. So no call is faster than allowed, and
+none goes unrecorded. `backoff` decides how often a call is tried again. The wait between two calls is ours, because a
+stop request cannot interrupt a sleep of backoff's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from math import inf, isfinite
+from typing import Any, Final, Protocol
+
+import backoff
+
+from backfill.clock import Clock, StopRequest
+from backfill.errors import (
+    AnswerUnusable,
+    BackfillError,
+    CallsUsedUp,
+    ClassifierError,
+    Concession,
+    MessageRefused,
+    RateLimited,
+    ServiceUnavailable,
+    around_one_mail,
+)
+from backfill.ledger import Ledger
+from backfill.ledger.budgets import Reservation
+from backfill.ledger.throttles import Slot
+from backfill.lifecycle import AttemptOutcome
+from backfill.limits import RunLimits
+from backfill.message import Message
+from backfill.ports import ROOMIER, Classifier
+from backfill.throttle.budget import Budget
+from backfill.throttle.calls import Throttler
+from backfill.throttle.gates import Gates
+from backfill.verdict import Announced, Answer, Usage
+
+# A longer block is not waited for here: a run gives the mail back, and the ledger keeps the time of the block.
+PATIENCE_S: Final = 60.0
+
+OUTCOMES: Final[dict[type[ClassifierError], AttemptOutcome]] = {
+    RateLimited: AttemptOutcome.RATE_LIMITED,
+    ServiceUnavailable: AttemptOutcome.UNAVAILABLE,
+    AnswerUnusable: AttemptOutcome.UNUSABLE,
+    MessageRefused: AttemptOutcome.REFUSED,
+}
+
+#: The service turned these calls away before it worked on them, so they cost nothing. Any other call may have cost.
+FREE: Final = (AttemptOutcome.RATE_LIMITED, AttemptOutcome.HALTED)
+
+#: Notes in the ledger that a call is about to be made; the number of its attempt. Raises why it is not to be made.
+Open = Callable[[Reservation | None], int]
+
+
+class Stopped(Exception):
+    """A stop came before the call was made; in a run the item stays claimed and is given back with the run."""
+
+
+class Blocked(RateLimited):
+    """Calls are blocked for longer than the caller waits; nothing was sent."""
+
+
+class CallCounter(Protocol):
+    """Counts the calls that are under way at the same time. Thread-safe."""
+
+    def call_under_way(self) -> AbstractContextManager[None]:
+        """While a thread is about to ask, or asks."""
+        ...
+
+    def opening(self) -> AbstractContextManager[None]:
+        """While the call waits for the ledger."""
+        ...
+
+
+class OneAtATime:
+    """A `CallCounter` for commands that ask in one thread: there is nothing to count."""
+
+    def call_under_way(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def opening(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+@dataclass(slots=True)
+class MeteredCalls:
+    """A classifier, with everything that its calls wait for and are booked on. Thread-safe.
+
+    `throttler` None: the classifier is not metered, and its calls are made at once.
+    """
+
+    ledger: Ledger
+    classifier: Classifier
+    throttler: Throttler | None
+    clock: Clock
+    stop: StopRequest
+    gates: Gates
+    limits: RunLimits
+    tell: Callable[[str | None], None]  # why a call waits; None: it waits no more
+    budget: Budget | None = None
+    counter: CallCounter = field(default_factory=OneAtATime)
+    gate_patience_s: float = inf  # a gate that stays closed for longer is not waited for
+    _patiently: Callable[..., tuple[Answer, int]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Wraps the one call in its retries, once for all mails."""
+        patience = backoff.on_exception(
+            backoff.constant,
+            (RateLimited, ServiceUnavailable),
+            max_tries=self.limits.retry_attempts,
+            giveup=_asks_for_long,
+            on_backoff=self._pause,
+            interval=0,  # `_pause` sleeps
+            jitter=None,  # a random share of Retry-After would be less than what was asked for
+            logger=None,  # it would write the exception's text
+        )
+        self._patiently = patience(self._ask_once)
+
+    def ask_for_no_run(self, message: Message) -> tuple[Answer, bool]:
+        """The answer about a mail of no job, and whether it took a call. Books the call; keeps nothing else. Writes.
+
+        Raises as `ask` does.
+        """
+        throttler = self.throttler
+        if throttler is None:
+            return self.ask(message, _never)[0], False
+        attempts = self.ledger.attempts
+        answer, attempt_id = self.ask(message, lambda reserved: attempts.open_without_run(throttler.resource, reserved))
+        if attempt_id is not None:
+            attempts.close(attempt_id, AttemptOutcome.OK, answer.usage)
+        return answer, attempt_id is not None
+
+    def ask(self, message: Message, open_attempt: Open) -> tuple[Answer, int | None]:
+        """The answer, with the number of its attempt where it took a call; the caller closes the attempt.
+
+        What costs nothing takes no slot. Raises `Stopped`, `Blocked`, `CallsUsedUp`, `BudgetReached`, what
+        `open_attempt` raises, or the `ClassifierError` of the last call.
+        """
+        with around_one_mail():
+            free = self.classifier.decide_free(message)
+        if free is not None:
+            return free, None
+        if self.throttler is None:
+            if not self.gates.pass_through():
+                raise Stopped
+            return self._classify(message, None), None
+        concession: Concession | None = None
+        while True:
+            try:
+                return self.ask_patiently(message, open_attempt, self.throttler, concession)
+            except ClassifierError as error:
+                # Each once, and one alone; but what the service calls things is learnt beside them.
+                if error.concession in (None, concession) or concession not in (None, Concession.RENAMED):
+                    raise
+                concession = error.concession
+
+    def ask_patiently(
+        self, message: Message, open_attempt: Open, throttler: Throttler, concession: Concession | None = None
+    ) -> tuple[Answer, int]:
+        """The answer and the number of its attempt, by calls with the same concession.
+
+        Short trouble of the service is tried again, `retry_attempts` calls in all.
+        """
+        tokens = self._most_tokens(message, throttler, concession)
+        return self._patiently(message, open_attempt, throttler, tokens, concession)
+
+    def _ask_once(
+        self, message: Message, open_attempt: Open, throttler: Throttler, tokens: int, concession: Concession | None
+    ) -> tuple[Answer, int]:
+        slot = self._wait_for_turn(throttler, tokens)
+        with self.counter.call_under_way():
+            with self.counter.opening():
+                attempt_id, slot = self._open(message, open_attempt, throttler, slot, tokens, concession)
+            try:
+                answer = self._classify(message, concession)
+            except ClassifierError as error:
+                self._heed(throttler, slot, error)
+                outcome = OUTCOMES.get(type(error), AttemptOutcome.HALTED)
+                usage = error.usage or Usage(http_status=error.http_status)
+                if outcome in FREE and usage.cost_usd is None:
+                    usage = replace(usage, cost_usd=Decimal(0))
+                self.ledger.attempts.close(attempt_id, outcome, usage)
+                self._learn(throttler, slot, usage, error.announced)
+                raise
+        self._learn(throttler, slot, answer.usage, answer.usage.announced)
+        return answer, attempt_id
+
+    def _classify(self, message: Message, concession: Concession | None) -> Answer:
+        with around_one_mail():
+            answer = self.classifier.classify(message, concession)
+            if not isinstance(answer, Answer):
+                raise TypeError("an answer that is none")
+            return answer
+
+    def _tokens(self, message: Message) -> int:
+        with around_one_mail():
+            return self.classifier.estimate_tokens(message)
+
+    def _open(
+        self,
+        message: Message,
+        open_attempt: Open,
+        throttler: Throttler,
+        slot: Slot,
+        tokens: int,
+        concession: Concession | None,
+    ) -> tuple[int, Slot]:
+        """Note that a call is about to be made, with its slot. A slot that the ledger does not let use is returned."""
+        while True:
+            try:
+                attempt_id = open_attempt(self._reservation(message, concession))
+            except CallsUsedUp:  # another call has taken the day's last; the gate is closed now
+                throttler.give_back(slot)
+                slot = self._wait_for_turn(throttler, tokens)
+            except (BackfillError, Stopped):
+                throttler.give_back(slot)
+                raise
+            else:
+                current = self._still_current(throttler, slot, tokens)
+                if current is not None:
+                    return attempt_id, current
+                self.ledger.attempts.close(attempt_id, AttemptOutcome.UNSENT, Usage(cost_usd=Decimal(0)))
+                slot = self._wait_for_turn(throttler, tokens)
+
+    def _still_current(self, throttler: Throttler, slot: Slot, tokens: int) -> Slot | None:
+        """The slot, or another one where the ledger took so long that the call would be made too late.
+
+        None where none is to be had, or a gate is closed: the noted call is not made, but counts among its day's.
+        """
+        if throttler.is_current(slot):
+            return slot
+        throttler.settle(slot, 0)
+        later = throttler.wait(self.stop, PATIENCE_S, self.tell, tokens)
+        if later is not None and not self.gates.are_open():
+            throttler.give_back(later)
+            return None
+        return later
+
+    def _wait_for_turn(self, throttler: Throttler, tokens: int) -> Slot:
+        """Until a call may be made. A slot is left to others when a gate was closed during the wait for it."""
+        while self._pass_through_gates():
+            slot = throttler.wait(self.stop, PATIENCE_S, self.tell, tokens)
+            if slot is None:
+                if self.stop.is_set():
+                    raise Stopped
+                raise Blocked(throttler.reason(), wait_s=throttler.blocked_for())
+            if self.gates.are_open():
+                return slot
+            throttler.give_back(slot)
+        raise Stopped
+
+    def _pass_through_gates(self) -> bool:
+        closed = self.gates.closed() if isfinite(self.gate_patience_s) else None
+        if closed is not None and closed.closed_for() > self.gate_patience_s:
+            raise CallsUsedUp(f"No call is made now: {closed.reason()}.")
+        return self.gates.pass_through()
+
+    def _most_tokens(self, message: Message, throttler: Throttler, concession: Concession | None) -> int:
+        """What a call may take at the most, in tokens; 0 where nobody counts them."""
+        if throttler.tokens_per_minute is None:
+            return 0
+        answer = throttler.answer_tokens * (ROOMIER if concession is Concession.ROOMIER else 1)
+        return self._tokens(message) + answer
+
+    def _heed(self, throttler: Throttler, slot: Slot, error: ClassifierError) -> None:
+        """Before anything else: until the ledger knows, the other threads go on calling."""
+        if isinstance(error, RateLimited | ServiceUnavailable) and error.wait_s:
+            throttler.block(error.wait_s, error.reason)
+        if isinstance(error, RateLimited):
+            throttler.refused(slot, error.wait_s)
+
+    def _learn(self, throttler: Throttler, slot: Slot, usage: Usage, announced: Announced | None) -> None:
+        """What the call took, and what the service said beside its answer."""
+        if usage.tokens_in is not None and usage.tokens_out is not None:
+            throttler.settle(slot, usage.tokens_in + usage.tokens_out)
+        if announced is not None:
+            throttler.heed(announced)
+
+    def _reservation(self, message: Message, concession: Concession | None) -> Reservation | None:
+        if self.budget is None:
+            return None
+        return self.budget.reservation(self._tokens(message), is_roomier=concession is Concession.ROOMIER)
+
+    def _pause(self, details: Any) -> None:
+        """Between two calls: what the service asked for is waited out by the throttle; else 5 s, 10 s, 20 s, …
+
+        A service that asks for patience means all callers; one that fails may have failed this mail alone.
+        """
+        error = details["exception"]
+        if error.wait_s:
+            return
+        seconds = min(self.limits.retry_delay_s * 2.0 ** (details["tries"] - 1), PATIENCE_S)
+        if isinstance(error, RateLimited) and self.throttler is not None:
+            self.throttler.block(seconds, error.reason, is_guess=True)
+        elif self.clock.sleep(seconds, self.stop):
+            raise Stopped
+
+
+def _never(reservation: Reservation | None) -> int:
+    raise AssertionError("a classifier that is not metered opens no attempt")
+
+
+def _asks_for_long(error: Any) -> bool:
+    return (error.wait_s or 0.0) > PATIENCE_S
