@@ -1,4 +1,4 @@
-"""Alembic's environment: migrations run on the connection they are given, inside its transaction."""
+"""Alembic's environment: migrations run on the connection of `migrate.py`, inside its transaction."""
 
 from alembic import context
 

@@ -73,9 +73,6 @@ class OpenItems:
 
 
 def not_in(mailboxes: Collection[int]) -> str:
-    """The end of a condition on items: in none of the mailboxes with these numbers.
-
-    The numbers are literals: a partial index needs that.
-    """
+    """` AND mailbox_id NOT IN (…)` with the numbers as literals; empty for no mailboxes."""
     numbers = ", ".join(str(int(number)) for number in sorted(mailboxes))
     return f" AND mailbox_id NOT IN ({numbers})" if numbers else ""

@@ -1,7 +1,7 @@
-"""Receipts: what has been brought about, what is to be brought about anew, and what has been taken back.
+"""Receipts: which effects are applied, which must be applied again, and which were undone.
 
-A receipt belongs to the mail and not to the job, so whatever is said of one concerns every job about that mail. Folders
-whose UIDVALIDITY has changed are left alone: their UIDs name other mails now.
+A receipt belongs to the mail and not to the job, so a change of a receipt concerns every job with that mail. Epochs
+that are closed are left alone: their UIDs now name other mails.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from backfill.verdict import Verdict
 DONE, CLASSIFIED = ItemStatus.DONE, ItemStatus.CLASSIFIED
 BACK = f"""UPDATE item SET status = 'classified', final_at = NULL, reason = NULL, failures = 0, losses = 0, due_at = 0
          WHERE {leaves(CLASSIFIED, DONE)}"""
-# Effects of a dry run are never brought about, and those of a closed epoch cannot be.
+# A dry run has no effects, and those of a closed epoch cannot be applied.
 OUTDATE = text(
     """UPDATE receipt SET stale = TRUE WHERE undone_at IS NULL AND effect IN :effects AND EXISTS
         (SELECT 1 FROM item JOIN job ON job.id = item.job_id JOIN mailbox ON mailbox.id = item.mailbox_id
@@ -108,11 +108,11 @@ class Receipts:
     clock: Clock
 
     def reapply(self, job_id: int, effects: Sequence[str], *, stale: bool = False) -> int:
-        """DONE → CLASSIFIED for mails without a current receipt of each of these effects; how many. Writes.
+        """DONE → CLASSIFIED for mails that lack a current receipt of one of these effects; how many. Writes.
 
-        `stale`: no receipt of theirs is current any more, since the thresholds have changed; what they say of the
-        world stays true until the effects are brought about anew. A done or undone job with something to do is
-        PLANNING again. Nothing is asked again.
+        `stale`: the thresholds have changed, so first mark every receipt of these effects as not current. A stale
+        receipt still says what the effect wrote. A done or undone job with open items is PLANNING again. No mail needs
+        another call.
         """
         if not effects:
             return 0
@@ -128,11 +128,11 @@ class Receipts:
         return self.database.write(work)
 
     def current(self, items: Sequence[Item]) -> dict[int, dict[str, int]]:
-        """Item number → effect → number of the verdict that the receipt was made from."""
+        """The current receipts of items: item number → effect → number of the verdict that it was made from."""
         return self.database.read(lambda connection: current_receipts(connection, items))
 
     def detail_of(self, held: Item, effect: str) -> dict[str, Any] | None:
-        """The detail of the receipt that an earlier verdict left for this mail; None when nothing was applied."""
+        """The detail of the mail's receipt of an effect; None: the effect is not applied."""
         statement = select(receipt.c.detail).where(
             receipt.c.mailbox_id == held.mailbox_id,
             receipt.c.uid == held.ref.uid,
@@ -144,16 +144,16 @@ class Receipts:
         return None if detail is None else dict(json.loads(detail))
 
     def keep(self, held: Item, found: Verdict, receipts: Sequence[Receipt]) -> None:
-        """Record receipts of an item that is not finished yet. Writes."""
+        """Record receipts of an item that is not done yet. Writes."""
         now = micros(self.clock.now())
         self.database.write(lambda connection: keep_receipts(connection, [(held, found, receipts)], now))
 
     def has_any(self, account: str) -> bool:
-        """Has this ledger ever brought anything about in the account?"""
+        """Has this ledger ever recorded an effect in the account?"""
         return self.database.read(lambda connection: connection.execute(ANY, {"account": account}).first() is not None)
 
     def standing(self, job_id: int, after: int = 0, limit: int = 1000) -> list[Standing]:
-        """What the mails of a job have receipts of and can be taken back, in the order of its numbers after `after`."""
+        """The receipts of a job's mails that can be undone, in order of their numbers, from the first after `after`."""
         parameters = {"job": job_id, "after": after, "limit": limit}
 
         def work(connection: Connection) -> list[Standing]:
@@ -173,9 +173,9 @@ class Receipts:
         return self.database.read(work)
 
     def doubt(self, untrue: Sequence[Standing]) -> int:
-        """These receipts say what is not so: their mails are DONE → CLASSIFIED in every job; how many. Writes.
+        """Mark receipts as not current, because they are not true. Their mails are DONE → CLASSIFIED in every job.
 
-        Done jobs with such mails are PLANNING again, and bring the effects about when they are run.
+        Writes; how many. Done jobs with such mails are PLANNING again; their next run applies the effects.
         """
 
         def work(connection: Connection) -> int:
@@ -190,10 +190,10 @@ class Receipts:
         return self.database.write(work) if untrue else 0
 
     def take_back(self, job_id: int, taken: Sequence[Standing]) -> int:
-        """The job becomes UNDONE, and its mails DONE → CLASSIFIED, as these effects are undone; how many. Writes.
+        """Record that these effects are undone: the job is UNDONE, and the mails are DONE → CLASSIFIED; how many.
 
-        To be called when they are no longer in the world; calling it again changes nothing. Done mails of other
-        jobs lack their effects as well: those jobs are PLANNING again, and bring them about when they are run.
+        Writes. To be called after the effects were removed; a second call changes nothing. Other jobs with these mails
+        lack the effects, too: their mails are DONE → CLASSIFIED and the jobs PLANNING; their next run applies them.
         """
         now = micros(self.clock.now())
 

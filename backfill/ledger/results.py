@@ -1,8 +1,8 @@
-"""The one write of a run's writer: whatever is ready goes a step forward, in one transaction.
+"""The writes of a run's writer: in one transaction, all items that are ready go a step forward.
 
-Receipts of effects make an item DONE; an answer becomes a verdict before any effect of it; and a call that is about
-to be made is noted before it is made, and not before the answers that came earlier are saved. What needs no effect is
-DONE together with its verdict. A late answer still books its cost; only the holder of the claim goes on to the effects.
+An item is DONE when its effects have receipts. An answer becomes a verdict before any effect of it. A call opens its
+attempt before it is made, and after the earlier answers are saved. An item that needs no effect is DONE together with
+its verdict. A late answer still books its cost; only the run that holds the claim applies the effects.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CLASSIFY = RowStatement(
     reused="BOOLEAN",
     flags="TEXT",
 )
-# `+` keeps SQLite from looking through everything that the run holds for each mail.
+# `+` keeps SQLite from reading all items of the run for each mail.
 FINISH = RowStatement(
     f"""UPDATE item SET status = 'done', final_at = :now, claimed_by = NULL, begun = FALSE, reason = NULL
          FROM {{rows}} WHERE item.id = given.item AND item.{leaves(DONE, CLASSIFIED)}
@@ -59,30 +59,30 @@ OURS = text(
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a mail needs until it is done: its effects, by name, and its labels."""
+    """What a mail needs until it is done: the names of its effects, and the thresholds for its labels."""
 
     effects: tuple[str, ...]
     thresholds: Thresholds
 
     def are_met(self, recorded: Recorded) -> bool:
-        """Is every effect of this verdict brought about already?"""
+        """Does every effect have a receipt that was made from this verdict?"""
         return all(recorded.receipts.get(effect) == recorded.verdict.id for effect in self.effects)
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of it: the verdict that counts, is the claim still ours, receipts that there are already."""
+    """What became of an answer: the verdict that counts, and what the item still needs."""
 
     verdict: Verdict
-    is_ours: bool
-    is_reused: bool = False  # the verdict was there before this one came
+    is_ours: bool  # this run still holds the claim
+    is_reused: bool = False  # an earlier verdict counts
     receipts: dict[str, int] = field(default_factory=dict)  # effect → number of the verdict it was made from
     is_done: bool = False  # the item needed nothing more
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An item whose effects all have receipts; those of `receipts` are not in the ledger yet."""
+    """An item whose effects are all applied. `receipts`: those that are not in the ledger yet."""
 
     item: Item
     verdict: Verdict
@@ -92,11 +92,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What `commit` made of each thing that it was given, in the same order."""
+    """What became of each thing given to `commit`, in the same order."""
 
     done: list[bool]  # False: the claim was lost
     recorded: list[Recorded]
-    opened: list[int | BackfillError]  # the attempt's number, or why the call is not to be made
+    opened: list[int | BackfillError]  # the attempt's number, or why the call must not be made
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +118,13 @@ class Results:
         """CLASSIFIED → DONE with the receipts and the outcome row, PENDING → CLASSIFIED, and attempts opened. Writes.
 
         In this order: answers are saved, and their real cost is booked, before the next calls are opened. Receipts are
-        recorded in any case: they say what has happened in the world. The first verdict for a message, fingerprint and
-        generation wins and is what every later one gets back. With `needs`, what needs nothing more is DONE at once.
-        For why a call is not opened see `open_attempts`.
+        recorded even if the claim was lost, because their effects are applied. The first verdict for a message,
+        fingerprint and generation counts; every later answer gets that verdict back. With `needs`, an item that needs
+        no effect is DONE at once. `open_attempts` says why a call may not be opened.
         """
 
         def work(connection: Connection) -> Committed:
-            now = micros(self.clock.now())  # once: a call and what is set aside for it are of the same day
+            now = micros(self.clock.now())  # read once: a call and its reservation must have the same day
             done = _finish(connection, run, finished, now) if finished else []
             recorded = _record(connection, run, judged, now) if judged else []
             if needs is not None:
@@ -192,7 +192,7 @@ def _record(connection: Connection, run: Run, judged: Sequence[Answered | Reused
 
 
 def _verdicts(connection: Connection, run: Run, judged: Sequence[Answered | Reused], now: int) -> list[Recorded]:
-    """For each of them the verdict that counts, kept if it is the first."""
+    """The verdict that counts for each of `judged`. Stores the first verdict of each question."""
     answered: dict[str, Answered] = {}
     for each in judged:
         if isinstance(each, Answered):
@@ -219,7 +219,7 @@ def _held(
     is_ours = row is not None and row.claimed_by == run.id and row.claim_no == held.claim_no
     found = counted.verdict
     if row is None:
-        # A late answer of an earlier claim came first: its verdict is the item's, the effects are still ours.
+        # A late answer of an earlier claim came first. The item has its verdict; we still apply the effects.
         claim = {"item": held.id, "run": run.id, "claim_no": held.claim_no}
         earlier = connection.execute(OURS, claim).scalar()
         if earlier is not None:

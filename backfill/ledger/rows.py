@@ -1,4 +1,4 @@
-"""What the ledger hands out: jobs, runs, claimed items and plan windows as frozen values."""
+"""The values that the ledger returns: jobs, runs, claimed items, plan ranges and outcomes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Job:
     generation: int
     state: JobState
     state_reason: str | None
-    has_consent: bool  # the question before the first metered call was answered with yes
+    has_consent: bool  # the operator answered yes to the question before the first metered call
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run as people are shown it."""
+    """What people are shown of a run."""
 
     uuid: str
     command: str
@@ -55,7 +55,7 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A message of a job, as a run has claimed it. `claim_no` fences it: an older claim writes nothing."""
+    """A message of a job, claimed by a run. `claim_no`: the claim's number; an older claim can write nothing."""
 
     id: int
     ref: MessageRef
@@ -70,7 +70,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class PlanRange:
-    """How far one mailbox of a job is planned. UIDs from `next_uid` to `high_uid` are left."""
+    """How far one mailbox of a job is planned. The UIDs from `next_uid` to `high_uid` are not planned yet."""
 
     job_id: int
     mailbox_id: int
@@ -85,16 +85,16 @@ class PlanRange:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeRow:
-    """One final outcome with everything that an analytics line says of it."""
+    """One final outcome, with all that its analytics line holds."""
 
     id: int
     ref: MessageRef
     message_key: str | None
     status: ItemStatus
     reason: str | None
-    importance: int | None  # these three: None where nothing was judged
+    importance: int | None  # None, also for the next two: the item has no verdict
     spam: int | None
-    model: str | None  # or who judged instead of one
+    model: str | None  # without a model: the verdict's source
     labels: tuple[str, ...]
     tokens: int | None
     cost_nano: int | None
@@ -105,12 +105,12 @@ class OutcomeRow:
 
 
 def moment(micros: int) -> datetime:
-    """The aware UTC time of a ledger's microseconds."""
+    """The aware UTC time. `micros`: microseconds since 1970-01-01 UTC, as the ledger stores them."""
     return EPOCH + timedelta(microseconds=micros)
 
 
 def moment_or_none(micros: int | None) -> datetime | None:
-    """As `moment`, for columns that may be NULL."""
+    """Like `moment`, for a column that may be NULL."""
     return None if micros is None else moment(micros)
 
 

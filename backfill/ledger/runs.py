@@ -1,8 +1,9 @@
-"""Who is working: runs, their heartbeat, and how the claims of a dead one come back.
+"""Runs: their beginning, their heartbeat and their end, and how the claims of a dead run are freed.
 
-A successor frees them in one transaction. Beside SQLite every other run is dead when the lock was to be had; on
-PostgreSQL a run counts as dead when its lock is free *and* its heartbeat is older than a minute. A run that was
-taken for dead and is not (a laptop that slept) is taken up again by its next claim; what it had claimed is lost to it.
+Another run frees the claims of dead runs in one transaction. With SQLite, the run that gets the lock knows that every
+other run is dead. With PostgreSQL, a run counts as dead when its lock is free *and* its heartbeat is older than 60 s.
+There a living run may be taken for dead, e.g. after a laptop slept. Its next claim takes the run up again, but its
+earlier claims are lost.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from backfill.ledger.schema import ITEM_CLAIMED, run
 from backfill.lifecycle import ItemStatus, RunOutcome
 from backfill.redaction import redacted
 
-# A mail that was begun when its run died this often is processed alone, so that it takes no other down with it.
+# A mail that was begun when two runs died is processed alone, so that no other mail counts a loss with it.
 LOSSES_BEFORE_ALONE = 2
-# Of runs that die faster one after the other than this, one counts: somebody kills them, and it is no mail's fault.
-# A mail that does kill each run at once is found after three such times all the same.
+# Of several deaths within 60 s only the first counts as a loss: then probably somebody kills the runs. A mail that
+# kills every run at once still gets its third loss, after two minutes or more.
 COUNTED_EVERY_US = 60_000_000
 TOO_SOON = "died within a minute of another, so no mail is blamed for it"
-# A lost connection frees a living run's advisory lock; so long it may take to notice and take it again. A heartbeat
-# that is as far ahead is no better: the clock it was made by has been set back since.
+# A lost connection frees a living run's advisory lock. The run has 60 s to notice and to take the lock again. A
+# heartbeat more than 60 s ahead counts as old, too: the clock was set back after it.
 HEARTBEAT_GRACE_US = 60_000_000
 
 OTHERS = "SELECT id, uuid FROM run WHERE ended_at IS NULL AND id <> :successor"
 OTHERS_POSTGRESQL = f"""{OTHERS}
    AND heartbeat_at NOT BETWEEN :now - {HEARTBEAT_GRACE_US} AND :now + {HEARTBEAT_GRACE_US}
    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"""
-# What was begun comes after all that was not: an innocent mail is not in hand again when the next kill comes soon.
+# Retry lost mails last: then the next run does not begin with them, and if it dies soon they count no loss again.
 FREE_CLAIMS = text(
     f"""UPDATE item SET claimed_by = NULL, losses = losses + CASE WHEN begun THEN :counts ELSE 0 END, begun = FALSE,
                due_at = CASE WHEN begun THEN :now ELSE due_at END,
@@ -70,14 +71,14 @@ class Runs:
 
     database: Database
     clock: Clock
-    _locks: dict[int, RunLock] = field(default_factory=dict, repr=False, compare=False)  # of this process's runs
+    _locks: dict[int, RunLock] = field(default_factory=dict, repr=False, compare=False)  # by run, of this process
 
     def lock(self) -> RunLock:
-        """The lock that a writing command takes first and holds until it ends."""
+        """A new lock. A writing command takes it first and holds it until it ends."""
         return run_lock(self.database)
 
     def take(self, lock: RunLock) -> None:
-        """Take a lock. Raises `LedgerHeld`, which says who has it."""
+        """Take a lock. Raises `LedgerHeld`, which names the command that holds it."""
         try:
             lock.take()
         except LedgerHeld as error:
@@ -95,9 +96,9 @@ class Runs:
         return f"Another backfill command is writing to {self.database}; wait for it to end."
 
     def begin(self, lock: RunLock, job_id: int, command: str, version: str, parameters: RunParameters) -> Run:
-        """Write down that this process starts working on a job, and free what dead runs left. Writes.
+        """Record that this process begins to work on a job, and free the claims of dead runs. Writes.
 
-        The caller holds `lock`; beside SQLite that proves every other unended run dead.
+        The caller holds `lock`. With SQLite this proves that every other run without a recorded end is dead.
         """
         now = micros(self.clock.now())
         row = {
@@ -122,10 +123,10 @@ class Runs:
         return begun
 
     def free_dead(self, successor: Run) -> int:
-        """Give back what dead runs had claimed; how many runs were dead. Writes; one transaction.
+        """Free the claims of dead runs; how many runs were dead. Writes; one transaction.
 
-        An item that was begun counts a loss, unless runs die in quick succession; one that was lost while it was alone
-        fails with the reason "lost".
+        An item that was begun counts a loss, unless a death was counted less than 60 s before. At its third loss, when
+        it was processed alone, it fails with the reason "lost".
         """
         now = micros(self.clock.now())
 
@@ -134,7 +135,7 @@ class Runs:
             if not dead:
                 return 0
             last = connection.execute(LAST_COUNTED).scalar()
-            counts = last is None or not 0 <= now - int(last) < COUNTED_EVERY_US  # or the clock was set back
+            counts = last is None or not 0 <= now - int(last) < COUNTED_EVERY_US  # < 0: the clock was set back
             freed = connection.execute(FREE_CLAIMS, {"runs": dead, "now": now, "counts": int(counts)})
             for item_id, losses in freed.all():
                 fail_poison(connection, successor, item_id, losses, "lost", now)
@@ -147,19 +148,19 @@ class Runs:
         return self.database.write(work)
 
     def _dead(self, connection: Connection, successor: Run, now: int) -> list[int]:
-        """Their rows, and on PostgreSQL their locks, are held until the transaction ends: none comes to life in it."""
+        """The dead runs. On PostgreSQL their rows and locks are held until the transaction ends, so they stay dead."""
         if self.database.is_sqlite:
             return [row.id for row in connection.execute(text(OTHERS), {"successor": successor.id})]
         others = connection.execute(text(OTHERS_POSTGRESQL), {"successor": successor.id, "now": now}).all()
         return [row.id for row in others if is_free(connection, row.uuid)]
 
     def beat(self, living: Run, running_us: int) -> bool:
-        """Heartbeat, with the time worked so far in microseconds; is the run's lock proved to be held? Writes.
+        """Write the heartbeat, and the time worked so far in microseconds. Is the run's lock held? Writes.
 
-        On PostgreSQL it also takes the lock again where the connection was lost (False: that cannot be done now), and
-        frees what runs that died beside this one had claimed. What this run had claimed is lost to it when it was
-        taken for dead meanwhile. Raises `LedgerHeld` when it has ended, or another one has taken its place,
-        `LedgerUnusable` when SQLite's file is no longer the one that was opened.
+        On PostgreSQL, takes the lock again if it was lost with the connection (False: it cannot do so at the moment),
+        and frees the claims of other dead runs. If this run was taken for dead meanwhile, its own claims are lost.
+        Raises `LedgerHeld` if the run has ended or another run has taken its place, `LedgerUnusable` if SQLite's file
+        is no longer the file that was opened.
         """
         self.database.check_file()
         now = micros(self.clock.now())
@@ -177,11 +178,11 @@ class Runs:
         return True
 
     def release_claims(self, living: Run) -> int:
-        """Give back everything that a run holds, uncounted; how many. Writes."""
+        """Free all claims of a run, without counting a failure; how many. Writes."""
         return self.database.write(lambda connection: connection.execute(RELEASE_CLAIMS, {"run": living.id}).rowcount)
 
     def end(self, ending: Run, outcome: RunOutcome, reason: str | None, running_us: int) -> None:
-        """Release every claim and write down how the run ended; calls still open have an unknown outcome. Writes."""
+        """Free all claims of a run, and record how it ended. Its open calls get an unknown outcome. Writes."""
         now = micros(self.clock.now())
         values = {
             "ended_at": now,
@@ -191,7 +192,7 @@ class Runs:
         }
 
         def work(connection: Connection) -> None:
-            with suppress(LedgerHeld):  # then its end is written down already
+            with suppress(LedgerHeld):  # its end is already recorded
                 go_on(self.database, connection, ending, now)
             statement = update(run).where(run.c.id == ending.id, run.c.ended_at.is_(None))
             connection.execute(statement.values(running_us=running_us, **values))
@@ -203,19 +204,19 @@ class Runs:
         self.database.check_file()
 
     def latest(self, job_id: int) -> RunInfo | None:
-        """The newest run of a job; None when there is none."""
+        """The newest run of a job; None: there was none."""
         newest = select(run).where(run.c.job_id == job_id).order_by(run.c.id.desc()).limit(1)
         row = self.database.read(lambda connection: connection.execute(newest).one_or_none())
         return None if row is None else run_info(row)
 
     def unended(self) -> list[RunInfo]:
-        """The runs that have not written down their end: living or dead, newest first."""
+        """The runs without a recorded end, newest first: they are at work, or dead."""
         statement = select(run).where(run.c.ended_at.is_(None)).order_by(run.c.id.desc())
         return self.database.read(lambda connection: [run_info(row) for row in connection.execute(statement)])
 
 
 def fail_poison(connection: Connection, living: Run, item_id: int, losses: int, reason: str, now: int) -> bool:
-    """PENDING or CLASSIFIED → FAILED for an unclaimed item that was lost while it was alone; was it?"""
+    """PENDING or CLASSIFIED → FAILED for an unclaimed item with its third loss; has it failed?"""
     if losses <= LOSSES_BEFORE_ALONE:
         return False
     known = connection.execute(FAIL_POISON, {"item": item_id, "reason": reason, "now": now}).scalar_one()
@@ -224,10 +225,10 @@ def fail_poison(connection: Connection, living: Run, item_id: int, losses: int, 
 
 
 def go_on(database: Database, connection: Connection, living: Run, now: int) -> None:
-    """Hold the row of a run that goes on until the transaction ends, so that nobody takes it for dead meanwhile.
+    """Lock the row of a living run until the transaction ends, so that no other run takes it for dead meanwhile.
 
-    On PostgreSQL one that was taken for dead is taken up again: who asks is alive. Raises `LedgerHeld` for one that
-    has ended, or whose place another one has taken: beside SQLite its successor has the only lock there is.
+    On PostgreSQL, takes the run up again if it was taken for dead: it calls this, so it lives. Raises `LedgerHeld` if
+    the run has ended. Raises it also on SQLite if the run was taken for dead: its successor has the only lock.
     """
     row = connection.execute(
         text(STATE if database.is_sqlite else f"{STATE} FOR NO KEY UPDATE"), {"run": living.id}
@@ -240,7 +241,7 @@ def go_on(database: Database, connection: Connection, living: Run, now: int) -> 
 
 
 def run_info(row: Any) -> RunInfo:
-    """A run row for people."""
+    """What people are shown of a run's row."""
     return RunInfo(
         uuid=row.uuid,
         command=row.command,
@@ -254,13 +255,13 @@ def run_info(row: Any) -> RunInfo:
 
 
 def is_on_this_host_and_gone(host: str, pid: int) -> bool:
-    """Is a process known to have ended? Of another host's nothing is known."""
+    """Is it known that a process has ended? False for a process of another host: nothing is known of it."""
     if host != socket.gethostname():
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # somebody else's
+    except PermissionError:  # the process exists, and belongs to another user
         pass
     return False

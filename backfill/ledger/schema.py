@@ -1,8 +1,8 @@
-"""The ledger's tables: what has been planned, asked, judged and brought about.
+"""The ledger's tables.
 
-Status and claim are apart, times are integer microseconds UTC, money is integer nano-dollars (10^-9 USD: one
-token of a cheap model is 20 of them). A migrated database equals this metadata; a test holds them together.
-Partial indexes serve only statements in which the predicate stands as a literal: the constants below are those.
+Status and claim are separate columns. Times are integer microseconds UTC. Money is integer nano-dollars (10^-9 USD; a
+token of a cheap model costs 20 of them). A migrated database equals this metadata; a test checks it. A partial index
+serves only a statement that contains the index's predicate as literals: the constants below are these predicates.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by themselves only in a column declared INTEGER.
+# SQLite gives out row numbers only in a column that is declared INTEGER.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -49,7 +49,7 @@ def one_of(column: str, values: Iterable[StrEnum]) -> str:
     return f"{column} IN ({literals})"
 
 
-#: The literal predicates of the partial indexes. A statement that wants the index must contain its text.
+#: The literal predicates of the partial indexes. A statement uses the index only if it contains this text.
 ITEM_OPEN = one_of("status", OPEN)
 ITEM_CLAIMABLE = f"claimed_by IS NULL AND {ITEM_OPEN}"
 ITEM_RETRIED = "retried_by IS NOT NULL"
@@ -58,9 +58,9 @@ ITEM_FAILED = "status = 'failed'"
 ITEM_LEFT_OUT = one_of("status", frozenset({ItemStatus.SKIPPED, ItemStatus.VANISHED}))
 ATTEMPT_OPEN = "outcome = 'open'"
 ATTEMPT_COST = "cost_nano IS NOT NULL"
-#: An attempt is a run's, about an item, or it belongs to an API alone.
+#: An attempt belongs either to a run and an item, or to an API alone.
 ATTEMPT_ASKER = "(run_id IS NULL) = (item_id IS NULL) AND (run_id IS NULL) = (api IS NOT NULL)"
-#: What a receipt must be to count: what it tells of stands in the world, and as it should be.
+#: A receipt counts if its effect is applied and does not have to be applied again.
 RECEIPT_CURRENT = "undone_at IS NULL AND NOT stale"
 
 
@@ -87,14 +87,14 @@ job = Table(
     Column("account", String(320), nullable=False),
     Column("selection", Text, nullable=False),  # canonical JSON
     Column("fingerprint", String(64), nullable=False),
-    Column("fingerprint_parts", Text, nullable=False),  # canonical JSON, for explaining a near miss
+    Column("fingerprint_parts", Text, nullable=False),  # canonical JSON, to show how two fingerprints differ
     Column("prompt", Text, nullable=False),  # whole
     Column("dry_run", Boolean, nullable=False),
     Column("generation", Integer, nullable=False, server_default="0"),  # > 0: --ask-again
     Column("state", String(10), nullable=False),
     Column("state_reason", Text),
-    Column("pace", Float),  # calls a minute, asked for by another terminal; NULL: as configured
-    Column("steered_at", BigInteger),  # when it was paused, resumed or given a pace last
+    Column("pace", Float),  # calls a minute, set by `backfill pace`; NULL: as configured
+    Column("steered_at", BigInteger),  # when it was last paused, resumed, cancelled or given a pace
     Column("consented_at", BigInteger),  # when the question before the first metered call was answered
     Column("created_at", BigInteger, nullable=False),
     Column("done_at", BigInteger),
@@ -106,9 +106,9 @@ plan_range = Table(
     metadata,
     Column("job_id", ForeignKey("job.id"), primary_key=True),
     Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
-    Column("high_uid", BigInteger, nullable=False),  # frozen: what "all historical mail" means here
-    Column("next_uid", BigInteger, nullable=False),  # planned up to here, exclusive
-    Column("planned", BigInteger, nullable=False, server_default="0"),  # rows really inserted
+    Column("high_uid", BigInteger, nullable=False),  # the highest UID of the plan, frozen when it was made
+    Column("next_uid", BigInteger, nullable=False),  # UIDs below this one are planned
+    Column("planned", BigInteger, nullable=False, server_default="0"),  # how many items were inserted
     CheckConstraint("next_uid <= high_uid + 1", name="window"),
 )
 
@@ -122,7 +122,7 @@ run = Table(
     Column("host", String(255), nullable=False),
     Column("pid", Integer, nullable=False),
     Column("version", String(40), nullable=False),
-    Column("parameters", Text, nullable=False),  # JSON: cap, rate, concurrency, …
+    Column("parameters", Text, nullable=False),  # JSON, see `RunParameters`
     Column("started_at", BigInteger, nullable=False),
     Column("heartbeat_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
@@ -173,20 +173,20 @@ item = Table(
     Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False),
     Column("uid", BigInteger, nullable=False),
     Column("status", String(10), nullable=False),
-    Column("due_at", BigInteger, nullable=False, server_default="0"),  # not before; one meaning only
-    Column("due_set_at", BigInteger, nullable=False, server_default="0"),  # when, by the clock that set it
-    Column("rank", BigInteger, nullable=False),  # order among what is due: folder by folder, by UID
+    Column("due_at", BigInteger, nullable=False, server_default="0"),  # not to be claimed before this time
+    Column("due_set_at", BigInteger, nullable=False, server_default="0"),  # when `due_at` was set
+    Column("rank", BigInteger, nullable=False),  # the order of due items: by mailbox, then by UID
     Column("claimed_by", ForeignKey("run.id")),
     Column("claim_no", Integer, nullable=False, server_default="0"),  # the fencing number
-    Column("begun", Boolean, nullable=False, server_default=text("FALSE")),  # parsing or call begun in this claim
+    Column("begun", Boolean, nullable=False, server_default=text("FALSE")),  # its parsing or its call is under way
     Column("failures", Integer, nullable=False, server_default="0"),
-    Column("losses", Integer, nullable=False, server_default="0"),  # times a run died with it begun
+    Column("losses", Integer, nullable=False, server_default="0"),  # dead runs and unexpected errors while begun
     Column("message_key", String(64)),
     Column("verdict_id", ForeignKey("verdict.id")),
-    Column("reused", Boolean, nullable=False, server_default=text("FALSE")),  # its verdict was known already
-    Column("flags_before", Text),  # JSON, as the server listed them before our first STORE
+    Column("reused", Boolean, nullable=False, server_default=text("FALSE")),  # its verdict was already known
+    Column("flags_before", Text),  # JSON: the mail's flags before our first STORE
     Column("reason", Text),
-    Column("retried_by", ForeignKey("run.id")),  # the run that took it up again, which works on such items only
+    Column("retried_by", ForeignKey("run.id")),  # the run that took it up again and works only on such items
     Column("final_at", BigInteger),
     UniqueConstraint("job_id", "mailbox_id", "uid"),
     CheckConstraint(one_of("status", ItemStatus), name="status"),
@@ -201,7 +201,7 @@ item = Table(
         sqlite_where=text(ITEM_CLAIMABLE),
         postgresql_where=text(ITEM_CLAIMABLE),
     ),
-    # A run that takes up failed mails works on them alone, beside all that was pending before.
+    # For a run that works only on retried mails, while many other mails are pending.
     Index(
         "ix_item_retried",
         "retried_by",
@@ -234,17 +234,17 @@ attempt = Table(
     Column("tokens_in", Integer),
     Column("tokens_out", Integer),
     Column("tokens_cached", Integer),
-    Column("cost_nano", BigInteger),  # NULL: unknown, which is not nothing
-    Column("estimate_nano", BigInteger),  # what was set aside for it; NULL without a budget
+    Column("cost_nano", BigInteger),  # NULL: not known; 0: it cost nothing
+    Column("estimate_nano", BigInteger),  # what it set aside; NULL: its cost had no limit
     Column("request_id", String(200)),
     Column("question", String(32)),  # digest of message key, fingerprint and generation; NULL: not known
     Column("api", String(400)),  # the throttle of a call that belongs to no run; else the run says it
     CheckConstraint(one_of("outcome", AttemptOutcome), name="outcome"),
     CheckConstraint(ATTEMPT_ASKER, name="asker"),
     Index("ix_attempt_item_id", "item_id"),
-    Index("ix_attempt_started_at", "started_at"),  # what a day has cost, and how many calls it saw
+    Index("ix_attempt_started_at", "started_at"),  # for the cost and the number of a day's calls
     Index("ix_attempt_open", "run_id", sqlite_where=text(ATTEMPT_OPEN), postgresql_where=text(ATTEMPT_OPEN)),
-    # What a job has cost is summed from this alone, each second where somebody watches.
+    # The cost of a job is summed from this index alone; `status --watch` asks for it every second.
     Index(
         "ix_attempt_cost",
         "run_id",
@@ -252,7 +252,7 @@ attempt = Table(
         sqlite_where=text(ATTEMPT_COST),
         postgresql_where=text(ATTEMPT_COST),
     ),
-    # No two runs ask the same at the same time; what has no question is in nobody's way.
+    # Two runs never ask the same question at the same time. Rows without a question never conflict.
     Index(
         "uq_attempt_question_open",
         "question",
@@ -273,12 +273,12 @@ receipt = Table(
     Column("state", String(20), nullable=False),
     Column("detail", Text, nullable=False),  # JSON: keywords; path and hash; the server's reason
     Column("applied_at", BigInteger, nullable=False),
-    Column("stale", Boolean, nullable=False, server_default=text("FALSE")),  # in the world, but to be made anew
+    Column("stale", Boolean, nullable=False, server_default=text("FALSE")),  # the effect must be applied again
     Column("undone_at", BigInteger),
     UniqueConstraint("mailbox_id", "uid", "effect"),
 )
 
-#: What became final, in the order in which it did: append-only, and what `analytics.jsonl` is a projection of.
+#: The items that became final, in order; append-only. `analytics.jsonl` is made from these rows.
 outcome = Table(
     "outcome",
     metadata,
@@ -288,8 +288,8 @@ outcome = Table(
     Column("status", String(10), nullable=False),
     Column("verdict_id", ForeignKey("verdict.id")),
     Column("reason", Text),
-    Column("labels", String(100), nullable=False),  # by the thresholds of that moment, comma-separated
-    Column("supersedes", Boolean, nullable=False),  # the item had been final before
+    Column("labels", String(100), nullable=False),  # comma-separated, by the thresholds at that time
+    Column("supersedes", Boolean, nullable=False),  # the item was final before: this outcome replaces an earlier one
     Column("at", BigInteger, nullable=False),
     Index("ix_outcome_item_id", "item_id"),
 )
@@ -310,22 +310,23 @@ throttle = Table(
     metadata,
     Column("name", String(400), primary_key=True),  # e.g. calls:https://openrouter.ai/api/v1
     Column("arrival_us", BigInteger, nullable=False, server_default="0"),  # GCRA's theoretical arrival time
-    Column("reserved_at_us", BigInteger, nullable=False, server_default="0"),  # when, by the clock that moved it last
+    Column("reserved_at_us", BigInteger, nullable=False, server_default="0"),  # when `arrival_us` was set
     Column("interval_us", BigInteger, nullable=False),
     Column("burst_us", BigInteger, nullable=False, server_default="0"),
     Column("blocked_until_us", BigInteger, nullable=False, server_default="0"),
-    Column("blocked_at_us", BigInteger, nullable=False, server_default="0"),  # when, by the clock that set it
-    Column("is_guess", Boolean, nullable=False, server_default=text("FALSE")),  # nobody named the block's end to us
+    Column("blocked_at_us", BigInteger, nullable=False, server_default="0"),  # when the block was set
+    Column("is_guess", Boolean, nullable=False, server_default=text("FALSE")),  # the service named no end of the block
     Column("reason", Text),
     Column("slowed_to", Integer, nullable=False, server_default="1000"),  # thousandths of the rate, at slowed_at_us
-    Column("slowed_at_us", BigInteger, nullable=False, server_default="0"),  # when the service refused a call last
+    Column("slowed_at_us", BigInteger, nullable=False, server_default="0"),  # when a refused call last set `slowed_to`
     Column("announced_us", BigInteger, nullable=False, server_default="0"),  # the service's own interval; 0: none
     Column("announced_at_us", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("interval_us > 0", name="interval"),
     CheckConstraint("slowed_to BETWEEN 1 AND 1000", name="slowed_to"),
 )
 
-#: On PostgreSQL: the latest commit of each writing process, to be asked after when its answer was lost with the line.
+#: PostgreSQL only: the number of each writing process's latest commit. If the answer to a commit is lost with the
+#: connection, this says whether the commit took place.
 commit_mark = Table(
     "commit_mark",
     metadata,
@@ -334,7 +335,7 @@ commit_mark = Table(
     Column("at", BigInteger, nullable=False),
 )
 
-#: What has been spent or set aside, by what is limited: a job over its life, a day, the calls of a day.
+#: What is spent or set aside: the money of a job over its life, the money of a day, or the calls to an API on a day.
 purse = Table(
     "purse",
     metadata,
@@ -342,5 +343,5 @@ purse = Table(
     Column("spent", BigInteger, nullable=False),  # nano-dollars, or calls
 )
 
-#: Facts about this ledger itself, e.g. the secret under which prompt delimiters are made.
+#: Facts about this ledger itself, e.g. the secret from which prompt delimiters are made.
 fact = Table("fact", metadata, Column("name", String(40), primary_key=True), Column("value", Text, nullable=False))

@@ -1,6 +1,6 @@
-"""Random secrets that belong to this ledger, such as the one under which prompt delimiters are made.
+"""Random secrets of this ledger, such as the secret from which prompt delimiters are made.
 
-They protect against senders, not against who can read the ledger file.
+They protect against the senders of mail. They do not protect against people who can read the ledger file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Secrets:
     database: Database
 
     def get(self, name: str) -> bytes:
-        """32 random bytes, the same at every call. Writes on first use."""
+        """32 random bytes, the same at every call for one name. Writes."""
 
         def work(connection: Connection) -> bytes:
             row = {"name": name, "value": secrets.token_hex(32)}

@@ -1,7 +1,7 @@
-"""What other terminals want of a job, and what its runs say back: pause, resume, cancel, pace.
+"""Instructions to a job's runs from other terminals (pause, resume, cancel, pace), and what the runs wait for.
 
-An instruction is a fact about the job, so it holds for every run on it and over restarts. It is written without the
-lock that a run holds; each write names the states from which it may be made, and its row count says whether it was.
+An instruction is stored with the job, so it holds for every run of the job and after a restart. It is written without
+the run's lock. Each write names the states from which it is allowed, and its row count says whether it was made.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SET_PACE = text("UPDATE job SET pace = :pace, steered_at = :now WHERE id = :job"
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """What is asked of a job's runs now. `calls_per_minute` None: nothing but what they were started with."""
+    """The instructions to a job's runs now. `calls_per_minute` None: each run keeps the pace it was started with."""
 
     state: JobState
     reason: str | None
@@ -39,30 +39,30 @@ class JobSteering:
     clock: Clock
 
     def pause(self, job_id: int, reason: str) -> bool:
-        """PLANNING or OPEN → PAUSED with the reason; was it so? Writes."""
+        """PLANNING or OPEN → PAUSED with the reason; has the job moved? Writes."""
         return self._move(job_id, JobState.PAUSED, redacted(reason))
 
     def resume(self, job_id: int) -> bool:
-        """PAUSED → PLANNING, from where `Jobs.settle` goes on; was it so? Writes."""
+        """PAUSED → PLANNING; has the job moved? `Jobs.settle` then finds out what is left. Writes."""
         return self._move(job_id, JobState.PLANNING, only={JobState.PAUSED})
 
     def cancel(self, job_id: int, reason: str) -> bool:
-        """PLANNING, OPEN or PAUSED → CANCELLED with the reason; was it so? Its items stay as they are. Writes."""
+        """PLANNING, OPEN or PAUSED → CANCELLED with the reason; has the job moved? Its items stay. Writes."""
         return self._move(job_id, JobState.CANCELLED, redacted(reason))
 
     def set_pace(self, job_id: int, calls_per_minute: float | None) -> None:
-        """The pace of the job's runs from now on; None: that which they are started with. Writes."""
+        """Set the pace of the job's runs from now on; None: each run has the pace it is started with. Writes."""
         parameters = {"job": job_id, "pace": calls_per_minute, "now": micros(self.clock.now())}
         self.database.write(lambda connection: connection.execute(SET_PACE, parameters).rowcount)
 
     def read(self, job_id: int) -> Instructions:
-        """What is asked of the job's runs."""
+        """The instructions to the job's runs."""
         statement = select(job.c.state, job.c.state_reason, job.c.pace).where(job.c.id == job_id)
         row = self.database.read(lambda connection: connection.execute(statement).one())
         return Instructions(JobState(row.state), row.state_reason, row.pace)
 
     def note_waiting(self, living: Run, waiting_for: str | None) -> None:
-        """Let other terminals know what a run waits for, in words; None: it works. Writes."""
+        """Record what a run waits for, in words, for other terminals. None: it works. Writes."""
         statement = (
             update(run)
             .where(run.c.id == living.id, run.c.ended_at.is_(None))

@@ -1,7 +1,7 @@
-"""The verdicts there are, and how one is kept.
+"""The verdict table: known verdicts, and how a new one is stored.
 
-The first verdict for a message, a fingerprint and a generation wins and is what every later one gets back. It is
-accepted from whoever brings it, late or not.
+The first verdict for a message, a fingerprint and a generation counts, also if its run no longer holds the claim. Every
+later answer gets that verdict back.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ KEEP_VERDICTS = RowStatement(
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A mail with the classifier's answer, to be recorded. `attempt_id`: None when it took no call."""
+    """A mail with the classifier's answer, to be recorded. `attempt_id` None: the answer took no metered call."""
 
     item: Item
     message: Message
@@ -61,7 +61,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Reused:
-    """A mail with a verdict that is in the ledger already, to be recorded."""
+    """A mail whose verdict is already in the ledger, to be recorded."""
 
     item: Item
     message: Message
@@ -70,13 +70,13 @@ class Reused:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What is known of mails: the verdict table."""
+    """The verdict table."""
 
     database: Database
     clock: Clock
 
     def known(self, fingerprint: str, generation: int, keys: Iterable[str]) -> dict[str, Verdict]:
-        """The verdicts there are for these message keys, of this generation or a later one."""
+        """The known verdicts for these message keys, by key, of this generation or a later one."""
         statement = (
             select(verdict)
             .where(
@@ -94,7 +94,10 @@ class Verdicts:
 def keep_firsts(
     connection: Connection, job_id: int, answered: dict[str, Answered], now: int
 ) -> dict[str, tuple[Verdict, bool]]:
-    """Message key → the verdict that counts, and whether it was kept only now."""
+    """Store the answers that are the first for their question.
+
+    Returns for each message key the verdict that counts, and whether it was stored now.
+    """
     KEEP_MESSAGES.execute(connection, in_order({key: _facts(each.message) for key, each in answered.items()}))
     rows = {key: _row(each) for key, each in answered.items()}
     kept = KEEP_VERDICTS.execute(connection, in_order(rows), now=now, job=job_id)
@@ -143,9 +146,9 @@ def _first(number: int, answered: Answered) -> Verdict:
 
 
 def refuse_illegal(connection: Connection, claim: dict[str, Any], after: ItemStatus) -> None:
-    """Tell a lost claim, which is life, from a step that the state machine does not know, which is a bug.
+    """After an update that found no row: tell a lost claim, which is normal, from an illegal step, which is a bug.
 
-    Raises `IllegalTransition` when the claim is still held, so that only the status can have been in the way.
+    If the claim is still held, only the status can be the cause: raises `IllegalTransition` if its edge is not allowed.
     """
     status = connection.execute(HELD, {name: claim[name] for name in ("item", "run", "claim_no")}).scalar()
     if status is not None:
@@ -153,7 +156,7 @@ def refuse_illegal(connection: Connection, claim: dict[str, Any], after: ItemSta
 
 
 def verdicts_by_id(connection: Connection, ids: Sequence[int]) -> dict[int, Verdict]:
-    """The verdicts of these numbers."""
+    """The verdicts with these numbers, by number."""
     if not ids:
         return {}
     return {row.id: _verdict(row) for row in connection.execute(select(verdict).where(verdict.c.id.in_(ids)))}

@@ -1,4 +1,4 @@
-"""The ledger's first schema: jobs, items, attempts, verdicts, receipts, outcomes, sinks and the throttle."""
+"""The ledger's first schema: all its tables."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""An attempt may belong to no item and no run, but to an API: `evaluate` and `check` call it as well."""
+"""An attempt may belong to an API alone, with no item and no run: `evaluate` and `check` make such calls."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,7 +16,7 @@ ASKER = "(run_id IS NULL) = (item_id IS NULL) AND (run_id IS NULL) = (api IS NOT
 
 
 def upgrade() -> None:
-    # SQLite rebuilds the table for it, and knows nothing of its check constraints but what it is told.
+    # On SQLite, alembic rebuilds the table. It does not read check constraints from SQLite, so name this one here.
     outcome = sa.CheckConstraint(OUTCOME, name=op.f("ck_attempt_outcome"))
     with op.batch_alter_table("attempt", table_args=(outcome,)) as table:
         table.alter_column("item_id", existing_type=sa.BigInteger(), nullable=True)
