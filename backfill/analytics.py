@@ -1,8 +1,8 @@
-"""`analytics.jsonl`: a projection of the ledger's outcomes, one line each, exactly once.
+"""`analytics.jsonl`: one line for each outcome in the ledger, exactly once.
 
-The file is cut to the length that the ledger has committed, the new lines are appended and synced, and the new
-length is committed. A crash anywhere leaves at worst a tail, which the next writer cuts off. A file that is shorter
-than it should be, or gone, is written anew from the ledger: it holds nothing that the ledger does not.
+A writer cuts the file to the length that the ledger has committed, appends and syncs the new lines, and commits the
+new length. A crash leaves at worst lines beyond the committed length; the next writer cuts them off. A file that is
+too short, or gone, is written anew: everything in it comes from the ledger.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from backfill.ledger.rows import OutcomeRow
 
 # Lines that are appended and synced at a time.
 BATCH = 500
-# Another process appends a batch in well under a second.
+# Another process holds the lock while it appends, and needs less than a second for a batch.
 LOCK_TIMEOUT_S = 30
-# Bytes. A folder's name, a message key and a reason are all that can be long in a line.
+# In bytes. Only a folder's name, a message key and a reason can make a line long.
 LONGEST_LINE = 65_536
 IDENTITY = ("account", "folder", "uidvalidity", "uid", "status", "run", "processed_at")
 
@@ -46,15 +46,15 @@ EDITED = (
 
 @dataclass(frozen=True, slots=True)
 class AnalyticsFile:
-    """The analytics file of a ledger on this host. One writer at a time, by a lock beside it."""
+    """The analytics file of a ledger on this host. A lock file beside it admits one writer at a time."""
 
     ledger: Ledger
     path: Path
 
     def catch_up(self) -> int:
-        """Append a line for every outcome that has none yet; how many. Writes the file and the ledger.
+        """Append a line for every outcome that has none yet; returns how many. Writes the file and the ledger.
 
-        Raises `EffectUnavailable` when the file cannot be written; nothing is lost, the next call goes on.
+        Raises `EffectUnavailable` when the file cannot be written. Nothing is lost: the next call goes on.
         """
         written = 0
         with self._open() as (file, sink):
@@ -122,14 +122,17 @@ class AnalyticsFile:
             raise EffectUnavailable(f"{self.path} cannot be written: {error.strerror}. Nothing is lost.") from error
 
     def _recognised(self, file: BinaryIO) -> Sink:
-        """The sink of the open file. Raises `EffectUnavailable` for one that others have written, or edited."""
+        """The ledger's record of the open file.
+
+        Raises `EffectUnavailable` for a file that this ledger did not write, or that was edited.
+        """
         host, length = socket.gethostname(), file.seek(0, os.SEEK_END)
         found = self.ledger.outcomes.find_sink(host, str(self.path))
         written = None if found is not None or not length else self._written_here(file, length)
         if length and found is None and written is None:
             raise EffectUnavailable(FOREIGN.format(path=self.path))
         sink = found or self.ledger.outcomes.open_sink(host, str(self.path))
-        if written is not None:  # by this ledger, on a host or in a folder of another name
+        if written is not None:  # this ledger wrote it, when the host or the folder had another name
             sink = self._moved(sink, written.committed_bytes, written.last_outcome_id)
         if length < sink.committed_bytes:
             logger.warning("{} is shorter than the ledger says; it is written anew", self.path)
@@ -144,16 +147,16 @@ class AnalyticsFile:
         return after
 
     def _written_here(self, file: BinaryIO, length: int) -> Sink | None:
-        """The sink that the file's content is, whatever the host and the folder are called now; None: nobody's."""
+        """The record whose lines the file holds, whatever its host and folder are called now; None: there is none."""
         for sink in self.ledger.outcomes.sinks():
             if 0 < sink.committed_bytes <= length and self._ends_as_committed(file, sink):
                 return sink
         return None
 
     def _ends_as_committed(self, file: BinaryIO, sink: Sink) -> bool:
-        """Does the line that ends where the ledger says stand for the outcome that the ledger says?
+        """Is the last committed line, by its place in the file, the line of the last committed outcome?
 
-        An edit that makes the file longer or shorter moves that line. One look, however long the file is.
+        An edit that changes the file's length moves that line, and is noticed. Only the end of the file is read.
         """
         if not sink.committed_bytes:
             return True
@@ -165,7 +168,7 @@ class AnalyticsFile:
 
 
 def _stands_for(written: bytes, outcome: OutcomeRow) -> bool:
-    """By the keys that every version has written with the same meaning."""
+    """Is `written` a line of this outcome? Compares the keys that every version has written with the same meaning."""
     try:
         said, meant = json.loads(written), json.loads(line(outcome))
     except ValueError:

@@ -1,7 +1,7 @@
-"""The only place that asks what time it is, sleeps, or hears that the run shall stop.
+"""The clock and the stop request: the only module that reads the time or sleeps.
 
-Everything that waits takes a `Clock` and a `StopRequest`, so a stop ends any sleep within a moment and a test
-turns the clock instead of waiting.
+Everything that waits takes a `Clock` and a `StopRequest`. So a stop ends any sleep at once, and a test turns the clock
+instead of waiting.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Protocol
 
 
 class StopRequest:
-    """A wish to stop, seen by every thread. Thread-safe.
+    """A request to stop, seen by every thread. Thread-safe.
 
-    Not to be set in a signal handler: the thread that was interrupted may hold the lock that setting it takes.
+    Do not set it in a signal handler: the interrupted thread may hold the lock that setting it needs.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class StopRequest:
         self.reason = ""
 
     def set(self, reason: str) -> None:
-        """Ask everybody to stop, children included; the first reason stays."""
+        """Set the request and its children; the first reason is kept."""
         if not self._event.is_set():
             self.reason = reason
             self._event.set()
@@ -33,7 +33,7 @@ class StopRequest:
             child.set(reason)
 
     def child(self) -> StopRequest:
-        """A request that is set with this one, and can be set alone without setting this one."""
+        """A new request that is set when this one is set. Setting the child does not set this one."""
         child = StopRequest()
         child._parent = self
         self._children.append(child)
@@ -45,11 +45,11 @@ class StopRequest:
         return self._event.is_set()
 
     def is_inherited(self) -> bool:
-        """Was the request that this one is a child of set, too?"""
+        """Is the parent request set as well?"""
         return self._parent is not None and self._parent.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most `seconds` of real time; True when a stop was asked for."""
+        """Wait at most `seconds` of real time; True when a stop is requested."""
         return self._event.wait(seconds)
 
 
@@ -57,25 +57,25 @@ class Clock(Protocol):
     """Time, as the program knows it."""
 
     def now(self) -> datetime:
-        """The current time, aware, in UTC. May jump; goes into the ledger."""
+        """The current time, aware, in UTC. It may jump; the ledger stores it."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only grow, also while the machine sleeps, for durations within this process."""
+        """Seconds for durations within this process: they only grow, also while the machine sleeps."""
         ...
 
     def sleep(self, seconds: float, stop: StopRequest) -> bool:
-        """Sleep, or less when a stop is asked for; True when it was."""
+        """Sleep for `seconds`, or until a stop is requested; True when it is."""
         ...
 
 
-# Python's own monotonic clock stands still on Linux and macOS while the machine sleeps, as its waits do. These go on.
+# While a Linux or macOS machine sleeps, Python's own monotonic clock and its waits stand still. These clocks go on.
 AWAKE_OR_NOT: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-WINK_S = 5.0
+WINK_S = 5.0  # one wait at the longest, so that a sleep whose end has passed while the machine slept ends soon after
 
 
 class SystemClock:
-    """The machine's clock. A laptop that was closed meanwhile has slept long enough soon after it is opened."""
+    """The machine's clock. Time that the machine sleeps counts, so `sleep` ends at most `WINK_S` after waking."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)

@@ -1,8 +1,8 @@
 """Every error, with what it means for the mail or the run.
 
-One branch per outside party, one leaf per *reaction*. The docstring is the default message, written to the
-operator: what happened, what to do. Foreign exceptions are translated once, at the adapter's edge; nobody
-decides by the words of a message. `lifecycle.IllegalTransition` stands outside on purpose: it is a bug.
+One branch per outside party, one leaf per *reaction*. A class's docstring is its default message, written to the
+operator: what happened, what to do. Foreign exceptions are translated once, at the adapter's edge. No code decides by
+the words of a message. `lifecycle.IllegalTransition` stands outside the tree on purpose: it is a bug.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class BackfillError(Exception):
 
     disposition: ClassVar[Disposition] = Disposition.HALT
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
-    #: Machine word for an item's `reason` column and the report, e.g. "unreadable". Instances may narrow it.
+    #: The word for an item's `reason` column and the report, e.g. "unreadable". An instance may have a more exact one.
     reason: str = "error"
 
     def __init__(self, message: str | None = None, *, reason: str | None = None) -> None:
-        # Outside parties may quote what they were sent; an error is stored, logged, printed and handed to callers.
+        # A server may quote the secret that it was sent, and an error is stored, logged, printed and given to callers.
         text = redacted(message) if message else " ".join((inspect.getdoc(type(self)) or type(self).__name__).split())
         super().__init__(text)
         if reason is not None:
@@ -42,7 +42,7 @@ class Unexpected(BackfillError):
 
     @classmethod
     def of(cls, error: Exception) -> Self:
-        """With the trace of `error` and the name of its class. Its words are left out: they may be the mail's."""
+        """With the trace of `error` and the name of its class. Its message is left out: it may hold the mail's text."""
         kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
         return cls(f"Nobody expected this error: {kind}.").with_traceback(error.__traceback__)
 
@@ -54,7 +54,7 @@ def around_one_mail() -> Iterator[None]:
         yield
     except (BackfillError, IllegalTransition):
         raise
-    # One odd mail must not keep all others from being worked on, whatever it makes parsers, classifiers and effects do.
+    # Whatever error one odd mail causes in parsers, classifiers or effects, the others must be worked on.
     except Exception as error:  # noqa: BLE001
         raise Unexpected.of(error) from None
 
@@ -80,7 +80,7 @@ class MachineExhausted(BackfillError):
 
     @classmethod
     def of(cls, what: str) -> MachineExhausted:
-        """`what` ran short, with the limit that the operator can raise."""
+        """`what`: the resource that ran short, with the limit that the operator can raise."""
         return cls(
             f"This machine gives no more {what}. Nothing committed is lost; raise that limit, or lower "
             "processing.concurrency, then run again."
@@ -118,7 +118,7 @@ class ClaimLost(LedgerError):
 
 
 class AskedElsewhere(LedgerError):
-    """Another run is asking about a mail with the same content; its verdict will do for this one."""
+    """Another run is asking about a mail with the same content; its verdict will be used for this one, too."""
 
     disposition = Disposition.RELEASE
     reason = "asked_elsewhere"
@@ -137,7 +137,7 @@ class CredentialsRefused(MailError):
 
 
 class FolderUnusable(MailError):
-    """The mail server opens the folder in a way that it cannot be worked with; the other folders can."""
+    """The mail server does not open the folder so that it can be worked on; the other folders are worked on."""
 
     disposition = Disposition.RELEASE
 
@@ -165,7 +165,7 @@ class ServerUnavailable(MailError):
 
 
 class ServerTroubled(ServerUnavailable):
-    """The mail server answers, and says that it cannot do its work at the moment; nothing is lost, run again later."""
+    """The mail server answers that it cannot do its work at the moment; nothing is lost, run again later."""
 
 
 class MailThrottled(ServerUnavailable):
@@ -176,7 +176,7 @@ class MailThrottled(ServerUnavailable):
 
 
 class MarksMailRead(MailError):
-    """The mail server marks mail as read although it is only peeked at; stopped before more of it is marked."""
+    """The mail server marks mail as read although backfill only peeks at it; stopped before more mail is marked."""
 
     exit_code = ExitCode.REFUSED
     reason = "marks_mail_read"
@@ -190,18 +190,18 @@ class StoreUnavailable(MailError):
 
 
 class KeywordRefused(MailError):
-    """The mail server does not store this keyword in this folder, or on these mails, and will not later."""
+    """The mail server does not store this keyword in this folder, or on these mails, and will not do so later."""
 
     reason = "keyword_refused"
 
     def __init__(self, message: str, *, proved: frozenset[int] = frozenset()) -> None:
-        """`proved`: the UIDs for which it was done all the same."""
+        """`proved`: the UIDs on which the keyword was stored or removed all the same."""
         super().__init__(message)
         self.proved = proved
 
 
 class MailboxChanged(MailError):
-    """The folder's UIDVALIDITY is another one: its UIDs name other mails now. It is planned anew."""
+    """The folder's UIDVALIDITY has changed: its UIDs name other mails now. It is planned anew."""
 
     disposition = Disposition.REPLAN
     exit_code = ExitCode.STOPPED_EARLY
@@ -216,18 +216,18 @@ class MessageGone(MailError):
 
 
 class MessageUnreadable(MailError):
-    """The server lists the mail but does not give it out, or it cannot be taken apart."""
+    """The server lists the mail but does not send it, or the mail cannot be parsed."""
 
     disposition = Disposition.RETRY
     reason = "unreadable"
 
 
 class Concession(StrEnum):
-    """What may be done differently when a mail is asked about once more."""
+    """What is to be done differently in one more call about a mail."""
 
     SHORTER = "shorter"  # show half of the mail
     ROOMIER = "roomier"  # allow a longer answer
-    RENAMED = "renamed"  # ask as before; the classifier has learnt what the service calls it
+    RENAMED = "renamed"  # ask as before: the classifier has learnt the service's name of a parameter
 
 
 class ClassifierError(BackfillError):
@@ -235,15 +235,15 @@ class ClassifierError(BackfillError):
 
     reason = "classifier"
 
-    #: HTTP status of the answer, None when there was none.
+    #: HTTP status of the answer; None: there was no answer.
     http_status: int | None = None
-    #: What the API says that the call cost all the same; None when it says nothing, which is not nothing.
+    #: What the failed call cost by the API's word; None: it did not say, so the cost is unknown.
     usage: Usage | None = None
-    #: What the API said of its limits beside it; None: nothing.
+    #: What the API announced of its limits in the same reply; None: nothing.
     announced: Announced | None = None
-    #: Had the reply no word of the API's own? Something that stands before it may have answered for this mail alone.
+    #: Did the reply hold nothing in the API's own format? A proxy or firewall may have answered, for this mail only.
     is_bare: bool = False
-    #: With what one more call about this mail, now, may succeed; None: with nothing.
+    #: The change with which one more call about this mail may succeed now; None: there is no such change.
     concession: Concession | None = None
 
 
@@ -317,15 +317,15 @@ class MessageRefused(ClassifierError):
 
 
 class TurnedAway(ClassifierError):
-    """Something that stands before the API turned this mail away, and let others pass: its text may look like an attack
-    to a firewall."""
+    """Something in front of the API turned this mail away and let others pass: its text may look like an attack to a
+    firewall."""
 
     disposition = Disposition.RETRY
     reason = "turned_away"
 
 
 class TurnedAwayAtFirst(TurnedAway):
-    """Something that stands before the API turned this mail away; others are tried before anything is made of it."""
+    """Something in front of the API turned this mail away; other mails are tried before it is blamed on this one."""
 
     disposition = Disposition.RELEASE
 

@@ -1,7 +1,7 @@
-"""Private folders and files: readable by their owner only, whatever the umask, and on the disk when that is said.
+"""Private folders and files: readable by their owner only, whatever the umask, and durable where that is promised.
 
-Everything that backfill writes may tell something of somebody's mail, so every file of its own is made here.
-Functions raise `OSError`; the caller knows what that means and what to tell.
+Everything that backfill writes may reveal something of somebody's mail, so every file and folder of its own is made
+here. Functions raise `OSError`, which the caller translates.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FILE_MODE: Final = 0o600
 
 
 def make_folder(folder: Path, mode: int = FOLDER_MODE) -> None:
-    """Make a folder and what is missing above it, each with `mode`; what is there stays as it is.
+    """Make a folder and its missing parents, each with `mode`; existing folders are not changed.
 
     `mkdir(parents=True)` would give the folders above the umask's permissions.
     """
@@ -31,18 +31,18 @@ def make_folder(folder: Path, mode: int = FOLDER_MODE) -> None:
 
 
 def private(path: str | os.PathLike[str], flags: int) -> int:
-    """An `opener` for `open`: a file that it makes is its owner's alone."""
+    """An `opener` for `open`: only the owner may read and write a file that it makes."""
     return os.open(path, flags, FILE_MODE)
 
 
 def make_empty(path: Path) -> None:
-    """Make an empty file, or leave the one that is there alone."""
+    """Make an empty file; an existing one is left alone."""
     make_folder(path.parent)
     os.close(private(path, os.O_CREAT | os.O_RDWR))
 
 
 def create(path: Path, content: bytes) -> None:
-    """Write a file that is not there yet, synced. Raises `FileExistsError`; the folder has to be synced after it."""
+    """Write and sync a new file. Raises `FileExistsError`. The caller syncs the folder."""
     with open(path, "xb", opener=private) as file:
         file.write(content)
         file.flush()
@@ -66,7 +66,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; Windows cannot open folders and does it itself."""
+    """Make the names in a folder durable. On Windows nothing is done: it cannot open folders."""
     if os.name != "posix":
         return
     number = os.open(folder, os.O_RDONLY)

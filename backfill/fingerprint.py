@@ -1,7 +1,7 @@
 """What a classifier's verdicts depend on: model, prompt, schema, truncation, sampling. Never URL or key.
 
-The ledger keeps it with the job, and its digest is part of the key of each verdict: a change in how it is written makes
-every known verdict unknown, so that all mail is paid for again.
+The ledger keeps it with the job, and its digest is part of the key of each verdict. So do not change how it is
+written: every known verdict would become unknown, and all mail would be paid for again.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Self
 
-#: A value that is longer is only said to be another one.
+#: A longer value is shown as "…".
 MOST_SHOWN: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifierSettings:
-    """The parts of a fingerprint that are settings of ours. None: it has no such part, or the part is null."""
+    """The parts of a fingerprint that are settings. None: the fingerprint has no such part, or the part is null."""
 
     classifier: str | None
     model: str | None
@@ -36,12 +36,12 @@ class Fingerprint:
 
     @classmethod
     def of(cls, prompt: str = "", **parts: Any) -> Self:
-        """Of parts that can be JSON. A part that is itself a fingerprint stands there with its parts."""
+        """A fingerprint of parts that can be written as JSON. For a part that is a fingerprint, its parts are taken."""
         values = {name: part._parts() if isinstance(part, Fingerprint) else part for name, part in parts.items()}
         return cls(json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True), prompt)
 
     def having(self, **parts: Any) -> Self:
-        """With these parts added, or put in the place of those of the same name."""
+        """A fingerprint with these parts added; a part of the same name is replaced."""
         return self.of(self.prompt, **{**self._parts(), **parts})
 
     def digest(self) -> str:
@@ -49,7 +49,7 @@ class Fingerprint:
         return sha256(f"{self.canonical}\n{self._fixed_prompt()}".encode()).hexdigest()
 
     def differences(self, other: Fingerprint) -> list[str]:
-        """What `other` has in the place of what this one has, part by part, for people."""
+        """What differs from this one in `other`, a line for each part, for people."""
         mine, theirs = self._parts(), other._parts()
         lines = [
             f"{name}: {_shown(mine.get(name))} -> {_shown(theirs.get(name))}"
@@ -73,7 +73,7 @@ class Fingerprint:
 
     @property
     def judge(self) -> str:
-        """Who judges, for people: the model, or the classifier where it needs none."""
+        """What judges, for people: the model, or the classifier where it needs none."""
         settings = self.settings
         return str(settings.model or settings.classifier or "unknown")
 

@@ -1,7 +1,7 @@
-"""Which folders are meant: names, patterns and `--all-folders`, against the folders that the server has.
+"""Which folders are meant: resolves names, patterns and `--all-folders` against the folders of the server.
 
-The answer is literal, so a job planned by patterns means tomorrow what it means today. Pure. Raises `ConfigError`
-for a name, pattern or exclusion that fits nothing: a misspelt exclusion would be paid for by the mail.
+The result is literal names, so a job that was planned by patterns means the same folders tomorrow. A name, pattern or
+exclusion that fits nothing raises `ConfigError`: with a misspelt exclusion, mail would be paid for that was not wanted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split("|"))
 
 
-#: What `--all-folders` leaves out. Where the server does not say which folder it is (RFC 6154), names tell.
+#: What `--all-folders` leaves out, by special use (RFC 6154). These names count where the server names no special use.
 LEFT_OUT: dict[str, frozenset[str]] = {
     JUNK: _words(
         "junk|junk e-mail|junk email|junk mail|junk-e-mail|spam|bulk|bulk mail|spamverdacht|unerwünscht|werbung"
@@ -48,7 +48,10 @@ _WILD = re.compile(r"[*?]")
 
 @dataclass(frozen=True, slots=True)
 class FolderPatterns:
-    """What the operator asked for. `names` may hold patterns; so may `exclude`, which thins out patterns and `all`."""
+    """What the operator asked for. `names` and `exclude` may hold patterns.
+
+    `exclude` takes folders out of the patterns and of `all_folders`, never a folder that was named.
+    """
 
     names: tuple[str, ...] = ()
     all_folders: bool = False
@@ -56,15 +59,15 @@ class FolderPatterns:
 
     @property
     def is_literal(self) -> bool:
-        """Can it be taken as it stands, without asking the server what there is?"""
+        """Are these plain names, which need no list of the server's folders?"""
         return not (self.all_folders or self.exclude or any(_WILD.search(name) for name in self.names))
 
 
 def resolve(wanted: FolderPatterns, folders: Sequence[Folder]) -> tuple[str, ...]:
     """The folders' names, each once: those named first, then the others in the server's order.
 
-    A name that exists is that folder, whatever characters it has; else `*` stands for anything and `?` for one
-    character. Raises `ConfigError`.
+    A name that exists means that folder, even with `*` or `?` in it. In any other name `*` stands for any characters
+    and `?` for one. Raises `ConfigError`.
     """
     holders = [folder for folder in folders if folder.is_selectable]
     names = [folder.name for folder in holders]
@@ -82,7 +85,7 @@ def resolve(wanted: FolderPatterns, folders: Sequence[Folder]) -> tuple[str, ...
 
 
 def left_out(folders: Iterable[Folder]) -> frozenset[str]:
-    """Junk, trash and drafts, by what the server says of its folders, else by the names that people know them by."""
+    """Junk, trash and drafts: by their special use where the server names one, else by their usual names."""
     folders = list(folders)
     found: set[str] = set()
     for use, known in LEFT_OUT.items():
@@ -96,7 +99,7 @@ def _all(folders: list[Folder], excluded: set[str]) -> list[str]:
     everything = [folder.name for folder in folders if ALL in folder.special_use and folder.name not in excluded]
     if not everything:
         return [folder.name for folder in folders if folder.name not in useless and ALL not in folder.special_use]
-    if hidden := sorted(excluded - left_out(folders)):  # a label taken off would leave its mail in All Mail
+    if hidden := sorted(excluded - left_out(folders)):  # All Mail has the mail of the excluded labels as well
         raise ConfigError(
             f"On this server {everything[0]!r} holds every mail, whatever its folder, so --exclude cannot keep "
             f"{hidden[0]!r} out of --all-folders. Use --search, or exclude {everything[0]!r} as well, which means "
@@ -128,11 +131,11 @@ def _is_pattern_of(pattern: str, name: str) -> bool:
 
 
 def _fits(pattern: str, name: str) -> bool:
-    """Do `*` and `?` make the pattern the name? Everything else stands for itself."""
+    """Does the pattern fit the whole name? Characters other than `*` and `?` stand for themselves."""
     translated = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in re.sub(r"\*+", "*", pattern))
     return re.fullmatch("".join(translated), name, re.DOTALL) is not None
 
 
 def _last_part(name: str) -> str:
-    """`INBOX.Trash`, `[Gmail]/Trash` → `trash`; the server's hierarchy mark is one of these in practice."""
+    """`INBOX.Trash`, `[Gmail]/Trash` → `trash`. In practice the hierarchy delimiter is `/`, `.` or a backslash."""
     return re.split(r"[/.\\]", name)[-1].strip().lower()

@@ -1,6 +1,6 @@
-"""Which host names and addresses mean this very machine.
+"""Which host names and addresses mean this machine itself.
 
-No name is looked up: an answer from DNS is under the control of others, and a password would follow it.
+No name is looked up: others control the answers of DNS, and a password would be sent to the address in an answer.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-#: How loopback is to be written, for messages.
+#: The accepted forms of loopback, for messages.
 LOOPBACK_FORMS: Final = "localhost, 127.0.0.1 or ::1"
 
 
@@ -30,5 +30,5 @@ def is_loopback(host: str) -> bool:
 
 
 def bare(host: str) -> str:
-    """`host` as a socket takes it: an IPv6 address without the brackets that it has in a URL."""
+    """`host` as a socket takes it: an IPv6 address without the brackets of a URL."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host

@@ -1,7 +1,7 @@
-"""Hours of the day within which a run may call: what `--between 22:00-07:00` means.
+"""Hours of the day in which a run may call: what `--between 22:00-07:00` means.
 
-They are what the wall clock of the machine shows, so nothing is called while it shows anything else. An hour that is
-left out in spring is missing from them; one that comes twice in autumn is within them, or not, both times.
+The machine's wall clock decides, in its time zone. When the clock is set forward in spring, the hours of that day are
+shorter. When it is set back in autumn, an hour that comes twice is inside both times, or outside both times.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """From `opens`, included, to `closes`, excluded; over midnight when it closes before it opens."""
+    """From `opens`, included, to `closes`, excluded; over midnight when `closes` is the earlier time."""
 
     opens: time
     closes: time
 
     @classmethod
     def parse(cls, text: str) -> Hours:
-        """The hours of a text like `22:00-07:00`. Raises `ValueError`, which says what would be right."""
+        """The hours of a text like `22:00-07:00`. Raises `ValueError` with a message that says what would be right."""
         found = FORM.fullmatch(text)
         try:
             if found is None:
@@ -40,34 +40,35 @@ class Hours:
 
     @property
     def per_day(self) -> float:
-        """How many hours of a day they are, but for those on which the clock is changed."""
+        """How many hours of a day they are, on a day on which the clock is not changed."""
         return (_seconds(self.closes) - _seconds(self.opens)) % DAY_S / 3600
 
     def include(self, wall: time) -> bool:
-        """Are they when a clock on the wall shows this?"""
+        """Is the wall clock's time `wall` inside the hours?"""
         if self.opens < self.closes:
             return self.opens <= wall < self.closes
         return wall >= self.opens or wall < self.closes
 
     def next_opening(self, now: datetime, zone: tzinfo | None = None) -> datetime:
-        """When they begin next, after `now` and in its zone. `zone`: of the clock on the wall; None: the machine's."""
+        """When they begin next, after `now` and in its zone. `zone`: the wall clock's; None: the machine's."""
         return _next(self.opens, now, zone)
 
     def next_closing(self, now: datetime, zone: tzinfo | None = None) -> datetime:
-        """When they end next; otherwise as `next_opening`."""
+        """When they end next, after `now`; zones as in `next_opening`."""
         return _next(self.closes, now, zone)
 
 
 def _next(wall: time, now: datetime, zone: tzinfo | None) -> datetime:
     today = now.astimezone(zone).date()
-    days = (today + timedelta(days=ahead) for ahead in range(3))  # in a gap, today's may lie before now
-    # Without a zone, a time without one is taken for the machine's.
+    # Three days: in the hour that is left out in spring, the time of today may lie before `now`.
+    days = (today + timedelta(days=ahead) for ahead in range(3))
+    # With zone None, `astimezone` takes the naive time for the machine's.
     found = (datetime.combine(day, wall, zone).astimezone(now.tzinfo) for day in days)
     return next(when for when in found if when > now)
 
 
 def _time(hour: str, minute: str) -> time:
-    """24:00 is a way to write the end of a day."""
+    """A time of the day; 24:00, the end of the day, is 00:00."""
     return time(0) if (hour, minute) == ("24", "00") else time(int(hour), int(minute))
 
 

@@ -1,6 +1,6 @@
-"""Which words may be IMAP keywords: those that every server takes and no command can be smuggled in with.
+"""Which words may be IMAP keywords: words that every server takes, and that cannot carry a command.
 
-A part of RFC 9051's atom (§9, `flag-keyword`) that needs no quoting anywhere.
+They are some of the atoms that RFC 9051 allows as `flag-keyword` (§9): those that need no quoting anywhere.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What `paths.ledger_url` may be, and what of it is secret.
+"""What `paths.ledger_url` may be, and which parts of it are secret.
 
-SQLAlchemy takes the URL apart to connect; here it is only looked at, so that settings need no database library.
+SQLAlchemy parses the URL to connect. Here regular expressions do, so that settings need no database library.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def is_ledger_url(url: str) -> bool:
 
 
 def with_file(url: str, place: Callable[[str], str]) -> str:
-    """`url` with the SQLite file that it names replaced by what `place` makes of it; PostgreSQL's stays as it is."""
+    """`url` with its SQLite file replaced by `place(file)`; a PostgreSQL URL is returned unchanged."""
     if (parts := _SQLITE.fullmatch(url)) is None:
         return url
     scheme, file, options = parts.groups()
@@ -34,10 +34,10 @@ def with_file(url: str, place: Callable[[str], str]) -> str:
 
 
 def secrets_of(url: str) -> Iterator[str]:
-    """Every password in `url`, as it is written there and as it is meant."""
+    """Every password in `url`, as it is written there and with its URL quoting removed."""
     try:
         password = urlsplit(url).password
-    except ValueError:  # brackets that close nothing; SQLAlchemy complains of it
+    except ValueError:  # brackets without a partner; SQLAlchemy refuses such a URL
         password = None
     if password:
         yield from (password, unquote(password), unquote_plus(password))
@@ -46,5 +46,5 @@ def secrets_of(url: str) -> Iterator[str]:
 
 
 def without_secrets(url: str) -> str:
-    """`url` for people."""
+    """`url` with `***` for its passwords, to be shown to people."""
     return _SECRET_OPTION.sub(rf"\g<1>{MASK}", _LOGIN.sub(rf"\g<1>{MASK}\g<3>", url))

@@ -1,7 +1,8 @@
-"""The state machine, as data: what an item, a job, a run and an attempt can be, and what may follow what.
+"""The states of items, jobs, runs and attempts, and the allowed transitions between them, as data.
 
-Status says what has been *achieved*; who is busy with an item is the claim's matter, and who is alive is the
-held lock's. An edge that is not listed here is a bug: it raises `IllegalTransition`, which nobody catches.
+An item's status says what has been *achieved*. Which run works on it is told by its claim; which runs are alive, by
+the locks that are held. A transition that is not listed here is a bug: it raises `IllegalTransition`, which no code
+catches.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ TRANSITIONS: Final[dict[Edge, str]] = {
 
 
 class IllegalTransition(RuntimeError):
-    """An edge outside `TRANSITIONS` was asked for. This is a bug in backfill, never the mail's fault."""
+    """A transition outside `TRANSITIONS` was attempted. This is a bug in backfill, never the mail's fault."""
 
 
 def check_transition(before: ItemStatus | None, after: ItemStatus) -> None:
@@ -58,14 +59,14 @@ def check_transition(before: ItemStatus | None, after: ItemStatus) -> None:
 
 
 class Disposition(StrEnum):
-    """What an error means: for the item it befell, or for the run as a whole."""
+    """What an error does to its item, or to the run as a whole."""
 
-    RETRY = "retry"  # the mail is at fault: postponed, counted, failed when its failures are exhausted
-    RELEASE = "release"  # the world is at fault: given back, not counted
+    RETRY = "retry"  # the mail may be at fault: postponed and counted; it fails when its failures are exhausted
+    RELEASE = "release"  # a server, the network or the machine is at fault: the item is given back, not counted
     SKIP = "skip"  # a rule excludes the mail
     VANISH = "vanish"  # the mail is proved to be gone
     FAIL = "fail"  # refused for good
-    LOSE = "lose"  # nobody expected it: counts as a loss of the mail, which fails after the third
+    LOSE = "lose"  # an unexpected error: counts as a loss of the mail, which fails after the third loss
     DROP = "drop"  # this run no longer holds the claim: nothing may be written
     HALT = "halt"  # the run cannot go on; everything claimed is given back
     REPLAN = "replan"  # the folder has a new UIDVALIDITY: close the epoch, plan the folder anew
@@ -83,17 +84,17 @@ class JobState(StrEnum):
 
 
 UNFINISHED: Final = frozenset({JobState.PLANNING, JobState.OPEN, JobState.PAUSED})
-#: The operator has ended it: no run goes on with it unless it is named.
+#: The operator has ended the job: only a run that names it goes on with it.
 GIVEN_UP: Final = frozenset({JobState.CANCELLED, JobState.UNDONE})
 
 #: Every allowed edge of a job with the sentence that explains it.
 JOB_TRANSITIONS: Final[dict[tuple[JobState, JobState], str]] = {
     (JobState.PLANNING, JobState.OPEN): "every folder is planned",
-    (JobState.OPEN, JobState.PLANNING): "a folder was rebuilt, and has its new epoch to plan",
+    (JobState.OPEN, JobState.PLANNING): "a folder was rebuilt, and its new epoch is to be planned",
     (JobState.OPEN, JobState.DONE): "no mail is left",
     (JobState.DONE, JobState.PLANNING): "newer mail, a retry, or effects to be brought about anew",
-    (JobState.PLANNING, JobState.PAUSED): "by the operator, or since somebody has to look",
-    (JobState.OPEN, JobState.PAUSED): "by the operator, or since somebody has to look",
+    (JobState.PLANNING, JobState.PAUSED): "by the operator, or by a run that needs the operator's decision",
+    (JobState.OPEN, JobState.PAUSED): "by the operator, or by a run that needs the operator's decision",
     (JobState.PAUSED, JobState.PLANNING): "resumed",
     (JobState.PLANNING, JobState.CANCELLED): "given up by the operator",
     (JobState.OPEN, JobState.CANCELLED): "given up by the operator",
@@ -119,7 +120,7 @@ class AttemptOutcome(StrEnum):
 
     OPEN = "open"  # intended; the answer is not known (yet)
     OK = "ok"  # answered with a valid verdict
-    LATE = "late"  # a valid answer that came after another had won: only its cost counts
+    LATE = "late"  # a valid answer that came after another one was recorded: only its cost counts
     RATE_LIMITED = "rate_limited"  # 429: not the mail's fault
     UNAVAILABLE = "unavailable"  # the service was down, or the line broke
     UNUSABLE = "unusable"  # an answer that is no verdict
@@ -130,7 +131,7 @@ class AttemptOutcome(StrEnum):
 
 
 class ExitCode(IntEnum):
-    """The command line's exit codes (a contract)."""
+    """The command line's exit codes: a contract with scripts, listed in the README."""
 
     OK = 0
     SOME_FAILED = 1

@@ -1,8 +1,8 @@
 """What one run may do: how fast, how many calls at once, how many mails, what it may cost, at which hours.
 
-None of it is part of the job, so each run of a job may have other limits. `RunLimits` is resolved once, when a run
-begins: what was given with the command, else what `backfill pace` asks for, else what is configured. It is recorded
-with the run and handed down whole. The settings refuse the same values as the command line, by the same `BOUNDS`.
+Limits are no part of the job, so each run of a job may have its own. `RunLimits` is resolved once, when a run begins:
+an option of the command wins over the pace of `backfill pace`, which wins over the configuration. The result is
+recorded with the run and handed down whole. Settings and command line refuse the same values, by `BOUNDS`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Concurrency = int | Literal["auto"]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a number may be, both ends included. `least` 0 allows 0 itself."""
+    """The range that a number must lie in, both ends included."""
 
     least: float | Decimal
     most: float | Decimal
@@ -39,13 +39,13 @@ class Bounds:
         return False
 
     def refusal(self, value: object) -> str:
-        """What a value that they do not hold must be, e.g. "must be more than 0 and at most 256, not 5000"."""
+        """Why a value outside the range is refused, e.g. "must be more than 0 and at most 256, not 5000"."""
         whole = "a whole number, " if self.is_whole and not isinstance(value, int) else ""
         least = f"at least {_plain(self.least)}" if self._is_too_small(value) else "more than 0"
         return f"must be {whole}{least} and at most {self.most:,}, not {_shown(value)}"
 
     def _is_too_small(self, value: object) -> bool:
-        """Is it more than 0 and yet not enough?"""
+        """Does the value lie between 0 and `least`?"""
         match value:
             case float():
                 return 0 < value < self.least
@@ -54,14 +54,14 @@ class Bounds:
         return False
 
 
-#: A thousand million: more mails, or calls a day, than anybody has; it fits into every database's numbers.
+#: 10⁹: more than any number of mails, or of calls a day; it fits into the integer columns of both databases.
 MOST_COUNT: Final = 1_000_000_000
-#: The smallest amount of money in the ledger is a nano-dollar; the largest fits into its column some thousand times.
+#: The ledger stores money in nano-dollars. Its column takes some thousand times the largest amount.
 LEAST_USD, MOST_USD = Decimal("0.000000001"), Decimal(1_000_000)
 
 #: By the name of the field in `RunLimits`.
 BOUNDS: Final[dict[str, Bounds]] = {
-    "calls_per_minute": Bounds(0.0001, 100_000),  # at the least one call a week
+    "calls_per_minute": Bounds(0.0001, 100_000),  # the least is one call in a week
     "tokens_per_minute": Bounds(1, 1_000_000_000),
     "concurrency": Bounds(1, 256, is_whole=True),  # each call under way has a thread and a connection
     "max_emails": Bounds(1, MOST_COUNT, is_whole=True),
@@ -74,7 +74,7 @@ BOUNDS: Final[dict[str, Bounds]] = {
 
 
 def refusal(name: str, value: object) -> str | None:
-    """Why a value is none for the limit `name`, to be said after the name; None: it is one."""
+    """Why a value cannot be the limit `name`, as words that follow the name; None: it can."""
     bounds = BOUNDS.get(name)
     if bounds is None or value is None or bounds.hold(value) or (name == "concurrency" and value == "auto"):
         return None
@@ -83,24 +83,24 @@ def refusal(name: str, value: object) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """Everything that one run may do. None: no limit. Raises `ConfigError` for a value beyond `BOUNDS`."""
+    """The limits of one run. None: no limit. Raises `ConfigError` for a value outside `BOUNDS`."""
 
     calls_per_minute: float = 60.0
     tokens_per_minute: float | None = None
-    concurrency: Concurrency = 8  # calls under way at the same time; auto: as many as the pace takes
-    max_emails: int | None = None  # that this run may take
-    max_cost_usd: Decimal | None = None  # on the job, over its life
-    max_cost_usd_per_day: Decimal | None = None  # by this ledger
-    max_per_day: int | None = None  # calls to the API, by this ledger
+    concurrency: Concurrency = 8  # calls under way at the same time; auto: as many as the pace needs
+    max_emails: int | None = None  # mails that this run may take
+    max_cost_usd: Decimal | None = None  # for the job, over all its runs
+    max_cost_usd_per_day: Decimal | None = None  # for all jobs of this ledger, a day in UTC
+    max_per_day: int | None = None  # calls to the API by all runs of this ledger, a day in UTC
     between: Hours | None = None
-    retry_attempts: int = 3  # calls for one mail in a row
-    retry_delay_s: float = 5.0  # after the first of them; each later one doubles it
+    retry_attempts: int = 3  # calls for one mail in a row, the first included
+    retry_delay_s: float = 5.0  # after the first call; each later call doubles it
 
     def __post_init__(self) -> None:
         _check(self)
 
     def unmetered(self) -> RunLimits:
-        """The same without what limits calls that cost, for a run whose classifier makes none."""
+        """These limits without those on cost, tokens and calls a day, for a classifier whose calls cost nothing."""
         return replace(self, tokens_per_minute=None, max_cost_usd=None, max_cost_usd_per_day=None, max_per_day=None)
 
 
@@ -121,12 +121,12 @@ class GivenLimits:
         _check(self)
 
     def over(self, others: RunLimits) -> RunLimits:
-        """The others, with what is given here in their place."""
+        """`others`, with each limit replaced that is given here."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(others, **{name: value for name, value in given.items() if value is not None})
 
     def going_on(self, job_id: int) -> str:
-        """The command that goes on with a job within these limits. `max_emails` is that of one run and left out."""
+        """The command that goes on with a job within these limits. Without `max_emails`, which is for one run only."""
         options = [
             f"{OPTIONS[field.name]} {_plain(value)}"
             for field in fields(self)
@@ -149,9 +149,9 @@ OPTIONS: Final = {
 
 
 def resolve_limits(given: GivenLimits, wished_calls_per_minute: float | None, configured: RunLimits) -> RunLimits:
-    """The limits of a run that begins: what was given, else the pace that was wished for, else what is configured.
+    """The limits of a run that begins: an option wins over the pace of `backfill pace`, which wins over the settings.
 
-    A pace that was wished for by another version and is beyond today's bounds is left out.
+    A pace outside `BOUNDS`, which another version of backfill may have stored, is ignored.
     """
     if not BOUNDS["calls_per_minute"].hold(wished_calls_per_minute):
         wished_calls_per_minute = None
@@ -165,14 +165,14 @@ def _check(limits: RunLimits | GivenLimits) -> None:
 
 
 def _plain(value: object) -> str:
-    """Without an exponent, and whole numbers without a point."""
+    """A number as people write it: without an exponent, and without a point in a whole number."""
     if isinstance(value, float):
         value = Decimal(str(int(value) if value.is_integer() else value))
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def _shown(value: object) -> str:
-    """As it was given, but no longer than a line has room for."""
+    """A value as it was given, cut to 40 characters."""
     if isinstance(value, int) and value.bit_length() > 128:  # Python refuses to write a very long one
         return "a number with more than 38 digits"
     return f"{value!s:.40}"

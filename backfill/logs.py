@@ -1,7 +1,7 @@
-"""Where log lines go: set up once, by the command line only.
+"""Where log lines go. Only the command line sets this up; all other code only logs.
 
-No secret that `redaction` knows reaches a line or a trace, no mail can forge a line or steer a terminal, and
-variables are never shown. Library code binds and logs; it never configures.
+No secret that `redaction` knows is written, in a line or in a trace. Text of a mail can neither forge a line nor steer
+a terminal. Variables are never shown.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 10_000_000
 KEPT_FILES: Final = 5
-#: Why a file cannot be opened although its path is right.
+#: Errors that do not come from a wrong path: a full disk, too many open files, a pipe without a reader.
 _NO_MISTAKE: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENXIO}
 )
@@ -42,11 +42,11 @@ _log_files: list[LogFile] = []
 
 
 def configure(log_file: Path, *, verbose: bool, quiet: bool, console_write: Callable[[str], None]) -> None:
-    """Send log lines to `log_file` and warnings to the console; forget what was set up before.
+    """Send log lines to `log_file` and warnings to the console, and nowhere else from now on.
 
-    The console gets warnings (all below ERROR when `verbose`, nothing when `quiet`), without traces: errors are
-    told there by the command line itself. Raises `ConfigError` for a path that will not do, `EffectUnavailable` when
-    the disk is full or the machine gives no more files.
+    The console gets warnings (every line below ERROR when `verbose`, none when `quiet`), without traces. Errors are
+    left out: the command line prints them itself. Raises `ConfigError` for a wrong path, `EffectUnavailable` when the
+    disk is full or no more files can be opened.
     """
     logger.remove()
     logger.enable("backfill")
@@ -58,9 +58,9 @@ def configure(log_file: Path, *, verbose: bool, quiet: bool, console_write: Call
             file,
             level="DEBUG" if verbose else "INFO",
             format=lambda _: _LINE,
-            enqueue=False,  # a line is on its way to the disk when the call returns, also before a crash
+            enqueue=False,  # the line is written when the call returns, so that a crash cannot lose it
             backtrace=False,
-            diagnose=False,  # it would print variables, and credentials are among them
+            diagnose=False,  # True would print variables, and credentials are among them
         )
     except OSError as error:
         cause = "it is a named pipe that nobody reads" if error.errno == errno.ENXIO else error.strerror or error
@@ -81,7 +81,7 @@ def configure(log_file: Path, *, verbose: bool, quiet: bool, console_write: Call
 
 
 def record_bug(error: BaseException) -> bool:
-    """Log what nobody expected, with its trace; where there is no log yet, on standard error, and then False."""
+    """Log an unexpected error with its trace; before `configure`, write it to standard error and return False."""
     if not _log_files:
         logger.remove()  # loguru's own sink prints variables
         logger.configure(patcher=_clean)
@@ -101,7 +101,7 @@ class LogFile(RotatingFileHandler):
         self.terminator = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line to the file that has this name now. Raises nothing."""
+        """Write a line to the file that has the log's name now. Raises nothing."""
         try:
             self._follow()
         except OSError:
@@ -110,7 +110,7 @@ class LogFile(RotatingFileHandler):
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Tell once that lines are lost, and why."""
+        """Tell the first time that lines are lost, and why."""
         error = sys.exc_info()[1]
         if not self._has_told:
             self._has_told = True
@@ -118,10 +118,9 @@ class LogFile(RotatingFileHandler):
             self._tell(f"WARNING: The log file {self.baseFilename} cannot be written ({cause}); lines are lost.")
 
     def _open(self) -> io.TextIOWrapper:
-        """For appending, without a buffer: what a full disk has refused is not tried again with the next line.
+        """Open the file for appending, unbuffered: a line that a full disk refuses is not written with the next one.
 
-        O_NONBLOCK: a named pipe that nobody reads refuses to be opened, and a full one refuses the line; else they
-        would hold up the run.
+        O_NONBLOCK: opening a named pipe without a reader fails, as does writing to a full one. Else the run would wait.
         """
         raw = open(  # noqa: SIM115 - it is closed by the handler
             self.baseFilename, "ab", buffering=0, opener=lambda path, flags: files.private(path, flags | os.O_NONBLOCK)
@@ -129,7 +128,7 @@ class LogFile(RotatingFileHandler):
         return io.TextIOWrapper(raw, encoding=self.encoding, errors=self.errors, write_through=True)
 
     def _follow(self) -> None:
-        """Go over to the file that has this name now, when a program such as logrotate has moved ours."""
+        """Open the file anew when a program such as logrotate has moved it."""
         if self.stream is None:
             return
         ours = os.fstat(self.stream.fileno())
@@ -143,7 +142,7 @@ class LogFile(RotatingFileHandler):
 
 
 class _Forward(logging.Handler):
-    """What libraries log by the standard library, from WARNING up: below, they log protocol lines and mail."""
+    """Forwards what libraries log through the standard library, from WARNING up. Below, they log mail."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname if record.levelname in {"WARNING", "ERROR", "CRITICAL"} else record.levelno
@@ -164,12 +163,12 @@ def _forward_standard_logging() -> None:
 
 
 def _clean(record: Record) -> None:
-    """Make a record harmless before any sink, and loguru's own complaint about a sink, can see it."""
+    """Make a record harmless before it reaches any sink, and loguru's own message about a sink that fails."""
     bound = "".join(f" {name}={value}" for name, value in record["extra"].items() if not name.startswith("_"))
     trace = ""
     if (exception := record["exception"]) is not None:
         told = "".join(traceback.format_exception(exception.type, exception.value, exception.traceback))
-        # Indented, so that no line of it can pass for a line of the log.
+        # Indented, so that no line of the trace looks like a line of the log.
         trace = "".join(f"\n    {printable(line)}" for line in redacted(told).splitlines())
         record["exception"] = None
     record["message"] = printable(redacted(record["message"]))

@@ -1,7 +1,8 @@
-"""What a mail is to us: where it lies, what a classifier is shown of it, and the key of that content.
+"""A mail: its address, what a classifier is shown of it, and the key of that content.
 
-`message_key` is the hash of what is shown, not of where the mail lies: the same mail under another label, in
-another folder or after a UIDVALIDITY change is the same question, and a forged Message-ID borrows nothing.
+`message_key` is a hash of what is shown, not of the address. So the same mail under another label, in another folder
+or after a change of UIDVALIDITY is the same question to the classifier, and a mail with a forged Message-ID does not
+get another mail's verdict.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class MessageRef:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What is known of an attachment without fetching it."""
+    """An attachment, by the structure of the mail; its content is not fetched."""
 
     name: str
     content_type: str
@@ -48,30 +49,30 @@ class MisleadingLink:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a classifier is shown of a mail. Everything here is hostile input: decoded, bounded, not trusted.
+    """What a classifier is shown of a mail. All of it is hostile input: decoded and bounded, but not trusted.
 
-    All strings are decoded to str, stripped of control and invisible characters, and on one line, but for
-    `body`, which keeps its line breaks and is cut to `max_body_chars` characters.
+    All strings are decoded, and control and invisible characters are removed. Each is one line, except `body`, which
+    keeps its line breaks and is cut to `max_body_chars` characters.
     """
 
     subject: str = ""
-    sender: str = ""  # "Display Name <address>": the last address in From, named by all that stands before it
+    sender: str = ""  # "Display Name <address>": the last address in From; all text before it is the name
     to: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
     reply_to: str = ""
     date: str = ""  # the Date header's calendar time, ISO 8601 with its own offset; "" when absent or broken
-    addressed_to_owner: bool | None = None  # is the account's address in To or Cc; None when it is not known
+    addressed_to_owner: bool | None = None  # is the account's address in To or Cc? None: not known
     is_reply: bool = False  # In-Reply-To or References present
     list_id: str = ""
     has_unsubscribe: bool = False  # List-Unsubscribe present
     precedence: str = ""  # bulk, list, junk, … in lower case
     auto_submitted: str = ""  # RFC 3834; "" and "no" mean a person wrote it
     authentication: tuple[tuple[str, str], ...] = ()  # (("dkim", "pass"), ("spf", "fail"), …), sorted
-    marked_spam: bool | None = None  # the receiving server's own word (`mail.spam_marks`); None when it gave none
+    marked_spam: bool | None = None  # what the receiving server said (`mail.spam_marks`); None: nothing
     attachments: tuple[Attachment, ...] = ()
     link_hosts: tuple[str, ...] = ()  # distinct, in order of appearance, bounded
     misleading_links: tuple[MisleadingLink, ...] = ()
-    body: str = ""  # what a person's program shows; text that is not seen only where there is no other, marked so
+    body: str = ""  # the text that a mail program shows; hidden text, marked as such, only where there is no other
     truncated: bool = False  # the body was longer than what is shown
 
 
@@ -86,11 +87,11 @@ class Message:
     sent_at: datetime | None  # Date header, UTC; None when absent or broken
     size: int  # RFC822.SIZE in bytes
     message_id: str = ""  # for people and notes; never used to identify a mail
-    server_id: str = ""  # the server's own name of a mail that is the same under every label (X-GM-MSGID)
+    server_id: str = ""  # the server's own id of the mail, the same under every label (X-GM-MSGID)
     key: str = field(init=False, compare=False)  # the content's `message_key`
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", message_key(self.content))  # once: it is asked for all along the way
+        object.__setattr__(self, "key", message_key(self.content))  # computed once, since it is used often
 
 
 def message_key(content: Content) -> str:

@@ -1,8 +1,8 @@
 """Fills the ledger: which mails a job is about, folder by folder, window by window.
 
-"All historical mail" is what the folder holds when it is planned: the highest UID is frozen then. A window's mails
-are inserted in the transaction that moves past it, so planning goes on where it was interrupted, and planning again
-finds nothing new unless newer mail has come.
+"All historical mail" is what the folder holds when it is planned: its highest UID is frozen then. One transaction
+inserts a window's mails and moves the plan past the window. So planning goes on where it was interrupted, and planning
+again finds only mail that has come since.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What one planning found. `is_complete` is False while a folder is not fully planned, by whomever."""
+    """What one planning found. `is_complete` is False while any folder of the job is not fully planned."""
 
     new_mails: int
     folders: int
@@ -51,9 +51,9 @@ class Planner:
     def plan(self, job: Job) -> Planned:
         """Bring the plan up to what the folders hold now. Writes; resumes an interrupted planning.
 
-        A folder that cannot be planned is left out, with the reason; the others are planned. Raises the error where
-        no folder can be planned, and `CredentialsRefused`, `ConfigError`, `MailThrottled` and what the ledger raises.
-        What is planned stays planned.
+        A folder that cannot be planned is left out, with the reason; the others are planned. Where no folder can be
+        planned, raises the first folder's error. Also raises `CredentialsRefused`, `ConfigError`, `MailThrottled` and
+        what the ledger raises. What is planned stays planned.
         """
         new, was_away = 0, False
         errors: dict[str, BackfillError] = {}
@@ -64,7 +64,7 @@ class Planner:
             except FolderUnusable as error:
                 errors[folder] = error
             except ServerUnavailable as error:
-                # One folder may be what the server stumbles over. Two in a row are an outage.
+                # One folder alone may make the server fail. Two in a row are an outage.
                 if was_away or isinstance(error, MailThrottled):
                     raise
                 errors[folder], was_away = error, True
@@ -87,7 +87,7 @@ class Planner:
         return Planned(new, len(folders), is_complete, left_out)
 
     def _plan_folder(self, job: Job, folder: str) -> int:
-        """How many mails were new."""
+        """Plan one folder; returns how many mails were new."""
         state = self.source.examine(folder)
         mailbox_id = self.ledger.plans.open_mailbox(state.key)
         window = self.ledger.plans.freeze(job.id, mailbox_id, state.uid_next - 1)
@@ -97,9 +97,9 @@ class Planner:
         return new
 
     def _compare(self, state: MailboxState, planned: PlanRange) -> None:
-        """Some servers (Yahoo, AOL, Gmail when set so) list less than they have: better said than thought complete.
+        """Warn where the server lists fewer mails than it counts, as Yahoo, AOL and Gmail may be set to do.
 
-        Raises `FolderUnusable` where nothing at all is listed of a folder that is not empty.
+        Raises `FolderUnusable` where the server lists no mail of a folder that is not empty.
         """
         exists = min(state.exists, self.source.examine(state.key.folder).exists)  # mail may have been expunged
         if exists and not planned.planned:
@@ -113,9 +113,9 @@ class Planner:
             )
 
     def _plan_mailbox(self, state: MailboxState, selection: Selection, window: PlanRange) -> tuple[int, PlanRange]:
-        """How many mails were new, and how far the mailbox is planned.
+        """Plan one mailbox; returns how many mails were new, and how far the mailbox is planned.
 
-        Another process may be planning it as well: the ledger says after each window where to go on.
+        Another process may plan the same mailbox: after each window the ledger says where to go on.
         """
         new, mailbox = 0, state.key
         pieces = [] if window.is_planned else self.source.windows(mailbox, window.next_uid, window.high_uid)
@@ -133,13 +133,13 @@ class Planner:
             self.tell(mailbox.folder, inserted)
             before, window = window, self.ledger.plans.freeze(window.job_id, window.mailbox_id, window.high_uid)
             if window.next_uid == before.next_uid:
-                break  # the epoch was closed meanwhile: whoever closed it plans the new one
+                break  # another process has closed the epoch, and plans the new one
         return new, window
 
     def has_newer_mail(self, job: Job) -> bool:
         """Do the job's folders hold mail that is not planned, or another UIDVALIDITY? Asks the server; writes nothing.
 
-        A job that is not fully planned always has. A folder that does not open is passed over, with a warning.
+        True for a job that is not fully planned. A folder that does not open is passed over, with a warning.
         """
         if job.state is JobState.PLANNING:
             return True
@@ -161,7 +161,7 @@ class Planner:
 
 
 def is_whole(selection: Selection) -> bool:
-    """Does it name every mail of its folders?"""
+    """Does the selection take every mail of its folders?"""
     return not (selection.search or selection.start_date or selection.end_date)
 
 

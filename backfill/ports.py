@@ -1,7 +1,7 @@
-"""The sockets: everything that the spine needs from the world, on one page.
+"""The sockets: everything that planner and executor need from mail servers, classifiers and outputs, on one page.
 
-Each is a Protocol with a contract test in `tests/contract/`; a fake may stand in for the real thing only when
-it passes the same suite. The ledger has no socket here: it is always the real one.
+Each is a Protocol with a contract suite in `tests/contract/`. A fake may take the place of the real thing in a test
+only if it passes the same suite. The ledger has no socket: tests use the real one.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Surveyed:
 
 @dataclass(frozen=True, slots=True)
 class Unfetched:
-    """A mail that was asked for and did not come, with the error that says why and what to do."""
+    """A mail that was asked for and could not be read, with the error that says why and what to do."""
 
     ref: MessageRef
     error: MailError
@@ -74,7 +74,7 @@ class MailSource(Protocol):
     def examine(self, folder: str) -> MailboxState: ...
 
     def windows(self, mailbox: MailboxKey, low: int, high: int) -> list[UidWindow]:
-        """The UIDs low..high in pieces of about 5,000 mails at the most, in order and without a gap."""
+        """The UIDs from `low` to `high` in pieces of at most about 5,000 mails, in order and without a gap."""
         ...
 
     def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
@@ -94,8 +94,8 @@ class MailSource(Protocol):
 class MailMarker(Protocol):
     """Sets and removes keywords, on a connection of its own; compares UIDVALIDITY before every STORE.
 
-    `add` and `remove` may raise `KeywordRefused`, where the server will never store it, and `StoreUnavailable`, where
-    it has no room.
+    `add` and `remove` may raise `KeywordRefused` where the server will never store the keyword, and `StoreUnavailable`
+    where it has no room.
     """
 
     def permitted(self, mailbox: MailboxKey, keywords: Iterable[str]) -> frozenset[str]:
@@ -103,11 +103,11 @@ class MailMarker(Protocol):
         ...
 
     def add(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
-        """STORE +FLAGS.SILENT; the UIDs that a SEARCH afterwards proves to bear the keyword."""
+        """STORE +FLAGS.SILENT; returns the UIDs on which a SEARCH afterwards finds the keyword."""
         ...
 
     def remove(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
-        """STORE -FLAGS.SILENT; the UIDs that a SEARCH afterwards proves not to bear the keyword."""
+        """STORE -FLAGS.SILENT; returns the UIDs on which a SEARCH afterwards does not find the keyword."""
         ...
 
     def bearing(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
@@ -115,7 +115,7 @@ class MailMarker(Protocol):
         ...
 
     def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
-        """Those of `uids` that a SEARCH in a fresh session finds: an old one may show what others have expunged."""
+        """Those of `uids` that a SEARCH in a fresh session finds: an old session may still show expunged mail."""
         ...
 
     def close(self) -> None: ...
@@ -133,31 +133,31 @@ class Classifier(Protocol):
         ...
 
     def decide_free(self, message: Message) -> Answer | None:
-        """The answer where it costs nothing; None: only `classify` can tell. Asked before any slot is taken."""
+        """The answer where it costs nothing; None: `classify` has to be called. Called before a slot is taken."""
         ...
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
         """Judge. A metered classifier makes exactly one request; retries are the executor's.
 
-        `concession`: what the error of an earlier call proposed for one more try with this mail. Raises a
+        `concession`: the change that the error of an earlier call proposed for one more call about this mail. Raises a
         `ClassifierError`; its class says what happens next.
         """
         ...
 
     def estimate_tokens(self, message: Message) -> int:
-        """About how many tokens `classify` would send; 0 for what sends none."""
+        """About how many tokens `classify` would send; 0 for a classifier that sends nothing."""
         ...
 
     def close(self) -> None: ...
 
 
-#: How many times `max_output_tokens` an answer may take by `Concession.ROOMIER`: reasoning models think about a page.
+#: With `Concession.ROOMIER` an answer may take this many times `max_output_tokens`: reasoning takes about a page.
 ROOMIER: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs by its service's list, in USD per token, or per request. What is billed is in `Usage`."""
+    """A model's list price in USD, per token and per request. What a call really cost is in `Usage`."""
 
     prompt: Decimal
     completion: Decimal
@@ -180,13 +180,13 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """What is left of the key's own limit, in USD; None: it has none, or the service does not say."""
+    """What is left of the key's own limit, in USD; None: the key has no limit, or the service does not say."""
 
     remaining_usd: Decimal | None = None
 
 
 class Service(Protocol):
-    """What the API behind a metered classifier says of itself, without a call that costs. Thread-safe.
+    """What the API behind a metered classifier says about itself, without a call that costs. Thread-safe.
 
     Every method may raise `ServiceUnavailable`, `RateLimited`, `KeyRefused`.
     """
@@ -196,7 +196,7 @@ class Service(Protocol):
         ...
 
     def price_of(self, model: str) -> Price | None:
-        """The model's list price; None when it is not known, which is not nothing."""
+        """The model's list price; None: it is not known, which does not mean free."""
         ...
 
     def credit(self) -> Credit | None:
@@ -215,7 +215,7 @@ class Judged:
     labels: tuple[Label, ...]
     flags_before: frozenset[str]
     message: Message | None  # None unless the effect says `needs_message`
-    #: What an earlier verdict's receipt of this effect says, where one stands: how the effect knows its own work.
+    #: The detail of this effect's receipt for an earlier verdict, by which the effect knows its own work; None: none.
     previous: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
@@ -223,13 +223,13 @@ class ReceiptState(StrEnum):
     """What an effect's receipt says."""
 
     APPLIED = "applied"
-    NOT_APPLICABLE = "not_applicable"  # the world does not offer it (no such PERMANENTFLAGS); the detail says why
+    NOT_APPLICABLE = "not_applicable"  # the server does not offer it (PERMANENTFLAGS); the detail says why
     FOREIGN = "foreign"  # a file with other bytes than ours stood there and was left alone
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Proof that an effect was brought about, and what undoing it needs. `detail` is small JSON."""
+    """Proof that an effect was applied, and what undoing it needs. `detail` is small JSON."""
 
     ref: MessageRef
     effect: str
@@ -239,7 +239,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Unapplied:
-    """An effect that could not be brought about for one mail, with the error that says what to do."""
+    """An effect that could not be applied to one mail, with the error that says what to do."""
 
     ref: MessageRef
     effect: str
@@ -247,7 +247,7 @@ class Unapplied:
 
 
 class Effect(Protocol):
-    """One output. Applying it twice leaves the same keyword, the same file, the same bytes."""
+    """One output. Applying it twice leaves the same keyword, or the same file with the same bytes, as once."""
 
     @property
     def name(self) -> str: ...
@@ -256,9 +256,9 @@ class Effect(Protocol):
     def needs_message(self) -> bool: ...
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
-        """Bring the effect about; each of `mails` is answered exactly once. All lie in one mailbox.
+        """Apply the effect; each of `mails` gets exactly one answer. All lie in one mailbox.
 
-        Raises what concerns all of them: `EffectUnavailable`, `ServerUnavailable`, `MailboxChanged`.
+        Raises an error that concerns all of them: `EffectUnavailable`, `ServerUnavailable`, `MailboxChanged`.
         """
         ...
 

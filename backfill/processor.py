@@ -1,8 +1,7 @@
 """The programmatic API: plan, run and retry jobs from Python, as the command line does.
 
-`BackfillProcessor` never prints, asks, configures logging, touches signals or exits; it raises typed errors. Who
-wants to watch gives an observer, who wants to stop it sets the stop request, who wants to be asked before money is
-spent gives `confirm`.
+`BackfillProcessor` never prints, asks, configures logging, touches signals or exits; it raises typed errors. To watch
+a run, pass an `observer`. To stop it, set the stop request. To be asked before money is spent, pass `confirm`.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ __all__ = ["BackfillProcessor", "GivenLimits", "Result", "Verified"]
 
 
 class _Silent:
-    """An observer that does not look."""
+    """An observer that does nothing."""
 
     def begins(self, total: int) -> None:
         return
@@ -53,9 +52,9 @@ class _Silent:
 class BackfillProcessor:
     """Works on the mailbox of the current settings, or of those given.
 
-    `stop`: set it from anywhere to end a run early; nothing is lost. `confirm`: gets a question with its facts and
-    answers yes or no, once per job before its first call that costs; without it nothing is asked. `tell`: gets a
-    sentence for people now and then.
+    `stop`: set it from any thread to end a run early; nothing is lost. `confirm`: gets a question with its facts, and
+    returns yes or no; called once per job, before its first call that costs. Without it nothing is asked. `tell`: gets
+    sentences for people while a command works.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class BackfillProcessor:
         """
         names = (folder,) if isinstance(folder, str) else tuple(folder)
         if all_folders and names == ("INBOX",):
-            names = ()  # not said, and no different when it was
+            names = ()  # the default folder, or INBOX, which is among all folders anyway
         selection = Selection(
             folders=names or ("INBOX",),
             start_date=start_date,
@@ -114,7 +113,7 @@ class BackfillProcessor:
         return self.run(request, replace(self._given, max_emails=max_emails)).summary
 
     def plan(self, request: Request, given: GivenLimits | None = None) -> Result:
-        """Fill the ledger with what a request selects, and reckon what it will take; the classifier is not called."""
+        """Fill the ledger with what a request selects, and estimate its calls, cost and time. No call is made."""
         with self._parts() as parts:
             return plan(parts, self._audience, request, given or self._given)
 
@@ -124,17 +123,18 @@ class BackfillProcessor:
             return run(parts, self._audience, request, given or self._given)
 
     def retry(self, job_id: int | None = None, reasons: Sequence[str] = (), given: GivenLimits | None = None) -> Result:
-        """Take up failed items again, all or those of some reasons, and work on them and nothing else.
+        """Take up failed items again and work on those only. `reasons`: only what failed for one of them; empty: all.
 
-        Without a job: that of the latest run. `ended` of the result is None when nothing had failed so.
+        Without `job_id`: the job of the latest run. `ended` of the result is None when no item matched.
         """
         with self._parts() as parts:
             return retry(parts, self._audience, job_id, reasons, given or self._given)
 
     def verify(self, job_id: int | None = None, *, repair: bool = False) -> Verified:
-        """Hold a job against itself and against the server. Writes only to `repair`, and then takes the lock.
+        """Compare a job with itself and with the server. Writes only with `repair`, and then takes the ledger's lock.
 
-        Without a job: that of the latest run. A stop request ends it early: the result says that it is not complete.
+        Without `job_id`: the job of the latest run. A stop request ends it early; the result says that it is not
+        complete.
         """
         with self._parts() as parts:
             return verify(parts, self._audience, job_id, repair=repair)

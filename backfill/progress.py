@@ -1,4 +1,4 @@
-"""How far a run is, and when it will end. Only counts: it reads a clock and writes nowhere."""
+"""How far a run is, and when it will end. It counts and reads a clock; it writes nowhere."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from backfill.clock import Clock, SystemClock
 from backfill.wording import duration, percent
 
 WINDOW_S = 900.0  # long enough to level out a slow quarter of an hour, short enough to forget yesterday's rate
-MIN_WORKED = 5  # fewer finished mails say nothing of the next ones
+MIN_WORKED = 5  # finished mails; fewer do not tell how fast the next ones will be
 
 
 class ProgressTracker:
-    """Counts what became of mails. With a `total` it knows a percentage and an ETA, without one the time elapsed.
+    """Counts mails by outcome. With a `total` it has a percentage and an ETA, without one the time elapsed.
 
-    The rate is that of real work, done and failed, in the last quarter of an hour of running time, or longer where
-    work is slower. Mail that was skipped, or whose verdict was known already, makes it neither faster nor slower, and
-    time between `pause` and `resume` does not count. `total` may be set anew while the plan grows. Thread-safe.
+    The rate counts done and failed mails over the last 15 minutes of running time, or over a longer time where fewer
+    than `MIN_WORKED` were finished in 15 minutes. It leaves out skipped mails, mails with a known verdict, and the time
+    between `pause` and `resume`. `total` may be set anew while the plan grows. Thread-safe.
     """
 
     def __init__(self, total: int | None = None, *, clock: Clock | None = None) -> None:
@@ -26,8 +26,8 @@ class ProgressTracker:
         self.processed = 0
         self.failed = 0
         self.skipped = 0
-        self.limit: str | None = None  # what binds it, in a few words; None: not known
-        self._ends_at: datetime | None = None  # where the rate alone does not tell
+        self.limit: str | None = None  # what limits the rate, in a few words; None: not known
+        self._ends_at: datetime | None = None  # None: the rate alone tells the end
         self._vanished = 0
         self._clock = clock or SystemClock()
         self._began = self._clock.monotonic()
@@ -40,7 +40,7 @@ class ProgressTracker:
     def record(
         self, *, processed: int = 0, failed: int = 0, skipped: int = 0, vanished: int = 0, reused: int = 0
     ) -> None:
-        """Add mails that have come to their end; `reused` says how many of them took no work."""
+        """Add finished mails. `reused`: how many of them took no call, since their verdict was known."""
         with self._lock:
             self.processed += processed
             self.failed += failed
@@ -55,7 +55,7 @@ class ProgressTracker:
                 self._samples.popleft()
 
     def limited_by(self, limit: str | None, ends_at: datetime | None = None) -> None:
-        """What binds it; `ends_at`: when it will be done where it rests at times, so that the rate does not tell."""
+        """Set what limits the rate. `ends_at`: the end of a run that rests at some hours; None: the rate tells it."""
         with self._lock:
             self.limit, self._ends_at = limit, ends_at
 
@@ -74,7 +74,7 @@ class ProgressTracker:
 
     @property
     def position(self) -> int:
-        """Mails that have come to their end, whichever."""
+        """Finished mails, with any outcome."""
         return self.processed + self.failed + self.skipped + self._vanished
 
     @property
@@ -84,7 +84,7 @@ class ProgressTracker:
 
     @property
     def rate(self) -> float | None:
-        """Mails a second; None while too few have been worked on to tell."""
+        """Mails a second; None while fewer than `MIN_WORKED` mails were worked on."""
         with self._lock:
             began, worked_before = self._samples[0]
             worked, seconds = self._worked - worked_before, self._running_s() - began
@@ -92,7 +92,7 @@ class ProgressTracker:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the total is reached: of running at this rate, or by the clock where it rests at times.
+        """Seconds until the total is reached, at this rate, or until the end that `limited_by` has set.
 
         None while unknown.
         """
@@ -107,7 +107,7 @@ class ProgressTracker:
         return left / rate if rate else None
 
     def line(self) -> str:
-        """The plain form, with an ETA and what binds it when the total is known, else with the time elapsed."""
+        """One line: with a total the ETA and what limits the rate, without one the time elapsed."""
         outcome = f"Processed: {self.processed}, Failed: {self.failed}, Skipped: {self.skipped}"
         if self.total is None:
             return f"Progress: {self.position} items - {outcome} (Elapsed: {duration(self.elapsed_s)})"
@@ -115,11 +115,11 @@ class ProgressTracker:
         return f"Progress: {whole} - {outcome}, ETA: {self._eta()}{self._bound()}"
 
     def bound(self) -> str | None:
-        """`limit: calls per minute (60)`; None where nothing is known to bind what is left."""
+        """`limit: calls per minute (60)`; None where no limit is known, or nothing is left."""
         return f"limit: {self.limit}" if self.limit and self.position != self.total else None
 
     def brief(self) -> str:
-        """`50/100 50.0% · ✓ 48 ✗ 2 ⊘ 0 · 3.2/s · ETA 45.2s`: for beside a bar."""
+        """`50/100 50.0% · ✓ 48 ✗ 2 ⊘ 0 · 3.2/s · ETA 45.2s`, to be shown beside a bar."""
         whole = (
             f"{self.position}"
             if self.total is None
@@ -135,7 +135,7 @@ class ProgressTracker:
         return " · ".join(part for part in parts if part)
 
     def _is_past(self, seconds: float, worked: int, now: float) -> bool:
-        """Is what came after this sample enough to tell the rate? At a mail an hour, fifteen minutes are not."""
+        """Is the sample older than the window, and do the later ones suffice? At a mail an hour, 15 minutes do not."""
         return seconds <= now - WINDOW_S and self._worked - worked >= MIN_WORKED
 
     def _eta(self) -> str:

@@ -1,8 +1,8 @@
-"""Every secret that this process has read, and the one way to hide them: `***` wherever text leaves the process.
+"""Every secret that this process has read, and `***` in its place wherever text leaves the process.
 
-The doors are the ledger's text columns, the log, standard output and error, and the message of each error of ours.
-A server may quote what it was sent in any form, so the forms are known here, too: as it is, quoted for a URL, for
-JSON, for HTML or for IMAP, and within base64, as SASL sends it (RFC 4616, and XOAUTH2).
+Text leaves through the ledger's text columns, the log, standard output and error, and the message of each
+`BackfillError`. A server may quote a secret in another form than it was sent, so these forms are hidden, too: quoted
+for a URL, JSON, HTML or IMAP, and within base64, as SASL sends it (RFC 4616, and XOAUTH2).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Final
 from urllib.parse import quote, quote_plus
 
 MASK: Final = "***"
-#: A shorter secret may be a part of ordinary words: hiding it there would show it.
+#: A shorter secret may be a part of ordinary words, where `***` would reveal it: it is hidden as a whole word only.
 DISTINCT_CHARS: Final = 8
-#: As many characters of base64 are hardly there by chance.
+#: A run of this many base64 characters is hardly equal to a secret's by chance.
 DISTINCT_BASE64: Final = 8
 _BASE64: Final = frozenset(string.ascii_letters + string.digits + "+/=_-")
 
@@ -42,7 +42,7 @@ def protect(*secrets: str | None) -> None:
 
 
 def redacted(text: str) -> str:
-    """`text` with `***` for each secret. To be called before a text is cut: a half of a secret is not recognised."""
+    """`text` with `***` for each secret. Call it before a text is cut: a part of a secret is not recognised."""
     plain, encoded = _plain, _encoded
     if plain is not None:
         text = plain.sub(MASK, text)
@@ -50,9 +50,9 @@ def redacted(text: str) -> str:
 
 
 def _without_runs(encoded: re.Pattern[str], text: str) -> str:
-    """`text` with `***` for each run of base64 that holds a secret: at its ends are some bits of the secret's ends.
+    """`text` with `***` for each whole run of base64 that holds a secret: characters beside it hold bits of it, too.
 
-    By hand, since a pattern that looks for the whole run tries it anew at each of its characters.
+    A loop, since a pattern for the whole run would try it anew at each of its characters.
     """
     kept, at = [], 0
     for match in encoded.finditer(text):
@@ -69,7 +69,7 @@ def _without_runs(encoded: re.Pattern[str], text: str) -> str:
 
 
 def _any_of(written: Callable[[str], str], forms: set[str]) -> re.Pattern[str] | None:
-    """A pattern for any of the forms; the longest first, since one may begin with another."""
+    """A pattern for any of the forms. The longest come first, since one form may begin with another."""
     return re.compile("|".join(map(written, sorted(forms, key=len, reverse=True)))) if forms else None
 
 
@@ -90,9 +90,9 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _base64_forms(secret: str) -> Iterator[str]:
-    """The part of the base64 of any text around the secret that depends on the secret alone."""
+    """The base64 characters that depend on the secret alone, whatever text stands before and after it."""
     raw = secret.encode("utf-8", "surrogateescape")
-    for before in range(3):  # bytes of its first group of three that belong to the text before
+    for before in range(3):  # bytes of the text before that share a group of three with the secret's first bytes
         first = (3 - before) % 3
         whole = raw[first : first + (len(raw) - first) // 3 * 3]
         for encode in (base64.b64encode, base64.urlsafe_b64encode):

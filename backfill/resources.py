@@ -1,7 +1,7 @@
-"""The files that come along with the code: `migrations/` and the templates of `config/`.
+"""The files that are installed with the code: `migrations/` and the templates of `config/`.
 
-A wheel carries them inside the package, a checkout beside it; nobody else knows the difference. What is found
-here belongs to the installation and is only read: the operator's own copies are found through the settings.
+A wheel has them inside the package, a checkout beside it; only this module knows the difference. They belong to the
+installation and are only read. The operator's own copies are found through the settings.
 """
 
 from __future__ import annotations

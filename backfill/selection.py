@@ -1,7 +1,7 @@
-"""Which mails a job is about, and the canonical form that makes two selections the same job.
+"""Which mails a job is about, and the canonical form by which equal selections are the same job.
 
-Folder names are literal here: patterns are resolved when the selection is made, against the folders that the
-server has at that moment, so that a stored job means tomorrow what it means today.
+Folder names are literal here. Patterns are resolved before, against the folders that the server has at that moment, so
+that a stored job means the same folders tomorrow.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from backfill.errors import ConfigError
 
 
 class DateField(StrEnum):
-    """Which date of a mail a date range means."""
+    """The date of a mail that a date range is compared with."""
 
     SENT = "sent"  # the Date header's calendar day as written; falls back to received
     RECEIVED = "received"  # INTERNALDATE's calendar day as the server writes it
 
 
-#: IMAP writes a year with four digits (RFC 9051 §9, `date-year`), and servers are asked a day wider.
+#: IMAP writes a year with four digits (RFC 9051 §9, `date-year`), and servers are asked for a day more at both ends.
 FIRST_DAY: Final = date(1000, 1, 1)
 LAST_DAY: Final = date(9998, 12, 31)
 
@@ -33,7 +33,7 @@ LAST_DAY: Final = date(9998, 12, 31)
 class Selection:
     """Folders, dates and search criteria of a job. Dates are calendar days and both ends are included.
 
-    Each folder is named once; INBOX is one folder in whatever case it is written (RFC 9051 §5.1).
+    Each folder is named once. INBOX is the same folder in upper and lower case (RFC 9051 §5.1).
     """
 
     folders: tuple[str, ...] = ("INBOX",)

@@ -1,6 +1,6 @@
-"""Which errors say that the machine gives no more of something: memory, threads, open files, room on the disk.
+"""Which errors say that the machine has run short of memory, threads, open files or room on the disk.
 
-They are no bugs, and no mail is at fault: the operator raises a limit or lowers what the run takes.
+Such an error is no bug, and no mail is at fault. The operator raises the limit or lets the run use less.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import errno
 from collections.abc import Iterator
 from typing import Final
 
-#: What the system calls it, and what the operator can look at.
+#: The name of each resource, with the limit that the operator can look at.
 _BY_ERRNO: Final = {
     errno.EMFILE: "open files (ulimit -n)",
     errno.ENFILE: "open files of the whole machine (fs.file-max)",
@@ -19,14 +19,14 @@ _BY_ERRNO: Final = {
 }
 _MEMORY: Final = _BY_ERRNO[errno.ENOMEM]
 _THREADS: Final = "threads (ulimit -u and ulimit -v, or the container's limit)"
-#: What CPython and the dynamic loader say; neither has an error of its own for it.
+#: Words in messages of CPython and of the dynamic loader, which have no error class for these shortages.
 _NO_THREAD: Final = "can't start new thread"
 _NO_LIBRARY: Final = ("failed to map segment", "cannot allocate memory", "too many open files")
 _FILES_WORD: Final = "too many open files"
 
 
 def shortage(error: BaseException) -> str | None:
-    """What ran short, by `error` or what it came from; None where nothing did."""
+    """What ran short, by `error` or one of its causes; None where nothing did."""
     return next((found for each in _chain(error) if (found := _of(each)) is not None), None)
 
 

@@ -1,8 +1,8 @@
 """Whether two host names belong to one owner, by the Public Suffix List (https://publicsuffix.org).
 
-The list says below which names anyone can get a name of his own: `co.uk`, `github.io`. It comes with the library and
-is as old as the installed library; nothing is fetched. A name that the list does not know counts as a suffix of one
-label, as the list's own rule `*` says.
+The list holds the names under which anyone can register a name: `co.uk`, `github.io`. It comes with the installed
+library; nothing is fetched. Where the list has no rule for a name, its last label is the suffix, as the list's own
+rule `*` says.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def are_one_site(first: str, second: str) -> bool:
-    """Do both host names lie below one name that somebody registered? Names of e-mail domains count as hosts."""
+    """Do both host names lie below the same registered name? The domain of an e-mail address counts as a host name."""
     return site_of(first) == site_of(second)
 
 
 def site_of(host: str) -> str:
-    """The part of a host name that one owner has: `www.bank.co.uk` → `bank.co.uk`.
+    """The registered part of a host name: `www.bank.co.uk` → `bank.co.uk`.
 
-    An address, a public suffix and what is no host name are their own site, whole. Names are lower case, in their
-    ASCII form (`xn--…`) and without the final dot.
+    An IP address, a public suffix, and a text that is no host name are returned whole. The result is in lower case, in
+    ASCII (`xn--…`) and without a final dot.
     """
     name = _ascii(host.strip().lower().rstrip("."))
     if _is_address(name):

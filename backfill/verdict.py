@@ -1,6 +1,6 @@
-"""Scores as a classifier gives them, and the labels that thresholds make of them.
+"""Scores as a classifier gives them, and the labels that follow from them by thresholds.
 
-Scores are stored, labels are derived: changed thresholds never need a second call.
+Scores are stored and labels are derived from them, so changed thresholds need no second call.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ LOWEST, HIGHEST = 0, 10
 
 
 class Label(StrEnum):
-    """What a threshold can say of a mail."""
+    """What a threshold makes of a score."""
 
     IMPORTANT = "important"
     SPAM = "spam"
@@ -21,7 +21,7 @@ class Label(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """A classifier's opinion: integers from 0 to 10. Anything else raises ValueError; nothing is clamped."""
+    """A classifier's scores: integers from 0 to 10. Raises ValueError for anything else; nothing is clamped."""
 
     importance: int
     spam: int
@@ -35,16 +35,16 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What a service said of its limits beside an answer; None where it said nothing that can be kept to."""
+    """What a service announced of its limits with an answer. None: it announced no such limit."""
 
     calls_per_minute: float | None = None
     tokens_per_minute: float | None = None
-    wait_s: float = 0.0  # nothing is left of a limit for so long
+    wait_s: float = 0.0  # seconds until a limit that is used up is renewed; 0: none is used up
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one call cost. None means unknown, which is not nothing."""
+    """What one call cost. None: not known, which does not mean 0."""
 
     tokens_in: int | None = None
     tokens_out: int | None = None
@@ -60,11 +60,11 @@ class Answer:
     """What a classifier returns for one mail."""
 
     scores: Scores
-    source: str  # "chat", "heuristic", …: who decided
+    source: str  # what decided: "chat", "heuristic", …
     model: str | None = None  # the model that answered, as the service names it
     explanation: str = ""  # the rules that decided, for `heuristic`; never free text of a model
     usage: Usage = field(default_factory=Usage)
-    truncated: bool = False  # the mail was shown shorter than its content is
+    truncated: bool = False  # the classifier was shown only a part of the content
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From which score on a label holds."""
+    """The lowest score at which each label holds."""
 
     importance: int = 8
     spam: int = 5

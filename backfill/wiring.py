@@ -1,7 +1,7 @@
-"""The composition root: settings in, working objects out. The only place that knows every adapter.
+"""The composition root: settings in, working objects out. The only module that knows every adapter.
 
-A name in the configuration is a key of one of the registries here; adding a classifier or an output is adding a
-line to one of them.
+A name in the configuration is a key of `CLASSIFIERS` or `EFFECTS`. To add a classifier or an output, add a line to one
+of them.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Parts:
         if self._classifier is not None:
             self._classifier.close()
             self._classifier = None
-        self.hang_up()  # it reads as today's settings say
+        self.hang_up()  # its source reads mail by today's settings
         self._settings, self._classifier = as_planned(self._settings, job, self.ledger, self._audience.clock)
 
     def allow_writing(self) -> None:
@@ -150,7 +150,7 @@ def account(settings: Settings) -> ImapAccount:
 
 
 def mail_allowance(settings: Settings, ledger: Ledger, clock: Clock) -> MailAllowance:
-    """What may be read of the configured account, by everybody who reads it through this ledger."""
+    """What may be read of the configured account, in all processes that read it through this ledger."""
     return MailAllowance(ledger, clock, account(settings).name, settings.imap.max_bytes_per_day)
 
 
@@ -159,7 +159,7 @@ def mail_source(
 ) -> MailSource:
     """A connection for reading, opened at its first use.
 
-    `may_write` is asked before it takes back a \\Seen that the server set in spite of PEEK; a dry run may not.
+    `may_write` is called before a \\Seen is removed that the server set in spite of PEEK; it is False in a dry run.
     """
     return ImapSource(
         account(settings),
@@ -177,7 +177,7 @@ def marker(settings: Settings, allowance: MailAllowance | None = None) -> MailMa
 
 
 def read_mail(settings: Settings, raw: bytes, size: int, *, owner: str) -> Message:
-    """A mail of `size` bytes that lies in no mailbox, as a classifier is shown it; `raw` are its first bytes.
+    """A mail outside any mailbox, as a classifier is shown it. `raw`: its first bytes; `size`: how many it has in all.
 
     `owner`: the address that it was sent to; "" when that is not known.
     """
@@ -268,14 +268,14 @@ CLASSIFIERS: Final[dict[str, Callable[[Settings, Ledger, Clock, str | None], Cla
 
 
 def service(settings: Settings, clock: Clock) -> Service:
-    """What the configured API says of itself: models, prices, credit."""
+    """The configured API's own figures: models, prices, credit."""
     llm = settings.llm
     key = None if llm.api_key_env is None else settings.secret(llm.api_key_env)
     return ApiService(llm.api_url, key, timeout_s=llm.timeout_seconds, clock=clock)
 
 
 def price(settings: Settings, clock: Clock) -> Price | None:
-    """What the configured model costs by the API's list; None when nobody says."""
+    """The list price of the configured model; None when it is not known."""
     asked = service(settings, clock)
     try:
         return asked.price_of(settings.llm.model or "")
@@ -286,7 +286,7 @@ def price(settings: Settings, clock: Clock) -> Price | None:
 def as_planned(settings: Settings, job: Job, ledger: Ledger, clock: Clock) -> tuple[Settings, Classifier]:
     """The settings and the classifier that a job was planned with; URL, key and pace are today's.
 
-    Raises `ConfigError` when this version cannot ask as that one did.
+    Raises `ConfigError` when this version of backfill cannot ask as the job was planned.
     """
     asked = job.planned_with.settings
     llm = {
@@ -313,7 +313,7 @@ def as_planned(settings: Settings, job: Job, ledger: Ledger, clock: Clock) -> tu
 
 
 def effects(settings: Settings, allowance: MailAllowance | None = None) -> tuple[Effect, ...]:
-    """The configured outputs. Files first: a keyword says that everything before it is done."""
+    """The configured outputs. Files come first: the processed keyword says that everything else is done."""
     return tuple(build(settings, allowance) for name, build in EFFECTS.items() if name in settings.effects)
 
 

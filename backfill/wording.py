@@ -29,7 +29,7 @@ def moment(when: datetime | None) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """To a tenth, but `100.0%` only when it is all of it. `whole` 0 counts as all."""
+    """To a tenth. `100.0%` only for the whole, which includes a `whole` of 0; a smaller part is at most `99.9%`."""
     if part >= whole:
         return "100.0%"
     return f"{min(99.9, 100 * part / whole):.1f}%"
@@ -45,7 +45,7 @@ def counted(count: int, word: str) -> str:
 
 
 def folded(parts: Sequence[str], between: str = "; ") -> str:
-    """The parts on as few lines of a terminal as they fit on; none is broken, since it may hold a command."""
+    """The parts on as few lines of `LINE_WIDTH` as possible. No part is broken: it may hold a command to be copied."""
     lines = [parts[0]]
     for part in parts[1:]:
         if len(lines[-1]) + len(between) + len(part) <= LINE_WIDTH:
@@ -56,7 +56,7 @@ def folded(parts: Sequence[str], between: str = "; ") -> str:
 
 
 def printable(text: str) -> str:
-    r"""One line that steers neither terminal nor log: control, format and line-breaking characters as \x1b, \u202e."""
+    r"""`text` on one line that steers no terminal: control, format and line-breaking characters as \x1b or \u202e."""
     return text if text.isprintable() else "".join(char if char.isprintable() else _shown(char) for char in text)
 
 
