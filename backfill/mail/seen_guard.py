@@ -16,7 +16,8 @@ from loguru import logger
 from backfill.errors import MarksMailRead, StoreUnavailable
 from backfill.mail.errors import CommandFailed, FolderReadOnly
 from backfill.mail.login import ImapAccount
-from backfill.mail.session import MOST_UID, Session, Watch
+from backfill.mail.search import HIGHEST_UID
+from backfill.mail.session import Session, Watch
 from backfill.mail.uidset import uid_sets
 from backfill.mail.wire import Client
 from backfill.message import MailboxKey
@@ -133,7 +134,7 @@ def _alone_turns_read(reading: Session, mailbox: MailboxKey, uid: int, unread: C
 
 def _unread_beside(reading: Session, mailbox: MailboxKey, uids: Collection[int]) -> list[int]:
     """The unread mails around `uids` that are not among them, by UID; none where the server does not say."""
-    around = f"UID {max(1, min(uids) - _AROUND)}:{min(MOST_UID, max(uids) + _AROUND)}"
+    around = f"UID {max(1, min(uids) - _AROUND)}:{min(HIGHEST_UID, max(uids) + _AROUND)}"
     try:
         there = reading.search(mailbox, around)
         return sorted(there - reading.search(mailbox, f"{around} SEEN") - set(uids))

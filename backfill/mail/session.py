@@ -29,7 +29,7 @@ from backfill.mail.folder_names import Listed
 from backfill.mail.login import ImapAccount, connect, hang_up
 from backfill.mail.refusals import is_transient, throttling
 from backfill.mail.replies import Row
-from backfill.mail.search import listed, search
+from backfill.mail.search import HIGHEST_UID, listed, search
 from backfill.mail.wire import Client, Hears
 from backfill.message import MailboxKey
 
@@ -37,7 +37,6 @@ SLOWED_S = 60.0  # how long an account is left alone that the server slows down
 
 T = TypeVar("T")
 Opened = dict[bytes, Any]  # what EXAMINE or SELECT answered
-MOST_UID = 2**32 - 1  # and as much for UIDVALIDITY (RFC 9051 §2.3.1.1)
 _KEPT = re.compile(rb"\[PERMANENTFLAGS \((.*)\)\]", re.I)
 
 
@@ -215,7 +214,7 @@ class Session:
             ) from error
         if b"UIDVALIDITY" not in answer:
             raise FolderUnusable(
-                f"The mail server gives the folder {folder!r} no UIDVALIDITY that is one (1 to {MOST_UID}): "
+                f"The mail server gives the folder {folder!r} no UIDVALIDITY that is one (1 to {HIGHEST_UID}): "
                 "without it no mail can be told apart, so this folder cannot be worked on."
             )
         return answer
@@ -244,7 +243,7 @@ class Session:
 def _opened(untagged: Mapping[str, Sequence[Any]]) -> Opened:
     """What of the answer is used, where it can be: a number that is none counts as not said."""
     answer: Opened = {}
-    for name, least, most in (("UIDVALIDITY", 1, MOST_UID), ("UIDNEXT", 1, MOST_UID + 1), ("EXISTS", 0, MOST_UID)):
+    for name, least, most in (("UIDVALIDITY", 1, HIGHEST_UID), ("UIDNEXT", 1, HIGHEST_UID + 1), ("EXISTS", 0, HIGHEST_UID)):
         numbers = [int(said[:20]) for said in untagged.get(name, ()) if isinstance(said, bytes) and said.isdigit()]
         if numbers and least <= numbers[-1] <= most:
             answer[name.encode()] = numbers[-1]
