@@ -1,7 +1,7 @@
-"""Sections of mails' bodies: the first octets of each where the server gives parts of them, else each as a whole.
+"""Sections of mails' bodies: the first octets of each, or the whole section if the server gives no parts of it.
 
-A section that comes as NIL is asked for once more, whole, since some servers have it then; what is NIL twice is empty.
-What does not come at all is left out: an OK without a literal means nothing (iCloud).
+A section that comes as NIL is asked for once more, whole: some servers give it then. NIL twice counts as empty. A
+section that does not come at all is left out: an OK without a literal proves nothing (iCloud).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from backfill.mail.replies import Row
 from backfill.mail.session import Session
 from backfill.message import MailboxKey
 
-#: Octets of a part that is read whole where the server gives no piece of it.
+#: Octets. A larger section is not read whole.
 MOST_WHOLE = 8_000_000
 
-#: What servers say that do not know `<0.100>`: a mistake in the command, or one of these words.
+#: How servers refuse `<0.100>` that do not know it: BAD, or one of these words.
 _NO_PIECES = re.compile(r"command error: BAD\b|\bpartial\b|\bbyte range|\boctets?\b", re.I)
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What is wanted of a mail: `name` as in BODY[name], at most `limit` octets."""
+    """A section of a mail, at most `limit` octets of it. `name` as in BODY[name]; "" is the whole mail."""
 
     name: str
     limit: int
@@ -47,9 +47,10 @@ class Sections:
         wanted: Sequence[Section],
         facts: Sequence[str] = (),
     ) -> dict[int, tuple[Row, dict[str, bytes]]]:
-        """By UID, the row (with `facts`) and the sections that came, by name; at most `limit` octets and one of each.
+        """By UID, the row (with `facts`) and the sections that came, by name.
 
-        `sizes`: the UIDs, and how large their largest section is said to be (0: not known).
+        A section has at most `limit` + 1 octets: one more than the limit shows that it was cut. `sizes`: the UIDs, each
+        with the size that the server names for its largest section (0: not known).
         """
         found: dict[int, tuple[Row, dict[str, bytes]]] = {}
         empty: dict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -74,9 +75,9 @@ class Sections:
             except CommandFailed as refusal:
                 if not _NO_PIECES.search(refusal.words):
                     raise
-                rows = self._whole(mailbox, sizes, wanted, facts)  # refused as well, it was something else
+                rows = self._whole(mailbox, sizes, wanted, facts)  # raises if the refusal had another reason
                 self._gives_pieces = False
-                logger.info("the mail server gives no parts of a mail's text, so whole ones are read")
+                logger.info("the mail server cannot send the beginning of a text alone, so whole texts are read")
                 return rows
         return self._whole(mailbox, sizes, wanted, facts)
 
@@ -86,7 +87,7 @@ class Sections:
     def _whole(
         self, mailbox: MailboxKey, sizes: Mapping[int, int], wanted: Sequence[Section], facts: Sequence[str]
     ) -> dict[int, Row]:
-        """One mail after the other, since each may be large; what is too large is left out."""
+        """Whole sections, one mail a FETCH, since each may be large. Mails above `MOST_WHOLE` are left out."""
         items = [*facts, *(f"BODY.PEEK[{section.name}]" for section in wanted)]
         rows: dict[int, Row] = {}
         for uid in (uid for uid, size in sizes.items() if size <= MOST_WHOLE):
@@ -95,14 +96,17 @@ class Sections:
 
 
 def literal(row: Mapping[bytes, object], name: str, *, is_open: bool = False) -> bytes | None:
-    """What came for a section, whatever the rest of its name: servers answer `<0>`, `<0.100>` or neither."""
+    """The octets of a section; None when it did not come. Servers end its name in `<0>`, `<0.100>` or neither.
+
+    `is_open`: `name` is the beginning of the section's name, as HEADER is of HEADER.FIELDS.
+    """
     start = f"BODY[{name}".encode() + (b"" if is_open else b"]")
     found = next((value for key, value in row.items() if key.startswith(start)), None)
     return found if isinstance(found, bytes) else None
 
 
 def is_nil(row: Mapping[bytes, object], name: str, *, is_open: bool = False) -> bool:
-    """Did the section come, as NIL?"""
+    """Did the section come as NIL?"""
     start = f"BODY[{name}".encode() + (b"" if is_open else b"]")
     values = [value for key, value in row.items() if key.startswith(start)]
     return bool(values) and all(value is None for value in values)

@@ -1,9 +1,9 @@
-"""Whether reading marked mail as read, and taking that back: `\\Seen`, before and after bodies are fetched.
+"""Find out whether reading marked mail as read, and undo it: `\\Seen` before and after bodies are fetched.
 
-BODY.PEEK in an EXAMINEd folder must not touch it, yet some servers set it (iCloud and Purelymail were seen to).
-Only what changed within one batch is taken back, and only on a server that is proved to do so: a mail may also have
-been read by its owner in that very moment, and that stays. A dry run, which may take nothing back, stops at such a
-server; there the proof is a second mail that turns read when it is peeked at, so that the owner is not taken for it.
+BODY.PEEK in an EXAMINEd folder must not set `\\Seen`, yet some servers do (seen on iCloud and Purelymail). The owner
+may also read a mail at the same moment; that must stay. So `\\Seen` is removed only on a server that is proved to set
+it, and only from mail that changed within one batch. A dry run may not write, so it stops at such a server. Its proof
+is that other mails turn read, too, when they are peeked at.
 """
 
 from __future__ import annotations
@@ -24,26 +24,29 @@ from backfill.message import MailboxKey
 
 SEEN = "\\Seen"
 
-#: UIDs before and after a batch among which other unread mail is looked for.
+#: UIDs before and after a batch that are searched for other unread mail.
 _AROUND = 2_500
 _PEEKS = ("BODY.PEEK[HEADER.FIELDS (SUBJECT)]", "BODY.PEEK[1]<0.64>", "BODY.PEEK[]<0.64>")
 
 
 class SeenGuard:
-    """Compares `\\Seen`; repairs on a connection of its own, which is opened when there is something to repair.
+    """Compares `\\Seen`, and repairs it on a second connection, which is opened when it is needed.
 
-    Without `may_write` nothing is ever stored: then a server that marks mail read is stopped at.
+    When `may_write` is false nothing is stored, and a server that marks mail as read stops the run.
     """
 
     def __init__(self, account: ImapAccount, may_write: Callable[[], bool], watch: Watch | None = None) -> None:
         self._session = Session(account, readonly=False, watch=watch)
         self._may_write = may_write
         self._is_proved = False
-        self._behaves = False  # a mail that was peeked at stayed unread
-        self._has_turned = False  # the mail that was tried before this batch was read afterwards
+        self._behaves = False  # a mail that was peeked at has stayed unread
+        self._has_turned = False  # the mail that was tried alone before this batch turned read
 
     def prepare(self, reading: Session, mailbox: MailboxKey, unread: Collection[int]) -> None:
-        """Before bodies of `unread` are fetched. A dry run tries one alone where no other unread mail would be left."""
+        """To be called before bodies of `unread` are fetched.
+
+        A dry run needs another unread mail for its proof. If there is none beside `unread`, it tries one of them alone.
+        """
         self._has_turned = False
         if len(unread) < 2 or self._behaves or self._may_write() or _unread_beside(reading, mailbox, unread):
             return
@@ -51,9 +54,9 @@ class SeenGuard:
         self._behaves = not self._has_turned
 
     def check(self, reading: Session, mailbox: MailboxKey, unread: Collection[int]) -> None:
-        """After bodies were fetched on `reading`: see that those of `unread`, which were unread before, still are.
+        """To be called after bodies were fetched on `reading`: check that `unread` are still unread.
 
-        Raises `MarksMailRead` when the server marks mail that is only peeked at and it cannot be taken back.
+        Raises `MarksMailRead` when the server marks mail as read on BODY.PEEK and the mark cannot be removed.
         """
         changed = _seen(reading, mailbox, unread)
         if not changed:
@@ -63,25 +66,26 @@ class SeenGuard:
             if self._is_in_step(reading, mailbox, changed, unread):
                 raise MarksMailRead(
                     f"The mail server marked {len(changed)} unread mails of {mailbox.folder!r} as read (UID "
-                    f"{_named(changed)}), although they were only peeked at. Stopped before it marks more: a dry run "
-                    "may not take it back, a real run would."
+                    f"{_named(changed)}), although backfill only peeked at them. It stopped before more are marked: a "
+                    "dry run may not mark them unread again, a real run does."
                 )
-            logger.debug("{} mails of {!r} were read by somebody else meanwhile", len(changed), mailbox.folder)
+            logger.debug("Somebody else has read {} mails of {!r} meanwhile", len(changed), mailbox.folder)
             return
         if not self._is_proved:
             self._is_proved = self._marks_again(reading, mailbox, min(changed))
             if not self._is_proved:
-                logger.debug("{} mails of {!r} were read by somebody else meanwhile", len(changed), mailbox.folder)
+                logger.debug("Somebody else has read {} mails of {!r} meanwhile", len(changed), mailbox.folder)
                 return
-            logger.warning("the mail server marks mail as read that is only peeked at; it is taken back each time")
+            logger.warning("the mail server marks mail as read that is only peeked at; it is marked unread again")
         self._mark_unread(mailbox, changed)
 
     def _is_in_step(
         self, reading: Session, mailbox: MailboxKey, changed: Collection[int], unread: Collection[int]
     ) -> bool:
-        """Do mails turn read because they are peeked at? Tried with two that nobody has peeked at, from the middle.
+        """Do mails turn read because they are peeked at? Tried with two other unread mails.
 
-        The owner reads the newest first, or the oldest. Where no other is left, one was tried before the batch.
+        The two come from the middle, since the owner reads the newest or the oldest first. If there are no others, the
+        trial before the batch decides.
         """
         others = _unread_beside(reading, mailbox, unread)
         if not others:
@@ -96,7 +100,10 @@ class SeenGuard:
         self._session.close()
 
     def _marks_again(self, reading: Session, mailbox: MailboxKey, uid: int) -> bool:
-        """The proof: made unread and peeked at again, it is read again. Else its owner read it, and it stays read."""
+        """The proof: mark the mail unread, peek at it again, see whether it is read again.
+
+        If it is not, its owner has read it, and it is marked read again.
+        """
         self._mark_unread(mailbox, {uid})
         reading.fetch(mailbox, [uid], _PEEKS)
         if _seen(reading, mailbox, {uid}):
@@ -109,13 +116,13 @@ class SeenGuard:
             for uid_set, _ in uid_sets(uids):
                 self._session.ask(partial(_remove_seen, uid_set), mailbox)
             left = _seen(self._session, mailbox, uids)
-            refusal = "it shows them as read all the same"
+            refusal = "it still shows them as read"
         except (CommandFailed, FolderReadOnly, StoreUnavailable) as error:
             left, refusal = set(uids), str(error)
         if left:
             raise MarksMailRead(
-                f"The mail server marks mail as read that is only peeked at, and does not let it be taken back "
-                f"({refusal}). Stopped before it marks more; in {mailbox.folder!r} it marked UID {_named(left)}."
+                f"The mail server marks mail as read that backfill only peeks at, and does not mark it unread again "
+                f"({refusal}). It stopped before more are marked. In {mailbox.folder!r} UID {_named(left)} is affected."
             )
 
 
@@ -124,7 +131,7 @@ def _remove_seen(uid_set: str, client: Client) -> None:
 
 
 def _alone_turns_read(reading: Session, mailbox: MailboxKey, uid: int, unread: Collection[int]) -> bool:
-    """Of `unread`, does the mail that is peeked at turn read, and no other?"""
+    """After a peek at mail `uid`: is exactly that mail of `unread` read now?"""
     try:
         reading.fetch(mailbox, [uid], _PEEKS)
         return _seen(reading, mailbox, unread) == {uid}
@@ -133,7 +140,7 @@ def _alone_turns_read(reading: Session, mailbox: MailboxKey, uid: int, unread: C
 
 
 def _unread_beside(reading: Session, mailbox: MailboxKey, uids: Collection[int]) -> list[int]:
-    """The unread mails around `uids` that are not among them, by UID; none where the server does not say."""
+    """Other unread mails near `uids`, in ascending order; none if the server refuses the search."""
     around = f"UID {max(1, min(uids) - _AROUND)}:{min(HIGHEST_UID, max(uids) + _AROUND)}"
     try:
         there = reading.search(mailbox, around)

@@ -1,8 +1,7 @@
-"""One connection to one account: opened when needed, renewed when found dead, dropped after any error in mid-command.
+"""One connection to one account: opened when needed, renewed when it is dead, dropped after any error.
 
-Whoever asks names the mailbox; the session sees to it that this very epoch is open. Leftovers of a broken reply
-would corrupt the next command, so no connection outlives an error. Used by one thread: imapclient is not safe
-for two.
+The caller names the mailbox, and the session opens this epoch of it. The rest of a broken reply would corrupt the next
+command, so no connection is used after an error. For one thread only: imapclient is not thread-safe.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from backfill.mail.search import HIGHEST_UID, listed, search
 from backfill.mail.wire import Client, Hears
 from backfill.message import MailboxKey
 
-SLOWED_S = 60.0  # how long an account is left alone that the server slows down
+SLOWED_S = 60.0  # wait after the server says that it slows the account down
 
 T = TypeVar("T")
 Opened = dict[bytes, Any]  # what EXAMINE or SELECT answered
@@ -41,15 +40,15 @@ _KEPT = re.compile(rb"\[PERMANENTFLAGS \((.*)\)\]", re.I)
 
 
 class Watch(Hears, Protocol):
-    """Is told what a server gives and asks, so that a limit can be kept. Called by several threads."""
+    """Told of the octets that a server sends and of the waits that it asks for. Called by several threads."""
 
     def throttled(self, wait_s: float, reason: str) -> None:
-        """The server asks to be left alone for so long."""
+        """The server asks for no commands during the next `wait_s` seconds."""
         ...
 
 
 class Unwatched:
-    """A watch that does not look."""
+    """The watch of a session that has none: does nothing."""
 
     def read(self, size: int) -> None:
         return
@@ -62,22 +61,22 @@ class Unwatched:
 
 
 class Session:
-    """Commands on a connection of its own. `readonly` decides between EXAMINE and SELECT for all its life."""
+    """Commands on one connection. `readonly`: open folders by EXAMINE, never by SELECT."""
 
     def __init__(self, account: ImapAccount, *, readonly: bool, watch: Watch | None = None) -> None:
         self.account = account
         self._readonly = readonly
         self._watch: Watch = watch or Unwatched()
         self._client: Client | None = None
-        self._was_let_in = False
-        self._was_refused = False  # since it was let in
+        self._was_let_in = False  # a login of this session has worked
+        self._was_refused = False  # a login was refused since
         self._open: tuple[MailboxKey, Opened] | None = None
 
     def ask(self, work: Callable[[Client], T], mailbox: MailboxKey | None = None) -> T:
-        """What `work` answers, with `mailbox` open. `work` must bear being run twice.
+        """The result of `work`, called with `mailbox` open. `work` may be called twice.
 
-        A connection that turns out dead is renewed once, silently: sessions end after an hour or a day, and idle
-        ones sooner. Raises `CommandFailed`, `ServerUnavailable`, `MailboxChanged`, `FolderUnknown`,
+        A dead connection is renewed once without a message: servers end sessions after an hour or a day, idle ones
+        sooner. Raises `CommandFailed`, `ServerUnavailable`, `MailboxChanged`, `FolderUnknown`, `FolderUnusable`,
         `FolderReadOnly`, and what `connect` raises.
         """
         is_new = self._client is None
@@ -90,7 +89,7 @@ class Session:
         return self._attempt(work, mailbox)
 
     def has(self, capability: str) -> bool:
-        """Does the server offer that, as it says after the login?"""
+        """Does the server offer the capability after login?"""
         return self.ask(lambda client: bool(client.has_capability(capability)))
 
     def open(self, folder: str) -> Opened:
@@ -103,7 +102,7 @@ class Session:
         return answer
 
     def opened(self, mailbox: MailboxKey) -> Opened:
-        """What the server said when it opened this epoch of the folder, which it does now where it has not."""
+        """What the server said when it opened this epoch of the folder. Opens it if it is not open."""
 
         def answer(_client: Client) -> Opened:
             assert self._open is not None
@@ -112,16 +111,16 @@ class Session:
         return self.ask(answer, mailbox)
 
     def search(self, mailbox: MailboxKey, criteria: str) -> set[int]:
-        """The UIDs that UID SEARCH finds. The caller bounds them: replies above 1,000,000 bytes break imaplib."""
+        """The UIDs that UID SEARCH finds. The caller bounds the range: a line of more than 1,000,000 bytes fails."""
         return self.ask(lambda client: search(client, criteria), mailbox)
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int], items: Sequence[str]) -> dict[int, Row]:
-        """What UID FETCH gives; a mail may be missing, an item too. The caller bounds the bytes."""
+        """The rows of a UID FETCH, by UID. Mails and items may be missing. The caller bounds the bytes."""
         records = self.ask(lambda client: client.records(uids, items), mailbox)
-        try:  # the reply has come to its end, so the connection is sound whatever was in it
+        try:  # outside of `ask`: the reply is complete, so the connection is sound even if the reply cannot be read
             rows = replies.fetched(records)
         except ProtocolError:
-            raise CommandFailed(UNREADABLE) from None  # what cannot be read may be a mail's text
+            raise CommandFailed(UNREADABLE) from None  # the cause may quote a mail's text
         return {uid: rows[uid] for uid in uids if uid in rows}
 
     def list(self) -> list[Listed]:
@@ -129,11 +128,11 @@ class Session:
         return folder_names.listed(self.ask(lambda client: client.listed()))
 
     def listed(self, mailbox: MailboxKey, ids: str, *, uid: bool) -> set[int]:
-        """The UIDs that FETCH gives for a set of UIDs, or of positions where `uid` is False."""
+        """The UIDs that FETCH lists for a set of UIDs, or of positions if `uid` is False."""
         return self.ask(lambda client: listed(client, ids, uid=uid), mailbox)
 
     def renew(self) -> None:
-        """Let the next command log in anew, so that it sees the folder as it is now."""
+        """Log out. The next command logs in anew and sees the folder as it is then."""
         self._drop(politely=True)
 
     def close(self) -> None:
@@ -148,21 +147,21 @@ class Session:
                 self._enter(self._client, mailbox)
             answer = work(self._client)
             if self._client.wire.is_slowed:
-                self._watch.throttled(SLOWED_S, "The mail server says that it slows down ([THROTTLED])")
+                self._watch.throttled(SLOWED_S, "The mail server slows this account down ([THROTTLED])")
             return answer
         except FOREIGN as error:
             self._drop(politely=False)
             ours = translated(error, self.account.server, self.account.port)
             if isinstance(ours, MailThrottled):
                 self._watch.throttled(ours.wait_s or 0.0, str(ours))
-            is_quoting = UNREADABLE[:-1] in str(ours)  # a parser's error shows what it could not read: a mail's text
+            is_quoting = UNREADABLE[:-1] in str(ours)  # a parser's error may quote a mail's text
             raise ours from (None if is_quoting else error)
         except MailError as error:
             self._drop(politely=True)
             if isinstance(error, MailThrottled):
                 self._watch.throttled(error.wait_s or 0.0, str(error))
             raise
-        except BaseException:  # a bug, or an end: the rest of the reply may still be on its way
+        except BaseException:  # a bug, or the end of the process: the rest of the reply may still arrive
             self._drop(politely=False)
             raise
         finally:
@@ -170,14 +169,14 @@ class Session:
                 self._client.wire.is_slowed = False
 
     def _connected(self) -> Client:
-        """A new connection. A login that worked before and is refused once may be the server's trouble."""
+        """A new connection. One refusal after a login that worked counts as the server's trouble."""
         try:
             client = connect(self.account, self._watch)
         except CredentialsRefused as refusal:
             if not self._was_let_in or self._was_refused or self.account.password_command is not None:
                 raise
             self._was_refused = True
-            raise ServerTroubled(f"{refusal} It worked before, so it is tried once more.") from refusal
+            raise ServerTroubled(f"{refusal} The same login worked before, so it is tried once more.") from refusal
         self._was_let_in, self._was_refused = True, False
         return client
 
@@ -186,8 +185,8 @@ class Session:
         answer = self._select(client, mailbox.folder)
         if answer.get(b"UIDVALIDITY") != mailbox.uidvalidity:
             raise MailboxChanged(
-                f"The folder {mailbox.folder!r} has another UIDVALIDITY ({answer.get(b'UIDVALIDITY')}, "
-                f"it was {mailbox.uidvalidity}): its UIDs name other mails now. It is planned anew."
+                f"The UIDVALIDITY of the folder {mailbox.folder!r} changed from {mailbox.uidvalidity} to "
+                f"{answer.get(b'UIDVALIDITY')}: its UIDs name other mails now. The folder is planned anew."
             )
         self._open = (mailbox, answer)
 
@@ -202,25 +201,25 @@ class Session:
             text = words(error)
             if patience := throttling(text):
                 raise patience from error
-            if re.search("unsafe login", text, re.I):  # NetEase, of programs that its user has not allowed
+            if re.search("unsafe login", text, re.I):  # NetEase: its user has not allowed IMAP programs
                 raise CredentialsRefused(
                     f"{self.account.server} opens no folder ({text}); allow IMAP programs in the provider's settings, "
-                    "and use the code that it gives for them as the password."
+                    "and use the code given there as the password."
                 ) from error
             if is_transient(text):
                 raise ServerTroubled(f"The mail server cannot open {folder!r} now: {text}") from error
             raise FolderUnknown(
-                f"The mail server does not open the folder {folder!r} ({text}); `backfill folders` lists those it has."
+                f"The mail server does not open the folder {folder!r} ({text}); `backfill folders` lists its folders."
             ) from error
         if b"UIDVALIDITY" not in answer:
             raise FolderUnusable(
-                f"The mail server gives the folder {folder!r} no UIDVALIDITY that is one (1 to {HIGHEST_UID}): "
-                "without it no mail can be told apart, so this folder cannot be worked on."
+                f"The mail server gives the folder {folder!r} no valid UIDVALIDITY (1 to {HIGHEST_UID}). Without it a "
+                "UID does not identify a mail, so this folder cannot be processed."
             )
         return answer
 
     def _opened_by_name(self, client: Client, folder: str) -> Mapping[str, Sequence[Any]]:
-        """By its name in modified UTF-7, or, where that is refused, as the server itself writes it in LIST."""
+        """Open the folder by its name in modified UTF-7. If that is refused, by the octets that LIST shows for it."""
         try:
             return client.opened(folder_names.on_the_wire(folder), readonly=self._readonly)
         except (IMAPClientAbortError, ProtocolError):
@@ -241,9 +240,13 @@ class Session:
 
 
 def _opened(untagged: Mapping[str, Sequence[Any]]) -> Opened:
-    """What of the answer is used, where it can be: a number that is none counts as not said."""
+    """The parts of the answer that are used. An invalid number is left out."""
     answer: Opened = {}
-    for name, least, most in (("UIDVALIDITY", 1, HIGHEST_UID), ("UIDNEXT", 1, HIGHEST_UID + 1), ("EXISTS", 0, HIGHEST_UID)):
+    for name, least, most in (
+        ("UIDVALIDITY", 1, HIGHEST_UID),
+        ("UIDNEXT", 1, HIGHEST_UID + 1),
+        ("EXISTS", 0, HIGHEST_UID),
+    ):
         numbers = [int(said[:20]) for said in untagged.get(name, ()) if isinstance(said, bytes) and said.isdigit()]
         if numbers and least <= numbers[-1] <= most:
             answer[name.encode()] = numbers[-1]

@@ -1,7 +1,7 @@
 """Reading a mailbox over IMAP: `ports.MailSource`.
 
-Promises to change nothing: folders are opened by EXAMINE and bodies read by BODY.PEEK, so no mail becomes read.
-Waits for nothing but the server's replies, each within the account's `timeout_s`.
+Changes nothing: folders are opened by EXAMINE and bodies read by BODY.PEEK, so no mail becomes read. Waits only for the
+server's replies, each within the account's `timeout_s` or `folder_timeout_s`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from backfill.selection import Selection
 
 __all__ = ["ImapMarker", "ImapSource"]
 
-#: UIDs; a window in which the connection was lost is halved down to this.
+#: UIDs. If the connection is lost within a window, the window is halved, but not below this.
 SMALLEST_WINDOW = 500
 
 _SPECIAL_USES = frozenset({"\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Important", "\\Junk", "\\Sent", "\\Trash"})
@@ -39,9 +39,9 @@ _UNSELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 class ImapSource:
     """One connection to one account, for reading; opened by the first call, renewed when it breaks.
 
-    `processed_keyword` marks mail that an earlier system has processed, as a Gmail label where `gmail_labels`;
-    `owner` is the account's address, by default its user name where that is one. `may_write` is asked before a
-    `\\Seen` that the server set in spite of PEEK is taken back. Raises `ConfigError` for a keyword that cannot be one.
+    `processed_keyword` marks mail that an earlier system has processed; with `gmail_labels` it is a Gmail label.
+    `owner` is the account's address; None: the user name. `may_write` tells whether a `\\Seen` may be removed that the
+    server set in spite of PEEK. Raises `ConfigError` for an invalid keyword.
     """
 
     def __init__(
@@ -75,21 +75,21 @@ class ImapSource:
         try:
             answer = self._session.open(folder)
         except CommandFailed as refusal:
-            raise FolderUnusable(f"The mail server opens {folder!r}, but: {refusal}") from refusal
+            raise FolderUnusable(f"The folder {folder!r} cannot be opened. {refusal}") from refusal
         key = MailboxKey(self._account.name, folder, answer[b"UIDVALIDITY"])
         exists = answer.get(b"EXISTS", 0)
         self._warn_of_limit()
         return MailboxState(key, exists, self._next_uid(key, exists, answer.get(b"UIDNEXT")))
 
     def windows(self, mailbox: MailboxKey, low: int, high: int) -> list[UidWindow]:
-        """The UIDs low..high, cut where mails lie, however far apart. One command for 4,000,000 mails."""
+        """The UIDs low..high in windows of about 5,000 mails, whatever gaps there are; see `positions`."""
         if low > high:
             return []
         exists = self._session.opened(mailbox).get(b"EXISTS", 0)
         return windows(self._session, mailbox, low, high, exists)
 
     def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
-        """The mails of a window of UIDs that the selection names; one of `windows`, for the reply's sake."""
+        """The mails of a window that the selection names. One of `windows`, so that the reply is not too long."""
         low, high = window.low, window.high
         if low > high:
             return []
@@ -98,7 +98,7 @@ class ImapSource:
         except ConnectionLost:
             if high - low < SMALLEST_WINDOW:
                 raise
-        middle = (low + high) // 2  # the reply may be what the line does not carry
+        middle = (low + high) // 2  # a shorter reply may come through
         halves = UidWindow(low, middle), UidWindow(middle + 1, high)
         return [mail for half in halves for mail in self.survey(mailbox, half, selection)]
 
@@ -112,26 +112,26 @@ class ImapSource:
         self._guard.close()
 
     def _warn_of_limit(self) -> None:
-        """Yahoo and AOL show the newest mails of a large folder only, unless a client speaks UIDONLY (RFC 9586)."""
+        """Yahoo and AOL show only the newest mails of a large folder to clients without UIDONLY (RFC 9586)."""
         if not self._knows_limit and (limits := self._session.ask(_message_limits)):
             logger.warning(
-                "{} works on {} mails at a time (MESSAGELIMIT) and may show no more of a folder: what it hides cannot "
-                "be processed",
+                "{} handles {} mails at a time (MESSAGELIMIT) and may show only that many of a folder; mails that it "
+                "hides cannot be processed",
                 self._account.server,
                 limits[0],
             )
         self._knows_limit = True
 
     def _next_uid(self, mailbox: MailboxKey, exists: int, told: object) -> int:
-        """One more than any UID of the folder; at least what the server tells as UIDNEXT.
+        """One more than the highest UID of the folder, and at least the server's UIDNEXT.
 
-        RFC 3501 §6.3.1 lets servers leave UIDNEXT out, and some tell a wrong one: so the last mail is looked at.
+        RFC 3501 §6.3.1 lets servers leave UIDNEXT out, and some tell a wrong one. So the last mail's UID is asked for.
         """
         known = told if isinstance(told, int) and 0 < told <= HIGHEST_UID + 1 else 1
         highest = highest_uid(self._session, mailbox) if exists else 0
         if exists and not highest and known == 1:
             raise FolderUnusable(
-                f"The mail server says that {mailbox.folder!r} holds {exists} mails, and tells the UID of none."
+                f"The mail server says that {mailbox.folder!r} holds {exists} mails, but tells no UID of them."
             )
         return max(known, highest + 1)
 

@@ -1,7 +1,6 @@
-"""The receiving server's own word on whether a mail is spam, from the headers that its filter wrote.
+"""The verdict of the receiving server's spam filter, from the headers that it wrote.
 
-A sender can write such headers, too. So a mark for spam is evidence, and the absence of one, or a word for the
-mail, is none. Pure.
+A sender can write such headers, too. So "spam" is evidence; "not spam", or no header, is no evidence. Pure.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from collections.abc import Callable
 from typing import Final
 
 _WORD: Final = re.compile(r"\s*(?:(?P<yes>yes|true)|(?P<no>no|false))\b", re.IGNORECASE)
-#: Microsoft's spam confidence level: 5 and more goes to the junk folder, -1 was let through unread.
+#: Microsoft's spam confidence level: from 5 on the mail goes to the junk folder; -1 was not filtered.
 _LEVEL: Final = re.compile(r"(?:^|.*\bSCL:)\s*(?:(?P<yes>[5-9])|(?P<no>-1|[0-4]))\s*(?:;|$)", re.IGNORECASE)
 
-#: What each filter writes: SpamAssassin, amavis and most providers; Rspamd; Exchange and Microsoft 365.
+#: Headers of SpamAssassin, amavis and most providers; of Rspamd; of Exchange and Microsoft 365.
 WORDS: Final = {
     "x-spam-flag": _WORD,
     "x-spam-status": _WORD,
@@ -25,9 +24,9 @@ WORDS: Final = {
 
 
 def marked_spam(header: Callable[[str], str]) -> bool | None:
-    """True where any filter says spam, False where one says that it is none, None where none says anything.
+    """True when any filter says spam, False when filters say only "not spam", None when no filter says anything.
 
-    `header`: the topmost field of that name as text, "" when there is none.
+    `header`: gives the topmost field of a name as text, "" when there is none.
     """
     said = [found for name, words in WORDS.items() if (found := words.match(header(name)))]
     return any(found["yes"] for found in said) if said else None

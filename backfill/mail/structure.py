@@ -1,7 +1,7 @@
-"""What a mail is made of: from BODYSTRUCTURE, or from the bytes themselves.
+"""The parts of a mail, from BODYSTRUCTURE or from its bytes.
 
-Both ways give the same tree of `Part`s, and so the same choice of what is read. Pure. Raises ValueError for a structure
-that makes no sense.
+Both ways give the same tree of `Part`s, so the same parts are read. Pure. Raises ValueError for a structure that makes
+no sense.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ MAX_ATTACHMENTS = 50
 
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100}")
 
-#: `Content-Type: text/html charset=utf-8`: no semicolon before the parameters.
+#: `Content-Type: text/html charset=utf-8`, without a semicolon before the parameters.
 _NO_SEMICOLON = re.compile(rb"^(content-type:[ \t]*[\w.+-]+/[\w.+-]+)[ \t\r\n]+(?=[\w-]+[ \t]*=)", re.I | re.M)
 
-#: A boundary that stands in the mail, where its header names none or another one.
+#: A boundary as it stands in the mail. Used when the header names none, or another one.
 _BOUNDARY = re.compile(rb'^--([^\r\n"]{1,70})\r\nContent-', re.IGNORECASE | re.MULTILINE)
 
-#: What a parameter's value needs unquoting for.
+#: A parameter's value with one of these must be unquoted.
 _QUOTING = re.compile(r'["\\<]')
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A MIME part. `section` is its name in FETCH; a multipart's is that of what surrounds its children."""
+    """A MIME part. `section` is its name in FETCH; a multipart has the prefix of its children's names."""
 
     section: str
     content_type: str
     charset: str = ""
     encoding: str = ""
     disposition: str = ""
-    filename: str = ""  # not yet free of encoded words
+    filename: str = ""  # encoded words (RFC 2047) not decoded
     size: int = 0  # bytes, as transferred
     parts: tuple[Part, ...] = ()
 
@@ -53,20 +53,20 @@ class Part:
 
     @property
     def is_attachment(self) -> bool:
-        """Is it for saving rather than reading? A name alone makes an attachment, unless the mail says inline."""
+        """Is it a file to save? So says its disposition, or a file name without disposition inline."""
         return self.disposition == "attachment" or bool(self.filename and self.disposition != "inline")
 
 
 def attachments(root: Part) -> tuple[Part, ...]:
-    """What else hangs on the mail; neither its alternatives nor the pictures of its HTML; at most `MAX_ATTACHMENTS`."""
+    """Parts besides the mail's text and the pictures of its HTML, in order; at most `MAX_ATTACHMENTS`."""
     return tuple(_attached(root))[:MAX_ATTACHMENTS]
 
 
 def from_bodystructure(body: BodyData) -> Part:
     """The tree that BODYSTRUCTURE describes (RFC 9051 §7.5.2).
 
-    Servers give no type at all for one that is not as the standard has it. Below the root that is plain text (RFC 2045
-    §5.2); of the root its own header tells more, so it makes no sense here.
+    Servers give no type for a part with an invalid Content-Type. Below the root, such a part counts as plain text (RFC
+    2045 §5.2). At the root it raises ValueError: the mail's own header tells more.
     """
     if not body.is_multipart and not _content_type(*body[:2]):
         raise ValueError("no content type")
@@ -74,7 +74,7 @@ def from_bodystructure(body: BodyData) -> Part:
 
 
 def from_bytes(raw: bytes) -> tuple[Part, dict[str, bytes]]:
-    """The tree of a mail, and each leaf's bytes as transferred, by section."""
+    """The tree of a mail, and the transferred bytes of each part without children, by section."""
     payloads: dict[str, bytes] = {}
     head, gap, rest = raw.partition(b"\r\n\r\n")
     head = _NO_SEMICOLON.sub(rb"\1; ", head)
@@ -84,9 +84,6 @@ def from_bytes(raw: bytes) -> tuple[Part, dict[str, bytes]]:
         typed = b'Content-Type: multipart/%s; boundary="%s"\r\n' % (kind, found[1])
         mail = message_from_bytes(typed + head + gap + rest, policy=compat32)
     return _from_mail(mail, "", 0, payloads), payloads
-
-
-# ── attachments ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _attached(part: Part, *, is_related: bool = False) -> Iterator[Part]:
@@ -100,11 +97,8 @@ def _attached(part: Part, *, is_related: bool = False) -> Iterator[Part]:
         yield part
 
 
-# ── from the server ──────────────────────────────────────────────────────────────────────────────────────
-
-
 def _from_body(body: BodyData, section: str, depth: int) -> Part:
-    """`section` is where the part stands; a root has none, and its only leaf is called 1 (RFC 9051 §6.4.5.1)."""
+    """`section`: the part's name; "" for the root. A root that is no multipart is called 1 (RFC 9051 §6.4.5.1)."""
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     if body.is_multipart:
@@ -120,7 +114,7 @@ def _from_body(body: BodyData, section: str, depth: int) -> Part:
     kind, subtype, parameters, _id, _description, encoding, size = body[:7]
     content_type = _content_type(kind, subtype) or "text/plain"
     inner: tuple[Part, ...] = ()
-    extension = body[8:] if content_type.startswith("text/") else body[7:]  # a text has its lines first
+    extension = body[8:] if content_type.startswith("text/") else body[7:]  # a text part has its number of lines before
     if content_type == "message/rfc822" and len(body) > 9 and isinstance(body[8], tuple):
         mail = BodyData.create(body[8])
         inner = (_from_body(mail, section if mail.is_multipart else f"{section}.1", depth + 1),)
@@ -140,7 +134,7 @@ def _from_body(body: BodyData, section: str, depth: int) -> Part:
 
 
 def _content_type(kind: Any, subtype: Any) -> str:
-    """`text/html`, or "" for what is no type."""
+    """Such as `text/html`; "" for an invalid type."""
     content_type = f"{_word(kind)}/{_word(subtype)}"
     return content_type if _TYPE.fullmatch(content_type) else ""
 
@@ -158,8 +152,8 @@ def _pairs(value: Any) -> list[tuple[str, str]]:
 
 
 def _parameter(pairs: list[tuple[str, str]], wanted: str) -> str:
-    """A parameter's value, put together from RFC 2231's pieces."""
-    plain = dict(reversed(pairs))  # the first of a name counts
+    """A parameter's value, also when it comes in pieces (RFC 2231); "" when there is none."""
+    plain = dict(reversed(pairs))  # of equal names the first counts
     value = plain.get(wanted, "")
     if "*" not in "".join(plain) and not _QUOTING.search(value):
         return value
@@ -176,9 +170,6 @@ def _text(value: Any) -> str:
 
 def _word(value: Any) -> str:
     return _text(value).strip().lower()
-
-
-# ── from the bytes ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def _from_mail(mail: ParsedMail, section: str, depth: int, payloads: dict[str, bytes]) -> Part:
@@ -206,7 +197,7 @@ def _from_mail(mail: ParsedMail, section: str, depth: int, payloads: dict[str, b
         inner = (_from_mail(children[0], inner_section, depth + 1, payloads),)
     else:
         payload = payloads[section] = _transferred(mail)
-        if content_type.startswith("multipart/"):  # that has no parts: what is there is read as text
+        if content_type.startswith("multipart/"):  # a multipart without parts is read as text
             content_type = "text/plain"
     typed, disposed = _header_pairs(mail, "content-type"), _header_pairs(mail, "content-disposition")
     return Part(
@@ -222,7 +213,7 @@ def _from_mail(mail: ParsedMail, section: str, depth: int, payloads: dict[str, b
 
 
 def _transferred(mail: ParsedMail) -> bytes:
-    """A leaf's bytes as they stand in the mail: decoding by a header that is not there leaves them alone."""
+    """A part's bytes as they stand in the mail. Without its header, get_payload(decode=True) decodes nothing."""
     del mail["content-transfer-encoding"]
     payload: Any = mail.get_payload(decode=True)
     return payload if isinstance(payload, bytes) else b""
@@ -234,7 +225,7 @@ def _children(mail: ParsedMail) -> list[ParsedMail]:
 
 
 def _header_pairs(mail: ParsedMail, name: str) -> list[tuple[str, str]]:
-    """A header's value and then its parameters, as they stand there."""
+    """A header's value and then its parameters, as (name, value) pairs with raw values."""
     pieces: list[str] = []
     raw = next((value for field, value in mail.raw_items() if field.lower() == name), "")
     for piece in decoded(raw.encode("utf-8", "surrogateescape")).split(";"):

@@ -1,7 +1,8 @@
 """The style of an element of HTML mail, from its own attributes and from style sheets. Pure.
 
-Sheets are read as far as they go by tag, class, id and what an element stands in, which is how mails are written;
-@media is left out, since it is for telephones. A later rule wins, more specific ones over others, as in browsers.
+Of style sheets, selectors by tag, class, id and surrounding elements are read; mails use hardly any others. @media is
+left out unless it holds on every screen: it is for telephones. As in browsers, the more specific rule wins, then the
+later one.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-MAX_SHEET: Final = 100_000  # characters that are read
+MAX_SHEET: Final = 100_000  # characters read of a mail's style sheets
 MAX_RULES: Final = 600
-MAX_ANCESTORS: Final = 30  # that are looked at for one selector
+MAX_ANCESTORS: Final = 30  # elements around an element that a selector is compared with
 
-#: Only these tell whether a text is seen.
+#: The properties that decide whether a text is seen.
 PROPERTIES: Final = re.compile(
     r"display|visibility|opacity|font|font-size|color|background|background-(?:color|image)|(?:min-|max-)?(?:height|width)"
     r"|overflow(?:-[xy])?|padding(?:-\w+)?|position|left|right|top|bottom|text-indent|margin-(?:left|top)|clip|clip-path"
@@ -29,12 +30,12 @@ _COMPOUND = re.compile(r"(\*|[a-z][\w:-]{0,30})?((?:[.#][\w-]{1,60})*)(?::link|:
 _STATE = re.compile(r":(?:hover|visited|active|focus|checked|before|after|target|nth|first|last|not)", re.IGNORECASE)
 
 
-Declaration = tuple[str, str, bool]  # property, value, and is it `!important`
+Declaration = tuple[str, str, bool]  # property, value, whether it is `!important`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Style:
-    """Values by property, in lower case; "" for what is not said. The same for elements that are styled alike."""
+    """Values by property, in lower case; "" for a property that is not set. Equal elements share one object."""
 
     values: Mapping[str, str] = field(default_factory=dict)
 
@@ -44,7 +45,7 @@ class Style:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Element:
-    """What selectors look at, and the element around it."""
+    """The attributes of an element that selectors compare, and the element around it."""
 
     tag: str
     id: str
@@ -101,7 +102,7 @@ class Sheet:
     def __init__(self, css: str = "") -> None:
         self._rules: dict[str, list[_Rule]] = defaultdict(list)
         self._known: dict[tuple[tuple[int, ...], str], Style] = {}
-        self.has_unread_colours = False  # a rule that is too clever for this reader sets a background
+        self.has_unread_colours = False  # a rule whose selector is not understood sets a background
         rules = 0
         for selectors, body in _blocks(_COMMENT.sub(" ", css[:MAX_SHEET])):
             declarations = tuple(declared(body))
@@ -114,7 +115,7 @@ class Sheet:
                     self.has_unread_colours = True
 
     def style(self, element: Element) -> Style:
-        """Of the rules that fit, and of the element's own attribute."""
+        """The style of an element, from the rules that fit and from its own style attribute."""
         found = self._candidates(element)
         if not found and not element.style:
             return _NONE
@@ -141,7 +142,7 @@ _NONE = Style()
 
 
 def declared(css: str) -> Iterator[Declaration]:
-    """Property, value, and is it `!important`, of those that matter here."""
+    """The declarations in `css` whose property is one of `PROPERTIES`."""
     for declaration in css.split(";"):
         name, colon, value = declaration.partition(":")
         name = name.strip().lower()
@@ -158,7 +159,7 @@ def _merged(rules: list[_Rule], own: str) -> Style:
     for wanted in (False, True):
         for name, value, is_important in every:
             if is_important is wanted:
-                if name in ("background", "font"):  # a shorthand sets all of its parts
+                if name in ("background", "font"):  # a shorthand resets its single properties
                     for part in ("background-color", "background-image") if name == "background" else ("font-size",):
                         values.pop(part, None)
                 values[name] = value
@@ -166,7 +167,7 @@ def _merged(rules: list[_Rule], own: str) -> Style:
 
 
 def _compounds(selector: str) -> tuple[_Compound, ...]:
-    """() for a selector that this reader does not know."""
+    """() for a selector that is not understood."""
     compounds = []
     for part in re.split(r"\s*>\s*|\s+", selector.strip())[:10]:
         found = _COMPOUND.fullmatch(part)
@@ -185,7 +186,7 @@ def _compounds(selector: str) -> tuple[_Compound, ...]:
 
 
 def _blocks(css: str) -> Iterator[tuple[str, str]]:
-    """Selectors and declarations; of @media only what holds on every screen."""
+    """Each rule's selectors and declarations. Of @media only rules for every screen."""
     around: list[str] = []
     before, *rest = _BRACE.split(css)
     for brace, after in zip(rest[::2], rest[1::2], strict=True):

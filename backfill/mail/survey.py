@@ -1,8 +1,8 @@
 """Which mails a selection names within a window of UIDs.
 
-The server's searches only narrow down. Servers disagree on time zones and on mail without a Date header, so dates
-are asked a day wider, what is surely inside is taken as it is, and the rest is decided here, by the calendar day
-as the Date header, or INTERNALDATE, writes it.
+Servers disagree on time zones and on mail without a Date header, so their searches by date only narrow the choice. The
+search is one day wider than the selection at either end. Mails more than a day inside are taken. Mails near the ends
+are decided here, by the calendar day in the Date header or else in INTERNALDATE.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from backfill.selection import DateField, Selection
 
 ALREADY_PROCESSED = "already processed"
 
-_CHUNK = 400  # UIDs in a FETCH; imapclient sends each for itself, at most 11 octets
+_CHUNK = 400  # UIDs in a FETCH; each is sent with up to 11 octets
 _DAY = timedelta(days=1)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # never by locale
-#: Mail that seems older than this has a Date header the server could not read: some take it for 1970.
+#: Some servers take an unreadable Date header for 1970, so older mail is decided here.
 _FIRST_BELIEVED = date(1980, 1, 1)
 
 
 def survey(
     session: Session, mailbox: MailboxKey, piece: UidWindow, selection: Selection, processed_key: str
 ) -> list[Surveyed]:
-    """The mails of the piece that the selection names, by UID. `processed_key` finds those processed before.
+    """The mails of the piece that the selection names, by UID. `processed_key`: the SEARCH key for processed mail.
 
-    Raises `ConfigError` when the server does not understand the operator's criteria, `FolderUnusable` when its
-    SEARCH lists nothing of a piece in which it counts mails.
+    Raises `ConfigError` when the server does not understand the operator's criteria. Raises `FolderUnusable` when its
+    SEARCH lists nothing in a piece that has mails.
     """
     window = f"UID {piece.low}:{piece.high}"
     has_dates = selection.start_date is not None or selection.end_date is not None
@@ -51,8 +51,8 @@ def survey(
         processed: set[int] = set()
         if uids and not selection.force_reprocess:
             processed = session.search(mailbox, f"{window} {processed_key}")
-    except CommandFailed as refusal:  # of a command of ours: the server's trouble, no mail's
-        if _is_empty(session, mailbox):  # some servers refuse to search where there is nothing (Proton Bridge)
+    except CommandFailed as refusal:  # refused a command of ours: no mail is at fault
+        if _is_empty(session, mailbox):  # some servers refuse to search an empty folder (Proton Bridge)
             return []
         kind = ServerTroubled if refusal.is_transient else ServerUnavailable
         raise kind(str(refusal)) from refusal
@@ -60,7 +60,7 @@ def survey(
 
 
 def _all(session: Session, mailbox: MailboxKey, piece: UidWindow, window: str) -> set[int]:
-    """Every mail of the piece: what SEARCH lists, and where it lists fewer than are counted, what FETCH lists too."""
+    """Every mail of the piece, by SEARCH. If SEARCH lists fewer than the piece has, by FETCH too."""
     uids = session.search(mailbox, window)
     if len(uids) < (piece.mails or 0):
         uids |= session.listed(mailbox, f"{piece.low}:{piece.high}", uid=True)
@@ -68,16 +68,13 @@ def _all(session: Session, mailbox: MailboxKey, piece: UidWindow, window: str) -
 
 
 def _check_search(session: Session, mailbox: MailboxKey, piece: UidWindow, window: str) -> None:
-    """Nothing answers to the criteria: is that so, or does the server's SEARCH list nothing whatever is asked?
-
-    Raises `FolderUnusable`.
-    """
+    """No mail fits the criteria: check that the server's SEARCH works at all. Raises `FolderUnusable` if not."""
     if session.search(mailbox, window):
         return
-    if there := len(session.listed(mailbox, f"{piece.low}:{piece.high}", uid=True)):  # else they are gone by now
+    if there := len(session.listed(mailbox, f"{piece.low}:{piece.high}", uid=True)):  # 0: they are gone by now
         raise FolderUnusable(
-            f"The mail server holds {there} mails in {mailbox.folder!r} and its SEARCH lists none, so dates and "
-            "criteria cannot be asked for. Without --search, --start-date and --end-date the folder can be processed."
+            f"The mail server holds {there} mails in {mailbox.folder!r} and its SEARCH lists none, so it cannot search "
+            "by dates or criteria. Without --search, --start-date and --end-date the folder can be processed."
         )
 
 
@@ -91,7 +88,7 @@ def _search_as_told(session: Session, mailbox: MailboxKey, criteria: str) -> set
 
 
 def _is_empty(session: Session, mailbox: MailboxKey) -> bool:
-    """Does the folder hold no mail? Asked anew, since the refusal ended the connection."""
+    """Has the folder no mail? The refusal ended the connection, so the folder is opened again."""
     return session.opened(mailbox).get(b"EXISTS") == 0
 
 
@@ -112,7 +109,7 @@ def _within_dates(session: Session, mailbox: MailboxKey, window: str, selection:
     return inside
 
 
-Days = tuple[date | None, date | None]  # both included; None is open
+Days = tuple[date | None, date | None]  # first and last day, both included; None: no limit
 
 
 def _wider(start: date | None, end: date | None) -> Days:
@@ -143,7 +140,7 @@ def _imap_date(day: date) -> str:
 
 
 def _day(row: Row) -> date | None:
-    """The calendar day by which a mail is selected; None when the server tells none."""
+    """The calendar day of a mail: of its Date header, else of INTERNALDATE; None when the server tells neither."""
     header = next((value for key, value in row.items() if key.startswith(b"BODY[HEADER")), None)
     sent = Headers(header).sent_day() if isinstance(header, bytes) else None
     received = row.get(b"INTERNALDATE")
@@ -151,7 +148,7 @@ def _day(row: Row) -> date | None:
 
 
 def _is_within(day: date | None, start: date | None, end: date | None) -> bool:
-    """A mail of no known day is taken: better asked about in vain than lost."""
+    """A mail of unknown day counts as within: one call too many is better than a lost mail."""
     return day is None or ((start is None or start <= day) and (end is None or day <= end))
 
 

@@ -1,14 +1,13 @@
-"""UIDs as IMAP writes them: `1:5,8,10:12`, in pieces that fit on a command line.
+"""UIDs in IMAP's form `1:5,8,10:12`, in pieces that fit into a command line.
 
-imapclient sends every UID for itself, and servers cut lines off (8,000 octets is what RFC 7162 §4 asks them to
-accept at least). Pure.
+imapclient writes every UID singly, and servers refuse long lines; RFC 7162 §4 asks them to accept 8,000 octets. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-#: Octets of one set. Leaves room for the command around it within a line of 8,000.
+#: Octets of one set. Leaves room for the rest of the command in a line of 8,000.
 LIMIT = 7_000
 
 

@@ -1,7 +1,7 @@
-"""What passes between this program and a mail server: imapclient's connection, with a bound on each reply.
+"""The connection to a mail server: imapclient's, with bounds on each reply.
 
-A server that falls silent, drips, or floods cannot hold a command for ever, nor fill the memory: every reply is bounded
-in its silence, its time and its octets, and a literal that is larger than what is left is refused before it is read.
+Each reply is bounded in three ways: the longest silence, the whole time, and the octets. A literal larger than the
+octets that are left is refused before it is read. So no server can hold a command for ever, nor fill the memory.
 """
 
 from __future__ import annotations
@@ -20,72 +20,72 @@ from imapclient import IMAPClient, SocketTimeout
 
 from backfill.clock import SystemClock
 
-LOGOUT_S = 2.0  # a server that never answers LOGOUT must not hold up a command whose work is done
-SAY_S = 10.0  # a wait for the server that has lasted this long is said, and again after twice as long
-#: Octets a second; a reply may take longer the more of it has come. Slower lines are given up.
+LOGOUT_S = 2.0  # at the end of a command; a server that never answers LOGOUT must not hold it up
+SAY_S = 10.0  # a wait for the server is reported after this time, then each time that it has doubled
+#: Octets a second. Each 8,192 octets that come give the reply one second more.
 SLOWEST = 8192
-#: A server in clear that has not greeted within this time may be one that waits for TLS to begin.
+#: A server that sends no greeting in clear within this time may be waiting for TLS.
 GREETING_S = 3.0
 
 _KB, _MB = 1024, 1024 * 1024
-_LINE = 1_000_000  # octets of a line of a reply, as in imaplib
+_LINE = 1_000_000  # octets of one line of a reply; imaplib's own limit
 
-#: A piece of a reply as imaplib hands it on: a line, or a line that ends with {size}, and the literal.
+#: A piece of a reply from imaplib: a line, or a line that ends with {size} together with its literal.
 Record = bytes | tuple[bytes, bytes] | None
 
 
 class ReplyTooLarge(imaplib.IMAP4.error):
-    """A reply is larger than anything that was asked for."""
+    """A reply is larger than its bound."""
 
 
 class SpeaksTls(imaplib.IMAP4.error):
-    """A port that was spoken to in clear expects TLS from its first byte."""
+    """The connection is unencrypted, and the port expects TLS from the first byte."""
 
 
 class StoreRefused(imaplib.IMAP4.error):
-    """A STORE was answered with NO or BAD; the argument is what the server said."""
+    """The server answered a STORE with NO or BAD; the argument is the server's text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a server is waited for: `silence_s` for most replies, `folder_s` where it works through a folder."""
+    """The longest waits for a reply: `silence_s` for most, `folder_s` when the server works through a folder."""
 
     silence_s: float = 60.0
     folder_s: float = 300.0
 
 
 class Hears(Protocol):
-    """Is told of what comes, as it comes, and of what is waited for."""
+    """Told of octets when they come, and of long waits for the server."""
 
     def read(self, size: int) -> None:
-        """So many octets have come."""
+        """`size` octets have come."""
         ...
 
     def waiting(self, sentence: str | None) -> None:
-        """What is waited for when the server takes long; None when it has answered."""
+        """The server takes long; `sentence` says with what. None: it has answered."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
     silence_s: float
-    whole_s: float  # and a second more for each `SLOWEST` octets that have come
+    whole_s: float  # plus one second for each `SLOWEST` octets that have come
     octets: int
 
 
-#: Octets that a reply may have. FETCH: 4 MB of bodies are asked for at once, and headers and structures come whole.
+#: Octets that a reply may have. A FETCH asks for up to 4 MB of bodies; headers and structures come whole.
 _OCTETS = {
     "SEARCH": 8 * _MB,
     "LIST": 16 * _MB,
     "FETCH": 32 * _MB,
-    "STORE": 8 * _MB,  # each mail's flags may come back, although they were not asked for
+    "STORE": 8 * _MB,  # a server may send each mail's flags unasked
     "EXAMINE": 4 * _MB,
     "SELECT": 4 * _MB,
     "STATUS": 4 * _MB,
     "LOGOUT": 16 * _KB,
 }
 _OTHERWISE = 256 * _KB
-#: These may keep a server busy for minutes where a folder is large.
+#: In a large folder a server may need minutes for these.
 _SLOW = frozenset({"SEARCH", "LIST", "STORE", "EXAMINE", "SELECT", "STATUS"})
 
 
@@ -100,7 +100,7 @@ def _bound(command: str, patience: Patience) -> _Bound:
 
 
 class Wire(imaplib.IMAP4):
-    """imaplib's connection, in clear or in TLS. `is_slowed`: a reply ended in Gmail's [THROTTLED]."""
+    """imaplib's connection, with or without TLS. `is_slowed`: a reply ended in Gmail's [THROTTLED]."""
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, patience: Patience, hears: Hears) -> None:
         self.is_slowed = False
@@ -114,8 +114,6 @@ class Wire(imaplib.IMAP4):
         self._has_told = False
         self._begin("greeting")
         super().__init__(host, port, timeout=patience.silence_s)
-
-    # ── what imaplib calls ───────────────────────────────────────────────────────────────────────────────
 
     def open(self, host: str = "", port: int = 143, timeout: float | None = None) -> None:
         super().open(host, port, timeout)
@@ -159,16 +157,14 @@ class Wire(imaplib.IMAP4):
         super().shutdown()
 
     def _get_response(self) -> Any:
-        """None for a request to go on, which imaplib would wait for again where no more is to be said."""
-        said = super()._get_response()  # type: ignore[misc]  # typeshed leaves it out
+        """None for `+`, the server's request for more. Raises if no more is to be sent: imaplib would wait for ever."""
+        said = super()._get_response()  # type: ignore[misc]  # missing in typeshed
         if said is None and not self._may_ask_for_more:
             raise self.error(f"{self._command_name}: the server waits for more of the command")
         return said
 
-    # ── LOGIN ────────────────────────────────────────────────────────────────────────────────────────────
-
     def log_in(self, user: str, secret: str) -> None:
-        """LOGIN with any user name and password: quoted, or as literals (RFC 9051 §4.3) where that cannot be."""
+        """LOGIN with any user name and password: as quoted strings, or as literals if needed (RFC 9051 §4.3)."""
         tag = self._new_tag()
         line = tag + b" LOGIN"
         for word in (user.encode(), secret.encode()):
@@ -190,23 +186,21 @@ class Wire(imaplib.IMAP4):
             raise self.error(data[-1].decode("utf-8", "replace"))
         self.state = "AUTH"
 
-    # ── reading within bounds ────────────────────────────────────────────────────────────────────────────
-
     def _begin(self, command: str) -> None:
-        """From now on the reply to `command` is read."""
+        """Set the bounds for the reply to `command`."""
         self._command_name = command
         self._bound = _bound(command, self._patience)
         self._came = 0
         self._began = self._heard = self._clock.monotonic()
 
     def _buffer(self) -> io.BufferedReader:
-        """Of the socket as it is: STARTTLS puts another one in its place, and what came before that is not believed."""
+        """The buffer of the present socket. STARTTLS replaces the socket; octets buffered before it are dropped."""
         if self._buffered is None or self._buffered[0] is not self.sock:
             self._buffered = (self.sock, io.BufferedReader(_Octets(self), 65_536))
         return self._buffered[1]
 
     def receive(self, buffer: Any) -> int:
-        """Some octets of the reply. Raises `TimeoutError` and `ReplyTooLarge` when a bound is passed."""
+        """Read octets of the reply into `buffer`; returns how many. Raises `TimeoutError` or `ReplyTooLarge`."""
         say_after = SAY_S
         while True:
             now = self._clock.monotonic()
@@ -214,7 +208,7 @@ class Wire(imaplib.IMAP4):
                 self._heard + self._bound.silence_s - now,
                 self._began + self._bound.whole_s + self._came / SLOWEST - now,
             )
-            # What has come is read before the time is judged: the machine may have slept.
+            # Octets that have come are read even after the time is over: the machine may have slept.
             until_said = max(0.0, self._heard + say_after - now)
             self.sock.settimeout(max(0.001, min(left, until_said)))
             try:
@@ -240,7 +234,7 @@ class Wire(imaplib.IMAP4):
         return size
 
     def _look_for_tls(self) -> None:
-        """Raises `SpeaksTls` where no greeting comes and the port turns out to want TLS."""
+        """Raises `SpeaksTls` when no greeting comes and the port accepts a TLS handshake."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.sock, selectors.EVENT_READ)
             if selector.select(min(GREETING_S, self._patience.silence_s / 3)):
@@ -251,7 +245,7 @@ class Wire(imaplib.IMAP4):
 
 
 class _Octets(io.RawIOBase):
-    """A wire as a file."""
+    """The octets of a `Wire` as a file."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -271,12 +265,12 @@ class Client(IMAPClient):  # type: ignore[misc]  # it has no types
         self._hears = hears
         timeout = SocketTimeout(patience.silence_s, patience.silence_s)
         super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
-        self.wire.debug = 0  # imapclient sets 5, for which imaplib makes a repr of every literal
-        self.normalise_times = False  # aware, as the server writes them, not this machine's local time
+        self.wire.debug = 0  # imapclient sets 5, and then imaplib makes a repr of every literal
+        self.normalise_times = False  # times keep the server's offset; True gives naive local times
 
     @property
     def wire(self) -> Wire:
-        """The connection below."""
+        """The connection that imapclient uses."""
         wire: Wire = self._imap
         return wire
 
@@ -284,7 +278,7 @@ class Client(IMAPClient):  # type: ignore[misc]  # it has no types
         return Wire(self.host, self.port, self.ssl_context if self.ssl else None, self._patience, self._hears)
 
     def records(self, uids: Sequence[int], items: Sequence[str]) -> list[Record]:
-        """UID FETCH; its reply as it came."""
+        """UID FETCH; the reply unparsed."""
         named = ",".join(map(str, uids))
         tag = self.wire._command("UID", "FETCH", named, f"({' '.join(items)})")
         kind, data = self.wire._command_complete("FETCH", tag)
@@ -292,7 +286,7 @@ class Client(IMAPClient):  # type: ignore[misc]  # it has no types
         return list(self.wire._untagged_response(kind, data, "FETCH")[1])
 
     def store(self, uid_set: str, change: str, words: Sequence[str]) -> None:
-        """UID STORE, e.g. of `+FLAGS`, without an answer for each mail. Raises `StoreRefused`."""
+        """UID STORE with `.SILENT`. `change`: such as `+FLAGS`. Raises `StoreRefused`."""
         try:
             kind, data = self.wire.uid("STORE", uid_set, f"{change}.SILENT", f"({' '.join(words)})")
         except (self.wire.abort, ReplyTooLarge):
@@ -303,21 +297,21 @@ class Client(IMAPClient):  # type: ignore[misc]  # it has no types
             raise StoreRefused(b" ".join(each for each in data if isinstance(each, bytes)).decode("utf-8", "replace"))
 
     def listed(self) -> list[Record]:
-        """LIST of everything; its reply as it came."""
+        """LIST of all folders; the reply unparsed."""
         kind, data = self.wire._simple_command("LIST", '""', '"*"')
         self._checkok("list", kind, data)
         return list(self.wire._untagged_response(kind, data, "LIST")[1])
 
     def opened(self, name: bytes, *, readonly: bool) -> Mapping[str, Sequence[Any]]:
-        """EXAMINE or SELECT of a folder by its name on the wire; the untagged responses by their name."""
+        """EXAMINE or SELECT a folder by its name on the wire; returns the untagged responses by name."""
         quoted = b'"' + name.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
-        kind, data = self.wire.select(quoted, readonly)  # type: ignore[arg-type]  # bytes go out as they are
+        kind, data = self.wire.select(quoted, readonly)  # type: ignore[arg-type]  # bytes are sent unchanged
         self._checkok("select", kind, data)
         return dict(self.wire.untagged_responses)
 
 
 def _name(line: bytes) -> str:
-    """The command of a line that begins with a tag: FETCH, also of UID FETCH."""
+    """The command in a line that begins with a tag. For UID FETCH it is FETCH."""
     words = line[:200].split()[1:3]
     if not words:
         return ""
@@ -326,7 +320,7 @@ def _name(line: bytes) -> str:
 
 
 def _wants_tls(host: str, port: int, seconds: float) -> bool:
-    """Does a second connection get a TLS handshake? Nothing is sent over it, so nobody need vouch for the server."""
+    """Does the port accept a TLS handshake? A certificate that is not trusted counts, too: no data is sent."""
     context = ssl.create_default_context()
     with suppress(OSError, ValueError):
         try:
