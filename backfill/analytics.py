@@ -54,7 +54,7 @@ class AnalyticsFile:
     def catch_up(self) -> int:
         """Append a line for every outcome that has none yet; returns how many. Writes the file and the ledger.
 
-        Raises `EffectUnavailable` when the file cannot be written. Nothing is lost: the next call goes on.
+        Raises `EffectUnavailable` when the file cannot be written. The next call writes what is missing.
         """
         written = 0
         with self._open() as (file, sink):
@@ -119,7 +119,9 @@ class AnalyticsFile:
         except Timeout as error:
             raise EffectUnavailable(f"Another process holds {self.path}; wait for it to end.") from error
         except OSError as error:
-            raise EffectUnavailable(f"{self.path} cannot be written: {error.strerror}. Nothing is lost.") from error
+            raise EffectUnavailable(
+                f"{self.path} cannot be written: {error.strerror}. The next run writes what is missing."
+            ) from error
 
     def _recognised(self, file: BinaryIO) -> Sink:
         """The ledger's record of the open file.

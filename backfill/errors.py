@@ -25,6 +25,8 @@ class BackfillError(Exception):
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
     #: The word for an item's `reason` column and the report, e.g. "unreadable". An instance may have a more exact one.
     reason: str = "error"
+    #: Calls of the run that this ended whose answers were not saved: the next run makes them again.
+    asked_again: int = 0
 
     def __init__(self, message: str | None = None, *, reason: str | None = None) -> None:
         # A server may quote the secret that it was sent, and an error is stored, logged, printed and given to callers.
@@ -32,6 +34,11 @@ class BackfillError(Exception):
         super().__init__(text)
         if reason is not None:
             self.reason = reason
+
+    def add_asked_again(self, calls: int, sentence: str) -> None:
+        """Say at the end of the message, too, that answers were not saved."""
+        self.asked_again += calls
+        self.args = (f"{self} {sentence}",)
 
 
 class Unexpected(BackfillError):
@@ -100,7 +107,7 @@ class SchemaOutdated(LedgerError):
 
 
 class LedgerUnusable(LedgerError):
-    """The ledger cannot be read or written: disk full, no permission, or damaged. Nothing was lost."""
+    """The ledger cannot be read or written: disk full, no permission, or damaged."""
 
     exit_code = ExitCode.UNUSABLE_DISK
 
@@ -152,7 +159,7 @@ class FolderUnknown(FolderUnusable):
 
 
 class ServerUnavailable(MailError):
-    """The mail server cannot be reached or asks for patience; nothing is lost, run again later."""
+    """The mail server cannot be reached or asks for patience; run again later."""
 
     disposition = Disposition.RELEASE
     exit_code = ExitCode.UNREACHABLE
@@ -165,11 +172,11 @@ class ServerUnavailable(MailError):
 
 
 class ServerTroubled(ServerUnavailable):
-    """The mail server answers that it cannot do its work at the moment; nothing is lost, run again later."""
+    """The mail server answers that it cannot do its work at the moment; run again later."""
 
 
 class MailThrottled(ServerUnavailable):
-    """The mail server asks for patience; nothing is lost, run again when that time is over."""
+    """The mail server asks for patience; run again when that time is over."""
 
     exit_code = ExitCode.STOPPED_EARLY
     reason = "mail_throttled"
@@ -282,7 +289,7 @@ class RateLimited(ClassifierError):
 
 
 class ServiceUnavailable(ClassifierError):
-    """The API cannot be reached or is failing; nothing is lost, run again later."""
+    """The API cannot be reached or is failing; run again later."""
 
     disposition = Disposition.RELEASE
     exit_code = ExitCode.UNREACHABLE
@@ -302,7 +309,7 @@ class AnswerUnusable(ClassifierError):
 
 
 class AnswersUnusable(ClassifierError):
-    """The API answers, but mail after mail gets no verdict; nothing is lost. `backfill check` looks for the cause:
+    """The API answers, but mail after mail gets no verdict. `backfill check` looks for the cause:
     llm.model, llm.response_format or llm.max_output_tokens may not suit each other."""
 
     exit_code = ExitCode.REFUSED

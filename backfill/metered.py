@@ -7,8 +7,8 @@ stop request cannot interrupt a sleep of backoff's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from math import inf, isfinite
@@ -23,6 +23,7 @@ from backfill.errors import (
     CallsUsedUp,
     ClassifierError,
     Concession,
+    LedgerUnusable,
     MessageRefused,
     RateLimited,
     ServiceUnavailable,
@@ -87,6 +88,10 @@ class OneAtATime:
         return nullcontext()
 
 
+def _raise(error: LedgerUnusable) -> None:
+    raise error
+
+
 @dataclass(slots=True)
 class MeteredCalls:
     """A classifier, with everything that its calls wait for and are booked on. Thread-safe.
@@ -105,6 +110,8 @@ class MeteredCalls:
     budget: Budget | None = None
     counter: CallCounter = field(default_factory=OneAtATime)
     gate_patience_s: float = inf  # a gate that stays closed for longer is not waited for
+    #: Is told when the ledger does not take what is noted beside an answer. Where it returns, the answer is not lost.
+    fail: Callable[[LedgerUnusable], None] = _raise
     _patiently: Callable[..., tuple[Answer, int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -179,16 +186,25 @@ class MeteredCalls:
             try:
                 answer = self._classify(message, concession)
             except ClassifierError as error:
-                self._heed(throttler, slot, error)
-                outcome = OUTCOMES.get(type(error), AttemptOutcome.HALTED)
-                usage = error.usage or Usage(http_status=error.http_status)
-                if outcome in FREE and usage.cost_usd is None:
-                    usage = replace(usage, cost_usd=Decimal(0))
-                self.ledger.attempts.close(attempt_id, outcome, usage)
-                self._learn(throttler, slot, usage, error.announced)
+                with self._keeping_the_answer():
+                    self._heed(throttler, slot, error)
+                    outcome = OUTCOMES.get(type(error), AttemptOutcome.HALTED)
+                    usage = error.usage or Usage(http_status=error.http_status)
+                    if outcome in FREE and usage.cost_usd is None:
+                        usage = replace(usage, cost_usd=Decimal(0))
+                    self.ledger.attempts.close(attempt_id, outcome, usage)
+                    self._learn(throttler, slot, usage, error.announced)
                 raise
-        self._learn(throttler, slot, answer.usage, answer.usage.announced)
+        with self._keeping_the_answer():
+            self._learn(throttler, slot, answer.usage, answer.usage.announced)
         return answer, attempt_id
+
+    @contextmanager
+    def _keeping_the_answer(self) -> Iterator[None]:
+        try:
+            yield
+        except LedgerUnusable as error:
+            self.fail(error)
 
     def _classify(self, message: Message, concession: Concession | None) -> Answer:
         with around_one_mail():

@@ -111,7 +111,8 @@ class Command:
                 self.terminal.say(f"Ended: {ended.reason}. What was achieved stays; only `{named}` takes it up again.")
                 return ExitCode.OK
             go_on = given.going_on(result.job.id)
-            self.terminal.say(f"Stopped early ({ended.reason}). Nothing is lost; go on with: {go_on}")
+            safe = "Go" if ended.asked_again else "Nothing is lost; go"
+            self.terminal.say(f"Stopped early ({ended.reason}). {safe} on with: {go_on}")
             return ExitCode.STOPPED_EARLY
         return ExitCode.SOME_FAILED if summary.failed else ExitCode.OK
 

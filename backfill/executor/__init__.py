@@ -7,11 +7,12 @@ there are verdicts and outcomes committed, and calls noted, whatever is ready in
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 from backfill.analytics import AnalyticsFile
 from backfill.clock import Clock, StopRequest
-from backfill.errors import MailboxChanged
+from backfill.errors import BackfillError, MailboxChanged
 from backfill.executor.asker import Asker
 from backfill.executor.bounds import Cap
 from backfill.executor.effecter import Effecter
@@ -21,6 +22,7 @@ from backfill.executor.observer import Observer
 from backfill.executor.one_cpu import OneCpu
 from backfill.executor.reader import Reader
 from backfill.executor.steering import Bulletin, Steering
+from backfill.executor.unsaved import add_asked_again, late_answers
 from backfill.executor.writer import Writer
 from backfill.ledger import Ledger
 from backfill.ledger.results import Needs
@@ -101,19 +103,21 @@ class Executor:
             is_drained = self._drain(flow, writer, effecter)
         except BaseException as error:  # what the writer meets ends the run as what a stage meets does
             flow.fail(error)
-            is_drained = self._drain(flow, writer, effecter)
+            self._drain(flow, writer, effecter)
+            self._say_what_is_asked_again(error, flow, writer)
             raise
         finally:
             self._dismiss(flow)
-        if self.analytics is not None:
-            self.analytics.catch_up()
         if flow.error is not None:
+            self._say_what_is_asked_again(flow.error, flow, writer)
+            with suppress(BackfillError):  # the run ends with the first error
+                self._catch_up()
             raise flow.error
+        self._catch_up()
         if self.stop.is_set() and not is_drained:
-            unanswered = len(flow.calling)
-            answers = f"{unanswered} answer{'s' if unanswered > 1 else ''}"
-            late = f"; {answers} did not come in time and will be asked for again" if unanswered else ""
-            return Ended(RunOutcome.INTERRUPTED, self.stop.reason + late)
+            late = len(flow.calling)
+            reason = f"{self.stop.reason}; {late_answers(late)}" if late else self.stop.reason
+            return Ended(RunOutcome.INTERRUPTED, reason, late)
         return flow.ended or Ended(RunOutcome.INTERRUPTED, self.stop.reason)
 
     def _start(self, flow: Flow, cpu: OneCpu) -> threading.Thread:
@@ -126,9 +130,9 @@ class Executor:
         return flow.start("effecter", effecting.apply_all)
 
     def _calls(self, flow: Flow) -> MeteredCalls:
-        ledger, tell = self.ledger, flow.observer.waiting
-        asked = self.classifier, self.throttler, self.clock
-        return MeteredCalls(ledger, *asked, flow.stop, flow.gates, flow.limits, tell, self.budget, flow.threads)
+        asked = self.ledger, self.classifier, self.throttler, self.clock
+        bounds, tell = (flow.stop, flow.gates, flow.limits), flow.observer.waiting
+        return MeteredCalls(*asked, *bounds, tell, self.budget, flow.threads, fail=flow.fail)
 
     def _drain(self, flow: Flow, writer: Writer, effecter: threading.Thread) -> bool:
         """Record what is in flight and bring its effects about, after a stop for some seconds; is all of it done?
@@ -143,11 +147,16 @@ class Executor:
             if is_answered and not is_last:
                 is_last = flow.hand(flow.judgments, None)
             if is_answered and not effecter.is_alive():
-                return self.ledger.open_items.count_held(flow.run.id) == 0
+                return flow.error is None and self.ledger.open_items.count_held(flow.run.id) == 0
             if self.stop.is_set() and (self.stop.is_inherited() or not isinstance(flow.error, MailboxChanged)):
                 deadline = deadline or self.clock.monotonic() + DRAIN_S
                 if self.clock.monotonic() > deadline:
                     return False
+
+    def _say_what_is_asked_again(self, error: BaseException, flow: Flow, writer: Writer) -> None:
+        """In the error that ends the run, before it is raised. Tries once more to save what was paid for."""
+        unsaved = writer.unsaved.save(self.ledger, flow.run)
+        add_asked_again(error, unsaved, 0 if self.throttler is None else len(flow.calling))
 
     def _dismiss(self, flow: Flow) -> None:
         """Let the asking threads go."""
@@ -162,6 +171,10 @@ class Executor:
         return round((self.clock.monotonic() - self._began) * 1e6)
 
     # ── beside the work ──────────────────────────────────────────────────────────────────────────────────
+
+    def _catch_up(self) -> None:
+        if self.analytics is not None:
+            self.analytics.catch_up()
 
     def _tick(self, run: Run, bulletin: Bulletin) -> None:
         self._look(run, bulletin)

@@ -37,6 +37,7 @@ class Ended:
 
     outcome: RunOutcome
     reason: str = ""
+    asked_again: int = 0  # calls whose answers did not come in time: the next run makes them again
 
 
 @dataclass(slots=True)

@@ -33,6 +33,7 @@ from backfill.errors import (
 from backfill.executor.breaker import Befalls, Breaker
 from backfill.executor.flow import Flow
 from backfill.executor.results import Applied, Judgment, Opening, Result, Troubled
+from backfill.executor.unsaved import Unsaved
 from backfill.ledger import Ledger
 from backfill.ledger.results import Committed, Finished, Needs, Recorded
 from backfill.ledger.rows import Item
@@ -61,6 +62,8 @@ class Writer:
     needs: Needs
     clock: Clock
     breaker: Breaker = field(default_factory=Breaker)
+    unusable: LedgerUnusable | None = None  # the ledger takes nothing more, since this
+    unsaved: Unsaved = field(default_factory=Unsaved)
 
     def save(self, seconds: float) -> None:
         """Save what is ready, waiting so long for the first of it and for no more."""
@@ -71,7 +74,10 @@ class Writer:
                 ready.append(self.flow.results.get_nowait())
         except Empty:
             pass
-        self._settle(ready)
+        if self.unusable is None:
+            self._settle(ready)
+        else:
+            self._rescue(ready, self.unusable)
 
     def _settle(self, ready: Sequence[Result]) -> None:
         judged: list[Answered | Reused] = []
@@ -93,25 +99,30 @@ class Writer:
             while judged or applied or openings:
                 judged = self._commit(judged, applied, openings)
                 applied, openings = [], []
+        except LedgerUnusable as error:
+            self._rescue(ready, error)
+            if self.flow.error is None:  # else the run ends with that one
+                raise
         except BaseException as error:
             self._rescue(ready, error)
             raise
 
     def _rescue(self, ready: Sequence[Result], error: BaseException) -> None:
-        """The run ends with this error; answers that were ready with what caused it were paid for, and are saved."""
-        answered: list[Answered] = []
+        """The run ends with this error; answers that were ready with what caused it were paid for, and are saved.
+
+        When the ledger is what failed, they are kept until the end of the run, as are those that come later.
+        """
         for result in ready:
             match result:
                 case Opening():
                     result.refuse()
-                case Answered():
-                    answered.append(result)
-                    self.flow.calling.discard(result.item.id)
-                case Troubled(was_asked=True):
-                    self.flow.calling.discard(result.item.id)
-        # Not when the ledger is what failed, nor when somebody wants an end at once.
-        if answered and isinstance(error, Exception) and not isinstance(error, LedgerUnusable):
-            self.ledger.results.commit(self.flow.run, judged=answered)
+                case Answered(item) | Troubled(item) if item.id in self.flow.calling:  # or it is saved already
+                    self.unsaved.keep(result)
+                    self.flow.calling.discard(item.id)
+        if isinstance(error, LedgerUnusable):
+            self.unusable = error
+        elif isinstance(error, Exception):  # not when somebody wants an end at once
+            self.unsaved.save(self.ledger, self.flow.run)
 
     def _commit(
         self, judged: Sequence[Answered | Reused], applied: Sequence[Applied], openings: Sequence[Opening]
@@ -238,7 +249,7 @@ class Writer:
         if troubled.was_asked:  # only now that it is committed
             self.flow.calling.discard(troubled.item.id)
         if isinstance(error, ServiceUnavailable) and self.breaker.failed(troubled.item.id):
-            self.flow.fail(ServiceUnavailable(f"{error} No call gets through, so the run stops; nothing is lost."))
+            self.flow.fail(ServiceUnavailable(f"{error} No call gets through, so the run stops."))
         if isinstance(error, AnswerUnusable) and self.breaker.unusable(troubled.item.id):
             self.flow.fail(AnswersUnusable(reason=error.reason))
         if isinstance(error, Unexpected) and self._costs(troubled) and self.breaker.unexpected(troubled.item.id):

@@ -161,7 +161,7 @@ def set_aside(connection: Connection, reservation: Reservation, now_us: int) -> 
         spent = usd(connection.execute(SPENT, {"name": purse.name}).scalar_one()) or Decimal(0)
         raise BudgetReached(
             f"The budget of ${usd(purse.limit):f} {purse.what} does not do for another call: ${spent:f} are "
-            "spent or set aside. Nothing is lost; go on with a higher limit, or when it is renewed."
+            "spent or set aside. Go on with a higher limit, or when it is renewed."
         )
 
 

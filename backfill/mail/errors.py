@@ -67,7 +67,7 @@ class CommandFailed(MailError):
 
 
 class ConnectionLost(ServerUnavailable):
-    """The connection to the mail server is gone; nothing is lost, run again later."""
+    """The connection to the mail server is gone; run again later."""
 
     def __init__(self, message: str, *, is_silence: bool = False) -> None:
         """`is_silence`: the server sent nothing within the time limit."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from loguru import logger
 
 from backfill import __version__
-from backfill.errors import BackfillError, ConfigError, Declined, FolderUnknown, MailboxChanged
+from backfill.errors import BackfillError, ConfigError, Declined, FolderUnknown, LedgerUnusable, MailboxChanged
 from backfill.executor import Cap, Ended, Executor
 from backfill.executor.steering import Steering
 from backfill.ledger.locks import RunLock
@@ -79,6 +79,7 @@ def work(
     log = logger.bind(job=job.id, run=run.uuid)
     log.info("{} begins: {}, {}", command, describe(job), parameters.to_json())
     outcome, reason, began = RunOutcome.HALTED, "", clock.monotonic()
+    error: BaseException | None = None
     try:
         if retried is not None and not _take_up(parts, audience, run, limits, retried):
             catch_up(parts, job)
@@ -87,23 +88,29 @@ def work(
         ended = work_off(parts, audience, job, run, limits, only_retried=retried is not None)
         outcome, reason = ended.outcome, ended.reason
         return ended
-    except BackfillError as error:
-        reason = f"{error.reason}: {error}"
+    except BackfillError as halting:
+        error, reason = halting, f"{halting.reason}: {halting}"
         log.error("{} halted: {}", command, error)
         if not isinstance(error, Declined):
-            audience.tell(f"Nothing is lost; when it is put right, go on with: {given.going_on(job.id)}")
+            safe = "When" if error.asked_again or isinstance(error, LedgerUnusable) else "Nothing is lost; when"
+            audience.tell(f"{safe} it is put right, go on with: {given.going_on(job.id)}")
         if isinstance(error, FolderUnknown):  # renamed or deleted meanwhile: somebody has to look
             ledger.steering.pause(job.id, str(error))
         raise
-    except BaseException as error:
-        reason = type(error).__name__
+    except BaseException as ending:
+        error, reason = ending, type(ending).__name__
         raise
     finally:
-        ledger.runs.end(run, outcome, reason, round((clock.monotonic() - began) * 1e6))
-        state = ledger.jobs.settle(job.id)
-        for line in render_text(summarize(ledger, replace(job, state=state))).splitlines():
-            log.info("{}", line)
-        log.info("{} ends: {} {}; the job is {}", command, outcome, reason, state)
+        try:
+            ledger.runs.end(run, outcome, reason, round((clock.monotonic() - began) * 1e6))
+            state = ledger.jobs.settle(job.id)
+            for line in render_text(summarize(ledger, replace(job, state=state))).splitlines():
+                log.info("{}", line)
+            log.info("{} ends: {} {}; the job is {}", command, outcome, reason, state)
+        except LedgerUnusable as unusable:
+            if error is None:
+                raise
+            log.warning("how the run ended is not written down: {}", unusable)
 
 
 def catch_up(parts: Parts, job: Job) -> None:

@@ -311,6 +311,30 @@ def test_a_stop_says_how_many_answers_it_did_not_wait_for(bench: Bench) -> None:
 
     assert ended.outcome is RunOutcome.INTERRUPTED
     assert ended.reason == "SIGTERM; 1 answer did not come in time and will be asked for again"
+    assert ended.asked_again == 1
+
+
+def test_an_error_that_ends_the_run_says_how_many_answers_were_not_waited_for(bench: Bench) -> None:
+    is_called, let_go = threading.Event(), threading.Event()
+
+    def answer(message: Message) -> Scores:
+        if message.ref.uid == 1:
+            is_called.wait(10)
+            raise KeyRefused
+        is_called.set()
+        while not let_go.wait(0.01):
+            bench.clock.turn(1)
+        return Scores(5, 1)
+
+    bench.mailbox.holds(1, 2)
+    bench.classifier.answers = answer
+
+    with pytest.raises(KeyRefused) as raised:
+        bench.run(concurrency=2)
+    let_go.set()
+
+    assert raised.value.asked_again == 1
+    assert str(raised.value).endswith("1 answer did not come in time and will be asked for again.")
 
 
 def test_a_stopped_run_leaves_no_queue_of_slots_behind(bench: Bench) -> None:

@@ -102,9 +102,9 @@ def translated(where: str, *, is_upgrade: bool = False) -> Iterator[None]:
             remedy = UNREACHABLE
         if remedy is None:
             raise
-        raise LedgerUnusable(f"The ledger {where} cannot be used. {remedy} Nothing was lost.") from error
+        raise LedgerUnusable(f"The ledger {where} cannot be used. {remedy}") from error
     except OSError as error:
-        raise LedgerUnusable(f"The ledger {where} cannot be used: {error.strerror}. Nothing was lost.") from error
+        raise LedgerUnusable(f"The ledger {where} cannot be used: {error.strerror}.") from error
 
 
 def hide_values(found: BaseException, wrapped: BaseException | None) -> None:

@@ -306,7 +306,7 @@ def plan_until_full(bench: Bench) -> int:
     """Windows of 1,000 mails until the disk is full; how many were planned."""
     number = bench.ledger.plans.open_mailbox(inbox())
     planned = 0
-    with pytest.raises(LedgerUnusable, match=r"(The disk is full|The disk reports errors).*Nothing was lost"):
+    with pytest.raises(LedgerUnusable, match=r"The disk is full|The disk reports errors"):
         while planned < 1_000_000:
             bench.plan(*range(planned + 1, planned + 1001))
             planned += 1000
