@@ -151,7 +151,7 @@ def set_aside(connection: Connection, reservation: Reservation, now_us: int) -> 
     """
     for purse in sorted(reservation.purses, key=_place):
         if purse.day not in (None, now_us // DAY_US):
-            raise CallsUsedUp("The day from which the call was to be taken is over; the next one's is to be asked.")
+            raise CallsUsedUp("The call was reserved for a day that is over; it needs a new reservation.")
         amount = 1 if purse.counts_calls else reservation.estimate_nano
         parameters = {"name": purse.name, "amount": amount, "limit": purse.limit}
         if connection.execute(SET_ASIDE, parameters).rowcount:
@@ -160,8 +160,8 @@ def set_aside(connection: Connection, reservation: Reservation, now_us: int) -> 
             raise CallsUsedUp(f"The {purse.limit} calls {purse.what} are made.")
         spent = usd(connection.execute(SPENT, {"name": purse.name}).scalar_one()) or Decimal(0)
         raise BudgetReached(
-            f"The budget of ${usd(purse.limit):f} {purse.what} does not do for another call: ${spent:f} are "
-            "spent or set aside. Go on with a higher limit, or when it is renewed."
+            f"The budget of ${usd(purse.limit):f} {purse.what} is too small for another call: ${spent:f} are "
+            "spent or set aside. Go on with a higher limit, or when the budget is renewed."
         )
 
 

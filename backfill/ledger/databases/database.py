@@ -48,8 +48,8 @@ READERS = 10
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0)
 TRIES_AFTER_STOP = round(AFTER_STOP_S * 1000) // BUSY_SLICE_MS
 FILE_GONE = (
-    "The ledger {path} was {what} while this command was at work, so it stopped. Verdicts that were recorded since "
-    "are in the file that was there and in its -wal file: put it back before the next run, or they are paid for again."
+    "The ledger {path} was {what} while this command was at work, so the command stopped. The verdicts recorded since "
+    "then are in the old file and its -wal file: put both back before the next run, or they are paid for again."
 )
 # Not PostgreSQL's transaction number: after a crash the server may give the same number out again.
 INTRODUCE = text("INSERT INTO commit_mark (writer, number, at) VALUES (:writer, 0, :now) ON CONFLICT DO NOTHING")

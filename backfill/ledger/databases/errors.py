@@ -18,12 +18,12 @@ from backfill.errors import ConfigError, LedgerUnusable
 from backfill.ledger.databases.connect import AFTER_STOP_S, BUSY_TIMEOUT_MS
 from backfill.wording import printable
 
-WAITED = f"{BUSY_TIMEOUT_MS // 1000} s, after a stop {AFTER_STOP_S:g} s"
+WAITED = f"{BUSY_TIMEOUT_MS // 1000} s (after a stop {AFTER_STOP_S:g} s)"
 #: By the beginning of SQLite's error name (https://sqlite.org/rescode.html).
 SQLITE = {
     "SQLITE_ERROR": "It lacks a table or a column; restore the newest backup beside it.",  # never a bad value
     "SQLITE_FULL": "The disk is full; make room and run again.",
-    "SQLITE_BUSY": f"Another program has not let go of it, though it was waited for ({WAITED}); end it and run again.",
+    "SQLITE_BUSY": f"Another program has not let go of it within {WAITED}; end that program and run again.",
     "SQLITE_LOCKED": "Another program holds it; end it and run again.",
     "SQLITE_READONLY": "It is not writable; check its owner and permissions.",
     "SQLITE_PERM": "It is not accessible; check its owner and permissions.",
@@ -35,17 +35,17 @@ SQLITE = {
 }
 #: By the beginning of PostgreSQL's SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 POSTGRESQL = {
-    "08": "The line to the server broke; run again when it is up.",
+    "08": "The connection to the server broke; run again when the server is up.",
     "22021": "The database cannot hold every character; use one with ENCODING 'UTF8'.",
     "22P05": "The database cannot hold every character; use one with ENCODING 'UTF8'.",
     "25006": "The server is a read-only standby; connect to the primary.",
-    "25P03": "The server ended a transaction that had not gone on for its time limit; run again.",
+    "25P03": "The server ended a transaction that was idle for longer than its time limit; run again.",
     "25P04": "The server ended a transaction that took longer than its transaction_timeout; raise it for this user.",
     "26": "A pooler stands between backfill and the server; connect to the server itself, or pool by session.",
     "28": "The server refuses the user or the password; check paths.ledger_url.",
     "3D": "The server has no such database; create it, or check paths.ledger_url.",
     "3F": "The schema that the ledger is to lie in does not exist; create it, or check paths.ledger_url (search_path).",
-    "40": "Other programs hold what is to be written; end them and run again.",
+    "40": "Other programs hold rows that must be written; end them and run again.",
     "42501": "The user may not write there; grant the rights, or check paths.ledger_url.",
     "42703": "A column of the ledger is missing; restore a backup.",
     "42704": "The server does not know a setting of paths.ledger_url; check its options.",

@@ -32,8 +32,8 @@ def prepare_file(path: Path) -> None:
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
         raise LedgerUnusable(
-            f"The ledger {path} is not there, but {log.name} is, which holds the latest of what was recorded: put the "
-            "ledger back under its name, or restore a backup and move that file away."
+            f"The ledger {path} is missing, but {log.name} exists and holds its latest records: put the ledger back "
+            "under its name, or restore a backup and move that file away."
         )
     try:
         files.make_empty(path)

@@ -80,7 +80,7 @@ def _current(connection: Connection, schema: Schema, where: str) -> str | None:
         return None
     if len(found) != 1:
         raise LedgerUnusable(
-            f"The ledger {where} does not say which version of backfill has written it (alembic_version should hold "
+            f"The ledger {where} does not say which version of backfill wrote it (alembic_version should hold "
             "one row); restore a backup."
         )
     [revision] = found

@@ -47,9 +47,9 @@ def check_server(database: Database) -> None:
         is_pooled = _is_pooled(database)
     if is_pooled:
         raise ConfigError(
-            f"Between backfill and {database} stands a pooler that shares connections by transaction or statement; the "
-            "ledger's locks need one of their own. Name the server itself in paths.ledger_url, or pool by session "
-            "(pgbouncer: pool_mode = session)."
+            f"A pooler between backfill and {database} shares connections by transaction or statement, but the "
+            "ledger's locks need a connection of their own. Name the server itself in paths.ledger_url, or pool by "
+            "session (pgbouncer: pool_mode = session)."
         )
     version, encoding = database.read(_described)
     if version < OLDEST_POSTGRESQL:
