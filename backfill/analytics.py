@@ -26,7 +26,7 @@ from backfill.ledger.budgets import usd
 from backfill.ledger.outcomes import Sink
 from backfill.ledger.rows import OutcomeRow
 
-# Lines that are appended and synced at a time.
+# The lines that are appended and synced together.
 BATCH = 500
 # Another process holds the lock while it appends, and needs less than a second for a batch.
 LOCK_TIMEOUT_S = 30
@@ -39,7 +39,7 @@ FOREIGN = (
     "Nothing of it was touched."
 )
 EDITED = (
-    "{path} was edited: its lines no longer stand where the ledger put them. Move it away, and the next run or "
+    "{path} was edited: its lines are not where the ledger has put them. Move it away, and the next run or "
     "`backfill verify --repair` writes it anew. Nothing of it was touched."
 )
 
@@ -74,9 +74,9 @@ class AnalyticsFile:
         return written
 
     def difference(self) -> str | None:
-        """What is wrong with the file, for people; None where it holds exactly what the ledger says. Reads only.
+        """What is wrong with the file, for people. None: it holds exactly what the ledger says. Only reads.
 
-        Raises `EffectUnavailable` when it cannot be read.
+        Raises `EffectUnavailable` if the file cannot be read.
         """
         try:
             with open(self.path, "rb") as file:

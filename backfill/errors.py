@@ -42,7 +42,7 @@ class BackfillError(Exception):
 
 
 class Unexpected(BackfillError):
-    """An error that nobody expected befell this one mail; the others go on."""
+    """An unexpected error occurred with this mail; the other mails go on."""
 
     disposition = Disposition.LOSE
     reason = "unexpected"
@@ -51,12 +51,12 @@ class Unexpected(BackfillError):
     def of(cls, error: Exception) -> Self:
         """With the trace of `error` and the name of its class. Its message is left out: it may hold the mail's text."""
         kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
-        return cls(f"Nobody expected this error: {kind}.").with_traceback(error.__traceback__)
+        return cls(f"An unexpected error occurred: {kind}.").with_traceback(error.__traceback__)
 
 
 @contextmanager
 def around_one_mail() -> Iterator[None]:
-    """Work on one mail, or on a batch that is to be taken apart. Raises `Unexpected` for what is no `BackfillError`."""
+    """For work on one mail, or on a batch that can be halved: raises `Unexpected` for a bug's exception."""
     try:
         yield
     except (BackfillError, IllegalTransition):
@@ -74,7 +74,7 @@ class ConfigError(BackfillError):
 
 
 class Declined(ConfigError):
-    """The question was answered with no, or nobody was there to answer it; nothing was started."""
+    """The answer to the question was no, or nobody was there to answer; nothing was started."""
 
     reason = "declined"
 
@@ -166,7 +166,7 @@ class ServerUnavailable(MailError):
     reason = "server_unavailable"
 
     def __init__(self, message: str | None = None, *, wait_s: float | None = None) -> None:
-        """`wait_s`: what the server asked for, in seconds; None when it named no time."""
+        """`wait_s`: the wait that the server asked for, in seconds; None: it named no time."""
         super().__init__(message)
         self.wait_s = wait_s
 
@@ -345,7 +345,7 @@ class BudgetReached(BackfillError):
 
 
 class CallsUsedUp(BackfillError):
-    """The number of calls that may be made on this day (UTC) is used up; the run goes on the next day."""
+    """The calls that are allowed on this day (UTC) are used up; the run goes on the next day."""
 
     disposition = Disposition.RELEASE
     exit_code = ExitCode.STOPPED_EARLY
@@ -365,7 +365,7 @@ class EffectUnavailable(EffectError):
 
 
 class EffectRefused(EffectError):
-    """An output refuses this one mail."""
+    """An output refuses this mail."""
 
     disposition = Disposition.RETRY
     reason = "effect_refused"

@@ -15,10 +15,10 @@ class ItemStatus(StrEnum):
     """What has been achieved for one message of a job."""
 
     PENDING = "pending"  # planned, no verdict yet
-    CLASSIFIED = "classified"  # the verdict is committed, effects are outstanding
+    CLASSIFIED = "classified"  # the verdict is committed, some effects are not applied yet
     DONE = "done"  # every configured effect has a receipt
-    FAILED = "failed"  # refused for good, or failures exhausted; `retry` takes it up again
-    SKIPPED = "skipped"  # excluded by a rule, which is the reason
+    FAILED = "failed"  # refused for good, or too many failures or losses; `retry` takes it up again
+    SKIPPED = "skipped"  # excluded by a rule; the reason is the rule
     VANISHED = "vanished"  # a search in a fresh session proved that it is gone from the server
 
 
@@ -27,12 +27,12 @@ FINAL: Final = frozenset(ItemStatus) - OPEN
 
 Edge = tuple[ItemStatus | None, ItemStatus]
 
-#: Every allowed edge with the sentence that explains it. `None` is "not in the ledger yet".
+#: Every allowed edge, with a sentence that explains it. `None`: not in the ledger yet.
 TRANSITIONS: Final[dict[Edge, str]] = {
     (None, ItemStatus.PENDING): "planned",
     (None, ItemStatus.SKIPPED): "planned, and excluded by a rule of the selection",
-    (ItemStatus.PENDING, ItemStatus.CLASSIFIED): "verdict recorded: asked, or known already",
-    (ItemStatus.PENDING, ItemStatus.SKIPPED): "excluded by a rule, which is the reason",
+    (ItemStatus.PENDING, ItemStatus.CLASSIFIED): "verdict recorded: asked, or already known",
+    (ItemStatus.PENDING, ItemStatus.SKIPPED): "excluded by a rule; the reason is the rule",
     (ItemStatus.PENDING, ItemStatus.VANISHED): "a search in a fresh session says it is gone",
     (ItemStatus.PENDING, ItemStatus.FAILED): "refused for good, or failures exhausted",
     (ItemStatus.CLASSIFIED, ItemStatus.DONE): "every configured effect has a receipt",
@@ -73,21 +73,21 @@ class Disposition(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     PLANNING = "planning"  # some folder is not fully planned
     OPEN = "open"  # planned, work left
-    PAUSED = "paused"  # waits for the operator, with the reason
-    DONE = "done"  # every item is final and every effect has its receipt
+    PAUSED = "paused"  # it waits for the operator; the reason says why
+    DONE = "done"  # every item is final, and every effect has its receipt
     CANCELLED = "cancelled"  # given up by the operator; what was achieved stays
-    UNDONE = "undone"  # its effects were taken back
+    UNDONE = "undone"  # its effects were undone
 
 
 UNFINISHED: Final = frozenset({JobState.PLANNING, JobState.OPEN, JobState.PAUSED})
 #: The operator has ended the job: only a run that names it goes on with it.
 GIVEN_UP: Final = frozenset({JobState.CANCELLED, JobState.UNDONE})
 
-#: Every allowed edge of a job with the sentence that explains it.
+#: Every allowed edge of a job, with a sentence that explains it.
 JOB_TRANSITIONS: Final[dict[tuple[JobState, JobState], str]] = {
     (JobState.PLANNING, JobState.OPEN): "every folder is planned",
     (JobState.OPEN, JobState.PLANNING): "a folder was rebuilt, and its new epoch is to be planned",
@@ -111,23 +111,23 @@ class RunOutcome(StrEnum):
     FINISHED = "finished"  # nothing is left
     CAPPED = "capped"  # --max-emails reached
     INTERRUPTED = "interrupted"  # a signal, or everything left is due later
-    HALTED = "halted"  # an error stopped the run; the reason stands beside it
-    LOST = "lost"  # the process died; a successor found its lock free
+    HALTED = "halted"  # an error stopped the run; the run's reason names it
+    LOST = "lost"  # the process died; another run found its lock free
 
 
 class AttemptOutcome(StrEnum):
     """What became of one call to a metered classifier."""
 
-    OPEN = "open"  # intended; the answer is not known (yet)
+    OPEN = "open"  # the call is about to be made, or its answer is not recorded yet
     OK = "ok"  # answered with a valid verdict
     LATE = "late"  # a valid answer that came after another one was recorded: only its cost counts
     RATE_LIMITED = "rate_limited"  # 429: not the mail's fault
-    UNAVAILABLE = "unavailable"  # the service was down, or the line broke
-    UNUSABLE = "unusable"  # an answer that is no verdict
+    UNAVAILABLE = "unavailable"  # the service was down, or the connection broke
+    UNUSABLE = "unusable"  # the answer is no verdict
     REFUSED = "refused"  # the service will not judge this mail
     HALTED = "halted"  # refused for a reason that stops the run: key, credit, model
-    UNSENT = "unsent"  # the request was not sent after all: never a call
-    UNKNOWN = "unknown"  # its run died with the call in flight; it may have cost
+    UNSENT = "unsent"  # the request was not sent: this does not count as a call
+    UNKNOWN = "unknown"  # the run died during the call; it may have cost
 
 
 class ExitCode(IntEnum):

@@ -1,4 +1,4 @@
-"""What one run may do: how fast, how many calls at once, how many mails, what it may cost, at which hours.
+"""What one run may do: its pace, its calls at once, its mails, its cost, its hours.
 
 Limits are no part of the job, so each run of a job may have its own. `RunLimits` is resolved once, when a run begins:
 an option of the command wins over the pace of `backfill pace`, which wins over the configuration. The result is
@@ -59,7 +59,7 @@ MOST_COUNT: Final = 1_000_000_000
 #: The ledger stores money in nano-dollars. Its column takes some thousand times the largest amount.
 LEAST_USD, MOST_USD = Decimal("0.000000001"), Decimal(1_000_000)
 
-#: By the name of the field in `RunLimits`.
+#: The range of each limit, by the name of its field in `RunLimits`.
 BOUNDS: Final[dict[str, Bounds]] = {
     "calls_per_minute": Bounds(0.0001, 100_000),  # the least is one call in a week
     "tokens_per_minute": Bounds(1, 1_000_000_000),
@@ -106,7 +106,7 @@ class RunLimits:
 
 @dataclass(frozen=True, slots=True)
 class GivenLimits:
-    """The limits that were given with a command; None: not given. Raises `ConfigError` as `RunLimits` does."""
+    """The limits in a command's options. None: not given. Raises `ConfigError` as `RunLimits` does."""
 
     max_emails: int | None = None
     calls_per_minute: float | None = None
@@ -135,7 +135,7 @@ class GivenLimits:
         return " ".join([f"backfill run --job {job_id}", *options])
 
 
-#: The option that gives a limit.
+#: The command-line option for each limit.
 OPTIONS: Final = {
     "max_emails": "--max-emails",
     "calls_per_minute": "--calls-per-minute",

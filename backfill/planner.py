@@ -1,4 +1,4 @@
-"""Fills the ledger: which mails a job is about, folder by folder, window by window.
+"""Fills the ledger with the mails of a job, folder by folder, window by window.
 
 "All historical mail" is what the folder holds when it is planned: its highest UID is frozen then. One transaction
 inserts a window's mails and moves the plan past the window. So planning goes on where it was interrupted, and planning
@@ -23,7 +23,7 @@ from backfill.selection import Selection
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A folder that could not be planned or worked this time, with the reason, for people."""
+    """A folder that could not be planned or worked on this time, with the reason, for people."""
 
     folder: str
     reason: str
@@ -49,7 +49,7 @@ class Planner:
     tell: Callable[[str, int], None] = lambda folder, found: None  # after each window, for progress
 
     def plan(self, job: Job) -> Planned:
-        """Bring the plan up to what the folders hold now. Writes; resumes an interrupted planning.
+        """Extend the plan to what the folders hold now. Writes; resumes an interrupted planning.
 
         A folder that cannot be planned is left out, with the reason; the others are planned. Where no folder can be
         planned, raises the first folder's error. Also raises `CredentialsRefused`, `ConfigError`, `MailThrottled` and
@@ -71,7 +71,7 @@ class Planner:
             except BackfillError:
                 raise
             except Exception as error:  # noqa: BLE001 - the edge around one folder: the others are planned
-                logger.opt(exception=error).error("an unexpected error befell the folder {!r}", folder)
+                logger.opt(exception=error).error("an unexpected error occurred with the folder {!r}", folder)
                 errors[folder] = FolderUnusable(f"an unexpected error ({type(error).__name__}); the log has its trace")
             if self.stop.is_set():
                 break
@@ -106,7 +106,7 @@ class Planner:
             raise _nothing_listed(state.key.folder, exists)
         if planned.planned < exists:
             logger.warning(
-                "{!r} holds {} mails and the server lists {} of them: what it hides cannot be processed",
+                "{!r} holds {} mails and the server lists {} of them: the mails that it hides cannot be processed",
                 state.key.folder,
                 exists,
                 planned.planned,
@@ -121,10 +121,10 @@ class Planner:
         pieces = [] if window.is_planned else self.source.windows(mailbox, window.next_uid, window.high_uid)
         while not window.is_planned and not self.stop.is_set():
             piece = next(piece for piece in pieces if piece.high >= window.next_uid)
-            if piece.low != window.next_uid:  # another process has planned a part of it
+            if piece.low != window.next_uid:  # another process has planned a part of this piece
                 piece = UidWindow(window.next_uid, piece.high)
             mails = self.source.survey(mailbox, piece, selection)
-            if piece.mails and not mails and is_whole(selection):  # expunged meanwhile, or hidden?
+            if piece.mails and not mails and is_whole(selection):  # were they expunged, or does the server hide them?
                 exists = self.source.examine(mailbox.folder).exists
                 if exists > state.exists - piece.mails:
                     raise _nothing_listed(mailbox.folder, exists)
@@ -137,7 +137,7 @@ class Planner:
         return new, window
 
     def has_newer_mail(self, job: Job) -> bool:
-        """Do the job's folders hold mail that is not planned, or another UIDVALIDITY? Asks the server; writes nothing.
+        """Do the job's folders hold unplanned mail, or have a new UIDVALIDITY? Asks the server; writes nothing.
 
         True for a job that is not fully planned. A folder that does not open is passed over, with a warning.
         """
@@ -167,6 +167,6 @@ def is_whole(selection: Selection) -> bool:
 
 def _nothing_listed(folder: str, exists: int) -> FolderUnusable:
     return FolderUnusable(
-        f"The mail server says that {folder!r} holds {exists} mails, and lists none of them: nothing of it can be "
-        "processed. Ask the server's operator; `backfill verify` compares again."
+        f"The mail server says that {folder!r} holds {exists} mails, but lists none of them, so none can be processed. "
+        "Ask the server's operator; `backfill verify` compares again."
     )

@@ -30,7 +30,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class MailboxState:
-    """What EXAMINE said."""
+    """A folder's state, as EXAMINE returns it."""
 
     key: MailboxKey
     exists: int
@@ -39,7 +39,7 @@ class MailboxState:
 
 @dataclass(frozen=True, slots=True)
 class UidWindow:
-    """A piece of a folder's UIDs, low <= UID <= high. `mails`: how many the server counts there; None: not known."""
+    """A range of a folder's UIDs, low <= UID <= high. `mails`: how many the server counts in it; None: not known."""
 
     low: int
     high: int
@@ -48,7 +48,7 @@ class UidWindow:
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """A mail that the selection names. `skip_rule` is None, or the rule by which it is not processed."""
+    """A mail of the selection. `skip_rule`: the rule that excludes it from processing; None: it is processed."""
 
     uid: int
     skip_rule: str | None = None
@@ -78,28 +78,28 @@ class MailSource(Protocol):
         ...
 
     def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
-        """The mails of the window that the selection names, by UID, each once.
+        """The mails of the selection in the window, sorted by UID, each once.
 
-        Raises `FolderUnusable` where the server counts mails there and its SEARCH lists none.
+        Raises `FolderUnusable` if the server counts mails there and its SEARCH lists none.
         """
         ...
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
-        """Each of `uids` exactly once, in any order. What does not come is `Unfetched`, never left out."""
+        """Each of `uids` exactly once, in any order. A mail that does not come is an `Unfetched`."""
         ...
 
     def close(self) -> None: ...
 
 
 class MailMarker(Protocol):
-    """Sets and removes keywords, on a connection of its own; compares UIDVALIDITY before every STORE.
+    """Sets and removes keywords, on a connection of its own. Compares UIDVALIDITY before every STORE.
 
     `add` and `remove` may raise `KeywordRefused` where the server will never store the keyword, and `StoreUnavailable`
     where it has no room.
     """
 
     def permitted(self, mailbox: MailboxKey, keywords: Iterable[str]) -> frozenset[str]:
-        """Those of `keywords` that PERMANENTFLAGS allows to be kept (RFC 9051 §7.1)."""
+        """Those of `keywords` that PERMANENTFLAGS allows a client to store (RFC 9051 §7.1)."""
         ...
 
     def add(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
@@ -111,7 +111,7 @@ class MailMarker(Protocol):
         ...
 
     def bearing(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
-        """Those of `uids` that bear the keyword, as a fresh session says. Writes nothing."""
+        """Those of `uids` that have the keyword, asked in a fresh session. Writes nothing."""
         ...
 
     def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
@@ -129,7 +129,7 @@ class Classifier(Protocol):
 
     @property
     def is_metered(self) -> bool:
-        """Do its calls cost? Only then: throttle slots, attempt rows, budget, the payment question."""
+        """Do its calls cost? Only a metered classifier needs throttle slots, attempts, a budget and consent to pay."""
         ...
 
     def decide_free(self, message: Message) -> Answer | None:
@@ -137,7 +137,7 @@ class Classifier(Protocol):
         ...
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
-        """Judge. A metered classifier makes exactly one request; retries are the executor's.
+        """Judge a mail. A metered classifier makes exactly one request; its caller does the retries.
 
         `concession`: the change that the error of an earlier call proposed for one more call about this mail. Raises a
         `ClassifierError`; its class says what happens next.
@@ -170,12 +170,12 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model as its service lists it. None: the list does not say."""
+    """A model as its service lists it. A field is None if the list does not say."""
 
     name: str
     price: Price | None = None
     context_tokens: int | None = None
-    parameters: frozenset[str] | None = None  # the request's keys that it takes
+    parameters: frozenset[str] | None = None  # the request parameters that it supports
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Service(Protocol):
     """
 
     def models(self) -> tuple[ModelInfo, ...] | None:
-        """All models; None when the service has no list. Asked once, then remembered."""
+        """All models; None: the service has no list. The service is asked once."""
         ...
 
     def price_of(self, model: str) -> Price | None:
@@ -200,7 +200,7 @@ class Service(Protocol):
         ...
 
     def credit(self) -> Credit | None:
-        """Does the key work, and for how much? None when the service does not tell."""
+        """What is left of the key's limit; None: the service does not say. Raises `KeyRefused` for a bad key."""
         ...
 
     def close(self) -> None: ...
@@ -208,7 +208,7 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A mail with its committed verdict, as an effect gets it."""
+    """A mail with its committed verdict, as it is given to an effect."""
 
     ref: MessageRef
     verdict: Verdict
