@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["BackfillProcessor", "ProgressTracker", "Throttler", "__version__", "settings"]
 
-_HOMES = {"BackfillProcessor": "processor", "ProgressTracker": "progress", "Throttler": "throttle"}
+_HOMES = {"BackfillProcessor": "processor", "ProgressTracker": "progress", "Throttler": "throttle.calls"}
 
 
 def __getattr__(name: str) -> Any:
