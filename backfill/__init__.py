@@ -1,9 +1,30 @@
 """Classify every historical mail of an IMAP mailbox with an LLM: once each, throttled, through any interruption.
 
-The house, from the ground up: `message`, `selection`, `verdict`, `lifecycle`, `errors`, `clock` are values and
-rules; `ports` has the sockets; `ledger` is the state store; `mail`, `classifiers`, `effects` are adapters;
-`planner`, `throttle`, `metered`, `executor`, `export`, `report` tell the story; `processor`, `settings`, `wiring`,
-`cli` are faces and roof. Imports point downwards only.
+The map of the code, from the ground up. A module imports from its own floor and from the floors below.
+
+Values and rules, with the standard library only and without input or output:
+`message` (a mail, and the key of its content) · `selection` (which mails) · `fingerprint` (what verdicts depend on) ·
+`verdict` (scores and labels) · `summary` (the figures of a job) · `lifecycle` (states and transitions) · `limits` (what
+a run may do) · `hours` · `errors` (what each error means for mail and run) · `clock` (time, sleep, stop request) ·
+`ports` (the sockets) · `wording` (how figures and hostile text are shown) · `redaction` (secrets) · `hosts` (what is
+this machine) · `keywords` · `ledger_url` · `shortages` (what the machine lacks)
+
+What knows the disk or the public suffix list:
+`files` (private files and folders) · `resources` (templates and migrations) · `sites` (which hosts have one owner)
+
+The state store and the adapters, each with its foreign libraries:
+`ledger` (all SQL) · `mail` (IMAP, and bytes to `Message`) · `classifiers` · `effects` (keywords, notes)
+
+The story, to be read in this order: `folders` (which are meant) · `planner` (fills the ledger) · `throttle` (what a
+run waits for) · `metered` (one call that costs) · `executor` (works the job off) · `analytics` (analytics.jsonl) ·
+`estimates` (what the rest will take) · `report` (figures for people) · `evaluation` (a classifier against labelled
+mail)
+
+`operations` (what each command does, without a terminal)
+
+Faces and roof:
+`settings` (YAML, `.env`, environment) · `wiring` (names to objects) · `processor` (the API for programs) · `progress` ·
+`logs` · `cli` (the command line) · `demo` (a mail server in memory and sample mail)
 """
 
 from __future__ import annotations

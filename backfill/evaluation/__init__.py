@@ -1,1 +1,4 @@
-"""Measures a classifier on labelled mail: reads the labels, asks the classifier, compares both. Writes nothing."""
+"""Measures a classifier on labelled mail. Writes nothing.
+
+`labels` finds the mails and their labels, `judge` asks the classifier, `agreement` compares both.
+"""

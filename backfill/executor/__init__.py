@@ -1,7 +1,12 @@
 """The throttled executor: works a job off, mail by mail, each exactly once.
 
-Three stages in threads of their own (reading, asking, effects) and one writer, which is the calling thread: only
-there are verdicts and outcomes committed, and calls noted, whatever is ready in one transaction.
+Three stages run in threads of their own: `reader` claims and fetches mail, `asker` (in the threads of `askers`) calls
+the classifier, `effecter` applies effects. The calling thread is the `writer`: only it commits verdicts and outcomes
+and notes calls, everything that is ready in one transaction. `results` and `flow` are what the stages hand on.
+
+Beside them: `bounds` (how many mails are taken) · `breaker` (outages) · `heartbeat` (sign of life, the lock) ·
+`steering` (pause, resume, cancel, pace) · `observer` (progress) · `unsaved` (answers that a full disk did not keep) ·
+`one_cpu`.
 """
 
 from __future__ import annotations

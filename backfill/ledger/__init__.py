@@ -5,6 +5,10 @@ vanish, fail, retry), `results` (from a call to the outcome), `verdicts`, `recei
 `throttles`, `budgets`, `outcomes`, `steering` (pause, resume, cancel, pace), `secrets`. Three only read: `open_items`
 (what is left), `report` (the figures of a job), `status` (a job at this moment). `audit` compares the tables, and
 repairs what needs no mail server. One public method is one short transaction.
+
+Beside these: `schema` (the tables) · `rows` and `parameters` (the values that are returned) · `item_states` and
+`job_states` (the conditions of each change of a state) · `locks` (which runs are alive) · `reads` (figures for people)
+· `databases` (SQLite and PostgreSQL).
 """
 
 from __future__ import annotations

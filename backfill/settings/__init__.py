@@ -4,6 +4,8 @@ The environment wins over `.env`, which wins over the YAML file, which wins over
 line that names the key and the place where it was set. It never repeats a value, which may be a misplaced secret.
 Secrets are not settings: a setting names the variable that holds one, and `Settings.secret` reads the variable when
 the secret is needed.
+
+`model` has every key with its type, default and bounds; `as_written` reads YAML, `env_file` reads `.env`.
 """
 
 from __future__ import annotations

@@ -220,6 +220,15 @@ def every_module_says_what_it_is_for(module: Module) -> Iterator[str]:
         yield "has no docstring"
 
 
+def every_package_names_what_is_in_it(module: Module) -> Iterator[str]:
+    path = ROOT / module.path
+    if path.name != "__init__.py" or not module.path.startswith("backfill/"):
+        return
+    words = set(re.findall(r"\w+", ast.get_docstring(module.tree) or ""))
+    for name in sorted(names_in(path.parent) - words):
+        yield f"does not name {name}; say in its docstring what {name} is for"
+
+
 def no_module_outgrows_a_reader(module: Module) -> Iterator[str]:
     lines = len(module.source.splitlines())
     if lines > MAX_LINES and module.path not in LONGER:
@@ -255,6 +264,12 @@ def dotted(node: ast.expr) -> str:
     if isinstance(node, ast.Attribute):
         return f"{dotted(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def names_in(package: Path) -> set[str]:
+    """The modules and packages that lie directly in a package, without `__init__` and `__main__`."""
+    names = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
+    return {name for name in names if not name.startswith("__")}
 
 
 def source_of(node: ast.expr, module: Module) -> str:
@@ -342,6 +357,7 @@ BREACHES: dict[Rule, list[tuple[str, str]]] = {
         ("backfill/effects/notes.py", "os.open(path, flags, 0o600)"),
     ],
     every_module_says_what_it_is_for: [("backfill/cli.py", "import sys")],
+    every_package_names_what_is_in_it: [("backfill/effects/__init__.py", '"""The outputs: flags."""')],
     no_module_outgrows_a_reader: [("backfill/cli.py", "\n" * (MAX_LINES + 1))],
 }
 
@@ -396,6 +412,13 @@ def test_every_exception_to_the_length_is_still_needed() -> None:
     lengths = {module.path: len(module.source.splitlines()) for module in MODULES}
 
     assert [path for path in LONGER if lengths.get(path, 0) <= MAX_LINES] == []
+
+
+def test_the_readme_names_every_house_where_it_says_how_to_read_the_code() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    chapter = readme.partition("## Reading the code")[2].partition("\n## ")[0]
+
+    assert names_in(ROOT / "backfill") - set(re.findall(r"`(\w+)`", chapter)) == set()
 
 
 def test_no_two_floors_share_a_house() -> None:

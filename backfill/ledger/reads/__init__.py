@@ -1,1 +1,5 @@
-"""Figures for people, read from the ledger: one file a question. Nothing here writes."""
+"""Figures for people, read from the ledger: one file a question. Nothing here writes.
+
+`report` (what has become of a job) · `status` (a job at this moment) · `rates` (how fast it was lately) · `audit` (do
+the tables agree).
+"""
