@@ -118,8 +118,10 @@ class Planner:
         Another process may plan the same mailbox: after each window the ledger says where to go on.
         """
         new, mailbox = 0, state.key
-        pieces = [] if window.is_planned else self.source.windows(mailbox, window.next_uid, window.high_uid)
+        pieces: list[UidWindow] = []
         while not window.is_planned and not self.stop.is_set():
+            if not pieces or pieces[-1].high < window.next_uid:  # or another process has seen newer mail
+                pieces = self.source.windows(mailbox, window.next_uid, window.high_uid)
             piece = next(piece for piece in pieces if piece.high >= window.next_uid)
             if piece.low != window.next_uid:  # another process has planned a part of this piece
                 piece = UidWindow(window.next_uid, piece.high)
