@@ -66,6 +66,10 @@ class CommandFailed(MailError):
         return bool(self.words) and "command error: BAD" not in self.words
 
 
+class TooMuchSaid(CommandFailed):
+    """The reply is larger than any that was wanted; about fewer mails it may be smaller."""
+
+
 class ConnectionLost(ServerUnavailable):
     """The connection to the mail server is gone; run again later."""
 
@@ -81,6 +85,8 @@ class FolderReadOnly(MailError):
 
 def translated(error: BaseException, server: str, port: int) -> BackfillError:
     """Our error for a foreign one. Its message is one line and says what to do."""
+    if isinstance(error.__context__, ReplyTooLarge):  # imaplib makes a plain error of it
+        error = error.__context__
     where, text = f"{server}:{port}", words(error) or type(error).__name__
     if (scarce := shortage(error)) is not None:
         return MachineExhausted.of(scarce)
@@ -97,7 +103,7 @@ def translated(error: BaseException, server: str, port: int) -> BackfillError:
                 f"{where} expects TLS from the first byte; set imap.security: tls (usually with imap.port 993)."
             )
         case ReplyTooLarge():
-            return CommandFailed(
+            return TooMuchSaid(
                 f"The mail server {where} sent more than was asked for, so the connection was closed ({text})."
             )
         case StoreRefused():

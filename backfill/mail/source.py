@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from loguru import logger
 
 from backfill.errors import FolderUnusable, ServerUnavailable
-from backfill.mail.errors import CommandFailed, ConnectionLost
+from backfill.mail.errors import CommandFailed, ConnectionLost, TooMuchSaid
 from backfill.mail.fetch import Fetcher
 from backfill.mail.folder_names import Listed
 from backfill.mail.login import ImapAccount
@@ -95,9 +95,9 @@ class ImapSource:
             return []
         try:
             return survey(self._session, mailbox, window, selection, self._processed)
-        except ConnectionLost:
+        except (ConnectionLost, TooMuchSaid) as failure:
             if high - low < SMALLEST_WINDOW:
-                raise
+                raise ServerUnavailable(str(failure)) from failure
         middle = (low + high) // 2  # a shorter reply may come through
         halves = UidWindow(low, middle), UidWindow(middle + 1, high)
         return [mail for half in halves for mail in self.survey(mailbox, half, selection)]

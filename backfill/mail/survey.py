@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 
 from backfill.errors import ConfigError, FolderUnusable, ServerTroubled, ServerUnavailable
-from backfill.mail.errors import CommandFailed
+from backfill.mail.errors import CommandFailed, TooMuchSaid
 from backfill.mail.headers import Headers
 from backfill.mail.replies import Row
 from backfill.mail.session import Session
@@ -33,7 +33,7 @@ def survey(
     """The mails of the piece that the selection names, by UID. `processed_key`: the SEARCH key for processed mail.
 
     Raises `ConfigError` when the server does not understand the operator's criteria. Raises `FolderUnusable` when its
-    SEARCH lists nothing in a piece that has mails.
+    SEARCH lists nothing in a piece that has mails, `TooMuchSaid` for a piece of too many mails.
     """
     window = f"UID {piece.low}:{piece.high}"
     has_dates = selection.start_date is not None or selection.end_date is not None
@@ -51,6 +51,8 @@ def survey(
         processed: set[int] = set()
         if uids and not selection.force_reprocess:
             processed = session.search(mailbox, f"{window} {processed_key}")
+    except TooMuchSaid:
+        raise
     except CommandFailed as refusal:  # refused a command of ours: no mail is at fault
         if _is_empty(session, mailbox):  # some servers refuse to search an empty folder (Proton Bridge)
             return []

@@ -125,6 +125,37 @@ def test_planning_that_was_interrupted_goes_on_at_the_next_window(plans: Callabl
         assert bench.uids(job) == [uid for uid in uids if uid != uids[9_000]]
 
 
+def test_mail_that_another_process_plans_meanwhile_is_no_trouble(plans: Callable[..., Plans]) -> None:
+    with ScriptedImap(dict.fromkeys((3, 4), MAIL)) as server:
+        bench = plans(server)
+        job = bench.job()
+
+        def meanwhile(folder: str, found: int) -> None:
+            if 9 not in server.mails:  # it sees newer mail, and extends the plan
+                server.mails[9] = MAIL
+                [window] = bench.ledger.plans.ranges(job.id)
+                bench.ledger.plans.freeze(job.id, window.mailbox_id, 9)
+
+        planned = Planner(bench.ledger, bench.source, bench.stop, meanwhile).plan(job)
+
+        assert planned.is_complete
+        assert bench.uids(job) == [3, 4, 9]
+
+
+def test_a_server_that_refuses_positions_is_planned_however_many_mails_it_has(plans: Callable[..., Plans]) -> None:
+    uids = range(1_000_000_000, 1_000_095_000)  # 11 octets each: more than a line may have
+    with ScriptedImap(
+        dict.fromkeys(uids, MAIL),
+        lambda command: [b"{tag} BAD no positions here"] if command.startswith("FETCH") else None,
+    ) as server:
+        bench = plans(server)
+        job = bench.job()
+
+        planned = bench.plan(job)
+
+        assert (planned.new_mails, planned.is_complete) == (95_000, True)
+
+
 def test_a_server_that_refuses_positions_is_planned_all_the_same(plans: Callable[..., Plans]) -> None:
     with ScriptedImap(
         dict.fromkeys((5, 38_000_000), MAIL),
