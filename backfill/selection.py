@@ -48,13 +48,19 @@ class Selection:
             raise ConfigError("No folder is selected; name one with --folder.")
         names = ("INBOX" if name.upper() == "INBOX" else name for name in self.folders)
         object.__setattr__(self, "folders", tuple(dict.fromkeys(names)))
-        for day in filter(None, (self.start_date, self.end_date)):
-            if not FIRST_DAY <= day <= LAST_DAY:
-                raise ConfigError(f"{day} is no day of any mail; take one from {FIRST_DAY} to {LAST_DAY}.")
         if self.start_date and self.end_date and self.start_date > self.end_date:
             raise ConfigError(f"The start date {self.start_date} is after the end date {self.end_date}; swap them.")
         if self.search is not None and not (self.search.isascii() and self.search.isprintable()):
             raise ConfigError("--search takes IMAP criteria on one line in ASCII, e.g. 'FROM bob LARGER 1000'.")
+
+    def check(self) -> None:
+        """Raises `ConfigError` for days and criteria that no new job may have.
+
+        A job of an earlier version may have them (`--end-date 9999-12-31`), and is read and worked all the same.
+        """
+        for day in filter(None, (self.start_date, self.end_date)):
+            if not FIRST_DAY <= day <= LAST_DAY:
+                raise ConfigError(f"{day} is no day of any mail; take one from {FIRST_DAY} to {LAST_DAY}.")
         if self.search is not None and (length := re.search(r"~?\{\d+\+?\}$", self.search.rstrip())):
             raise ConfigError(
                 f"--search ends in {length[0]}, which a server takes for the length of a text to come; "

@@ -117,7 +117,8 @@ def decide(
 ) -> Decision:
     """The job that a request means. A new one is written, after `check` has raised nothing about its selection.
 
-    Raises `ConfigError`: no such job, several open jobs, or a near miss that needs --new-job or --as-planned.
+    Raises `ConfigError`: no such job, several open jobs, a near miss that needs --new-job or --as-planned, or a
+    selection that no new job may have.
     """
     if request.job is not None:
         return _named(ledger, request, fingerprint)
@@ -148,6 +149,7 @@ def decide(
         for job in ledger.jobs.unfinished(account):
             if not job.dry_run and job.selection.canonical() == selection.canonical():
                 return _same_question(ledger, job, request, fingerprint)
+    selection.check()
     check(selection)
     job = ledger.jobs.open(account, selection, fingerprint, dry_run=request.dry_run, generation=generation)
     return Decision(job, Intent.BEGIN)

@@ -112,8 +112,8 @@ def test_a_wrong_password_ends_the_run_after_one_try(desk: Desk) -> None:
 def test_criteria_that_end_like_a_literal_are_refused_at_once() -> None:
     for criteria in ("SUBJECT {5}", "SUBJECT {5+}", "FROM bob TEXT ~{12}  "):
         with pytest.raises(ConfigError, match="quotes"):
-            Selection(search=criteria)
-    assert Selection(search='SUBJECT "{5}"').search
+            Selection(search=criteria).check()
+    Selection(search='SUBJECT "{5}"').check()
 
 
 # ── in the middle ────────────────────────────────────────────────────────────────────────────────────────

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+
 import pytest
 
+from backfill.errors import ConfigError
 from backfill.selection import Selection
 
 
@@ -25,3 +29,24 @@ def test_a_stored_selection_that_was_written_otherwise_is_the_same_now() -> None
     stored = Selection().canonical().replace("INBOX", "inbox")
 
     assert Selection.from_canonical(stored) == Selection()
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(start_date=date(1, 1, 1)),
+        Selection(end_date=date.max),
+        Selection(search="SUBJECT {5}"),
+    ],
+    ids=["the first day", "the last day", "like a literal"],
+)
+def test_what_no_new_job_may_select_is_refused_and_read_from_the_ledger_of_an_earlier_version(
+    selection: Selection,
+) -> None:
+    stored = selection.canonical()
+
+    with pytest.raises(ConfigError):
+        selection.check()
+
+    assert Selection.from_canonical(stored) == selection
+    assert replace(Selection.from_canonical(stored), force_reprocess=False).search == selection.search
