@@ -1,8 +1,7 @@
-"""Where a chat-completions API lives: what `llm.api_url` probably should say where it leads nowhere.
+"""The address of a chat-completions API: advice for an `llm.api_url` that leads to none.
 
-Known hosts are those of the services' own manuals; for others, most servers (Ollama, vLLM, LM Studio, llama.cpp) have
-it under /v1, and Open WebUI under /api. What may stand in a path is not repeated in messages: some gateways have keys
-in theirs.
+The hosts in the table are from the services' manuals. Most other servers (Ollama, vLLM, LM Studio, llama.cpp) have the
+API under /v1, and Open WebUI under /api. Messages never repeat a path from the settings: some gateways have keys there.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _BASES: Final = {
     "integrate.api.nvidia.com": "https://integrate.api.nvidia.com/v1",
 }
 _CALL: Final = re.compile(r"/chat(/completions?)?/*$", re.IGNORECASE)
-#: Calls of the same services that are no chat completions. Ollama's and Open WebUI's /api is also Open WebUI's base.
+#: Calls that are no chat completions. /api alone is not among them: it is Open WebUI's base.
 _OTHER_CALLS: Final = re.compile(
     r"/(?:api/(?:generate|chat|tags)|(?:v\d+\w*/)?(?:models|completions|responses|messages|embeddings|engines))/*$",
     re.IGNORECASE,
@@ -42,28 +41,28 @@ _VERSION: Final = re.compile(r"/v\d+\w*(/|$)", re.IGNORECASE)
 
 
 def base_of(api_url: str) -> str:
-    """The base URL where somebody has written that of the call itself."""
+    """The base URL: `api_url` without /chat/completions at its end."""
     url = api_url.strip().rstrip("/")
     return url if re.search(r"/api/chat$", url, re.IGNORECASE) else _CALL.sub("", url).rstrip("/")
 
 
 def is_other_call(api_url: str) -> bool:
-    """Does it name a call that is no chat completion?"""
+    """Does the URL name a call that is no chat completion?"""
     return _OTHER_CALLS.search(urlsplit(api_url).path) is not None
 
 
 def advice(api_url: str) -> str:
-    """What to put into `llm.api_url` instead, in one clause."""
+    """One clause that says what to put into `llm.api_url`."""
     parts = urlsplit(api_url)
     origin = f"{parts.scheme}://{parts.netloc}"
     known = _BASES.get((parts.hostname or "").lower())
     if known is not None and known != api_url.rstrip("/"):
         return f"put {known} there"
     if known is not None:
-        return "it is the right one for this service, so something stands between"
+        return "the address is right for this service, so a proxy or firewall may answer in its place"
     path = parts.path.rstrip("/")
     if not path or is_other_call(api_url):
-        return f"the likely right one is {origin}/v1 (for Open WebUI {origin}/api)"
+        return f"the right one is probably {origin}/v1 (for Open WebUI {origin}/api)"
     if not _VERSION.search(path):
-        return f"the likely right one is the same with /v1 at its end, or {origin}/v1"
-    return "put what the service's manual calls its OpenAI-compatible base URL there; for Open WebUI it ends with /api"
+        return f"the right one is probably the same with /v1 at its end, or {origin}/v1"
+    return "put the OpenAI-compatible base URL from the service's manual there; for Open WebUI it ends with /api"

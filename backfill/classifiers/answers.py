@@ -1,10 +1,10 @@
-"""The one verdict in what a model said: a JSON object with two scores, with whatever else it stands among.
+"""Find the verdict in a model's answer: a JSON object with two scores, among other text.
 
-Models put fences, words, channel markup and end-of-turn tokens around it, write it as JavaScript or Python would, leave
-it in a tool call, or with their thoughts. Strict JSON is tried first, then JSON5 (https://spec.json5.org: trailing
-commas, single quotes, bare keys, comments). No library that repairs JSON is used: those close what was cut off, so that
-`{"importance_score": 1` is read as a 1 that may have been a 10. Here only a whole object counts, and where two of them
-disagree, neither does.
+Models put fences, words, channel markup and end-of-turn tokens around the object. Some write it in JavaScript's or
+Python's syntax, or put it into a tool call or into their thoughts. Strict JSON is tried first, then JSON5
+(https://spec.json5.org: trailing commas, single quotes, bare keys, comments). Only a complete object counts. A library
+that repairs JSON would close an object that was cut off, and read `{"importance_score": 1` as 1 where the model meant
+10. If two objects disagree, neither counts.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from backfill.classifiers.untrusted import mapping
 
 KEYS: Final = ("importance_score", "spam_score")
 
-#: Of a mail's answer, which holds one object. More are not looked at, since looking takes time.
+#: Objects looked at in one text. A normal answer has one; the bound limits the time.
 MOST_OBJECTS: Final = 500
-#: json5 takes 50 µs for each character.
+#: Objects that json5 reads in one text. It takes 50 µs a character.
 MOST_LENIENT: Final = 10
 MOST_LENIENT_CHARS: Final = 2000
 
 _THINKING: Final = r"(?:think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad)"
-#: Where thoughts begin and end: DeepSeek, Qwen and most others; Magistral; Kimi; Cohere; gpt-oss, also with its
-#: special tokens left out; Gemma.
+#: Marks at the beginning and end of thoughts: of DeepSeek, Qwen and most others; Magistral; Kimi; Cohere; gpt-oss (also
+#: without its special tokens); Gemma.
 _MARKS: Final = re.compile(
     rf"(?P<start><(?:\w+:)?{_THINKING}>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|channel\|>\s*analysis\b|<\|channel>)"
     rf"|(?P<end></(?:\w+:)?{_THINKING}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<channel\|>|assistantfinal"
     r"|<\|channel\|>\s*(?:final|commentary)\b)",
     re.IGNORECASE,
 )
-#: What is no word of the model's: tokens such as <|im_end|> and <end_of_turn>, fences with their label, brackets.
+#: Text that says nothing: tokens such as <|im_end|> and <end_of_turn>, fences with their label, blanks.
 _NO_WORDS: Final = re.compile(r"<[^<>\s]{1,40}>|```\w*|[\s\ufeff]+")
-#: Where a model ends its turn. What it goes on to say after that is another turn's, and made up.
+#: The end of a model's turn. Text after it is a next turn that the model made up.
 _TURN_ENDS: Final = re.compile(
     r"<\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end_of_turn|end|return|call)\|>|</s>|<end_of_turn>|<eos>"
 )
-#: Python's words, where JSON has others.
+#: Python's words and JSON's.
 _PYTHON: Final = {"None": "null", "True": "true", "False": "false"}
 _TYPOGRAPHIC: Final = str.maketrans("“”„‟″‘’‚‛′", '"""""' + "'''''")
 
@@ -49,10 +49,10 @@ Pair = tuple[Any, Any]
 
 
 def pairs_in(choice: dict[str, Any], *, is_whole: bool) -> tuple[set[Pair], bool]:
-    """The different pairs of scores in an answer, as they stand there, and whether it says anything at all.
+    """The distinct pairs of scores in an answer, unchecked, and whether the answer says anything.
 
-    Where the model answers with nothing but thoughts, and has ended them by itself (`is_whole`), its verdict is looked
-    for in those: some servers take everything for thoughts when the closing tag is missing.
+    If the answer has only thoughts and was not cut off (`is_whole`), the pairs are looked for in the thoughts: some
+    servers take everything for thoughts when the closing tag is missing.
     """
     message = mapping(choice.get("message")) or mapping(choice.get("delta"))
     said, thoughts = _without_thoughts(_text(message.get("content")) or _text(choice.get("text")))
@@ -66,11 +66,11 @@ def pairs_in(choice: dict[str, Any], *, is_whole: bool) -> tuple[set[Pair], bool
 
 
 def _text(content: object) -> str:
-    """A message's content, which may come in parts, or as JSON that somebody has parsed already."""
+    """A message's content as text. It may come as a string, in parts, or as an object that a server has parsed."""
     match content:
         case str():
             return content
-        case list():  # some reasoning models answer in parts; those of thoughts have no text
+        case list():  # some reasoning models answer in parts; parts with thoughts have no "text"
             return "".join(part["text"] for part in map(mapping, content) if isinstance(part.get("text"), str))
         case dict():
             return json.dumps(content, default=str)
@@ -79,7 +79,7 @@ def _text(content: object) -> str:
 
 
 def _arguments(message: dict[str, Any]) -> Iterator[str]:
-    """What the model would call a function with, where it was not asked to call one."""
+    """The arguments of function calls. Some models answer by a call although none was asked for."""
     calls = message.get("tool_calls")
     for call in [*(calls if isinstance(calls, list) else []), {"function": message.get("function_call")}]:
         yield _text(mapping(mapping(call).get("function")).get("arguments"))
@@ -92,11 +92,11 @@ def _thoughts(message: dict[str, Any]) -> Iterator[str]:
     for key in ("reasoning_content", "reasoning", "thinking", "reasoning_details"):
         if text := _text(message.get(key)):
             yield text
-            return  # some servers say the same under two names
+            return  # some servers give the same text under two names
 
 
 def _without_thoughts(text: str) -> tuple[str, str]:
-    """The text without its thoughts, and those. Some servers swallow the opening tag, some models forget to close."""
+    """The text outside of thoughts, and the thoughts. The opening or the closing mark may be missing."""
     said: list[str] = []
     thoughts: list[str] = []
     began: int | None = None
@@ -118,15 +118,12 @@ def _without_thoughts(text: str) -> tuple[str, str]:
     return "".join(said), "".join(thoughts)
 
 
-# ── objects within text ──────────────────────────────────────────────────────────────────────────────────
-
-
 def _pairs(texts: Iterable[str]) -> set[Pair]:
     return {pair for text in texts for pair in _Search(text).pairs}
 
 
 class _Search:
-    """The pairs of scores in a text. An object that names a score twice has a pair that is no score."""
+    """The pairs of scores in a text. If an object gives a score two values, None stands for that score."""
 
     def __init__(self, text: str, *, is_within: bool = False) -> None:
         self.pairs: set[Pair] = set()
@@ -142,18 +139,18 @@ class _Search:
                 if position < 0:
                     return
                 position = self._end(text, position)
-        except RecursionError:  # nested beyond anything that is meant
+        except RecursionError:  # nested too deeply to be a verdict
             self.pairs.clear()
 
     def _end(self, text: str, start: int) -> int:
-        """Read the object that begins at `start`; where to look for the next one."""
+        """Read the object that begins at `start`; returns the place where the search goes on."""
         try:
             return self._strict.raw_decode(text, start)[1]
         except ValueError:
             pass
         part = text[start : start + MOST_LENIENT_CHARS].translate(_TYPOGRAPHIC)
         part = re.sub(r"\b(?:None|True|False)\b", lambda word: _PYTHON[word[0]], part)
-        if re.match(r'\{\s*\\"', part):  # escaped as within a string, without the string
+        if re.match(r'\{\s*\\"', part):  # escaped as within a string
             part = part.replace('\\"', '"')
         if self._lenient_left and all(key in part for key in KEYS):
             self._lenient_left -= 1
@@ -166,14 +163,14 @@ class _Search:
         return start + 1
 
     def _object(self, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """What either parser calls for each object that it has read to its end, inner ones first."""
+        """Called by both parsers for each complete object, inner objects first. Notes the object's pair of scores."""
         items = list(items)
         values: dict[str, list[Any]] = {key: [value for name, value in items if name == key] for key in KEYS}
         if all(values.values()):
             pair = tuple(next(iter(found)) if len(set(map(repr, found))) == 1 else None for found in values.values())
-            if not any(isinstance(value, dict | list) for value in pair):  # a schema names them as well
+            if not any(isinstance(value, dict | list) for value in pair):  # a quoted schema has objects in their place
                 self.pairs.add((pair[0], pair[1]))
-        elif not self._is_within:  # a call's arguments are a string within an object
+        elif not self._is_within:  # a function call has its arguments in a string
             for _, value in items:
                 if isinstance(value, str) and all(key in value for key in KEYS):
                     self.pairs |= _Search(value, is_within=True).pairs

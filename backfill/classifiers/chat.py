@@ -1,7 +1,7 @@
 """The `chat` classifier: asks an OpenAI-compatible API over HTTP, one request for each call.
 
-It never retries: what a second try could do otherwise is named in the error, and is the executor's to grant. What
-it may cost to send a mail is known before (`request_body`, `estimate_tokens`).
+It never retries. Its error names what a second try could do differently (`Concession`), and the executor decides. The
+cost of sending a mail can be computed before (`request_body`, `estimate_tokens`).
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ from backfill.verdict import Answer
 
 ResponseFormat = Literal["json_schema", "json_object", "none"]
 
-#: No minimum, maximum or enum: not every provider behind OpenRouter takes them, and the range is checked here.
+#: Has no minimum, maximum or enum: not every provider behind OpenRouter takes them. The range is checked in `Scores`.
 SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"importance_score": {"type": "integer"}, "spam_score": {"type": "integer"}},
     "required": ["importance_score", "spam_score"],
     "additionalProperties": False,
 }
-#: What the service adds to the text: roles, separators, the schema where it becomes part of the prompt.
+#: Tokens that the service adds to the text, such as roles and separators.
 FIXED_TOKENS: Final = 20
 SCHEMA_TOKENS: Final = tokens_in(json.dumps(SCHEMA))
 
 LIMIT_NAMES: Final = ("max_tokens", "max_completion_tokens")
-LEAST_CHARS: Final = 500  # of a body that is shown at half its length; less tells nothing
+LEAST_CHARS: Final = 500  # kept of a body when its length is halved; fewer say too little
 
 
 @dataclass(frozen=True, slots=True)
 class ChatSettings:
-    """How to ask. `prompt` is the template's text; `api_key` None means that the API wants none."""
+    """How to ask. `prompt` is the template's text; `api_key` None: the API wants no key."""
 
     api_url: str
     model: str
     prompt: str
     api_key: str | None = field(default=None, repr=False)
-    temperature: float | None = 0.2  # None: not sent, for models that refuse it
+    temperature: float | None = 0.2  # None: not sent; some models refuse it
     response_format: ResponseFormat = "json_schema"
     max_output_tokens: int = 200
     timeout_s: float = 60.0
     max_body_chars: int = 4000
-    data_collection: Literal["deny", "allow"] = "deny"  # this and what follows: sent to OpenRouter only
+    data_collection: Literal["deny", "allow"] = "deny"  # this and the two below: sent only to OpenRouter
     zdr: bool = True
-    session_id: str | None = None  # constant for a job, so that OpenRouter's prompt cache stays warm
+    session_id: str | None = None  # the same for a whole job: OpenRouter's prompt cache goes by it
 
 
 class ChatClassifier:
     """Judges mail by an OpenAI-compatible API. Thread-safe.
 
-    `secret` makes the delimiter around a mail unpredictable to its sender; the same secret and mail give a
-    byte-identical request. Raises `ConfigError` for settings that cannot work or would give the key away.
+    `secret` makes the delimiter around a mail unpredictable to its sender. The same secret and mail give a request of
+    the same bytes. Raises `ConfigError` for settings that cannot work or would reveal the key.
     """
 
     is_metered: Final = True
@@ -70,7 +70,7 @@ class ChatClassifier:
         self._secret = secret
         self._clock: Clock = clock or SystemClock()
         self._endpoint = Endpoint(settings.api_url, settings.api_key, timeout_s=settings.timeout_s, clock=self._clock)
-        # OpenAI's newer models refuse `max_tokens`; most other servers know nothing else.
+        # OpenAI's newer models refuse `max_tokens`; most other servers know only that.
         self._limit_name = LIMIT_NAMES[self._endpoint.host == "api.openai.com"]
         self._is_renamed = False
         self._renaming = threading.Lock()
@@ -94,11 +94,11 @@ class ChatClassifier:
         return self._fingerprint
 
     def decide_free(self, message: Message) -> Answer | None:
-        """Never: every answer is a call."""
+        """Always None: every answer takes a call."""
         return None
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
-        """Ask about one mail, once. Raises a `ClassifierError`; see `replies` for which."""
+        """Ask about one mail, once. Raises the `ClassifierError` that `replies` or `endpoint` chooses."""
         limit_name = self._limit_name
         reply = self._endpoint.post("/chat/completions", self.request_body(message, concession))
         sent = "\n".join(part.content for part in self._chat(message, concession))
@@ -112,16 +112,16 @@ class ChatClassifier:
         return answer if is_shown_whole else replace(answer, truncated=True)
 
     def close(self) -> None:
-        """Close every thread's connection; nothing may be in flight."""
+        """Close all connections; no call may be in flight."""
         self._endpoint.close()
 
     def estimate_tokens(self, message: Message) -> int:
-        """About how many tokens one request about this mail sends."""
+        """About how many tokens one request about this mail sends, prompt and schema included."""
         schema = SCHEMA_TOKENS if self._settings.response_format == "json_schema" else 0
         return FIXED_TOKENS + schema + sum(tokens_in(part.content) for part in self._chat(message, None))
 
     def request_body(self, message: Message, concession: Concession | None = None) -> bytes:
-        """The bytes that `classify` sends about this mail: what leaves the machine, and what it costs to send."""
+        """The bytes that `classify` sends about this mail. The API gets nothing else of it."""
         settings = self._settings
         room = ROOMIER if concession is Concession.ROOMIER else 1
         body: dict[str, Any] = {
@@ -140,7 +140,8 @@ class ChatClassifier:
             body["provider"] = {
                 "data_collection": settings.data_collection,
                 "zdr": settings.zdr,
-                "require_parameters": settings.response_format != "none",  # or it is silently left out
+                "require_parameters": settings.response_format
+                != "none",  # else a provider may silently ignore the format
             }
             if settings.session_id is not None:
                 body["session_id"] = settings.session_id
@@ -151,7 +152,7 @@ class ChatClassifier:
         return render(self._settings.prompt, shown.content, nonce(self._secret, message.key))
 
     def _shown(self, message: Message, concession: Concession | None) -> Message:
-        """The mail with no more of its body than may be shown. The promise about cost is kept here, whoever cut it."""
+        """The mail with at most `max_body_chars` of its body. Cut here too: the promise about cost depends on it."""
         body = message.content.body
         limit = self._settings.max_body_chars
         if concession is Concession.SHORTER:
@@ -161,9 +162,9 @@ class ChatClassifier:
         return replace(message, content=replace(message.content, body=body[:limit], truncated=True))
 
     def _rename(self, refused: str, error: AnswerUnusable) -> None:
-        """Use the other name of `max_tokens` from now on. Raises `ModelUnknown` where both are refused."""
+        """Use the other name of `max_tokens` from now on. Raises `ModelUnknown` when both names are refused."""
         with self._renaming:
-            if refused != self._limit_name:  # another thread has learnt it meanwhile
+            if refused != self._limit_name:  # another thread has changed the name meanwhile
                 return
             if self._is_renamed:
                 raise ModelUnknown(reason="request_refused") from error

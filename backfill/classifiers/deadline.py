@@ -1,11 +1,11 @@
-"""A socket whose timeout bounds a whole reply, and not only the wait for each of its bytes.
+"""A socket whose timeout bounds a whole reply, not only the wait for each byte.
 
-A server that sends one byte a second, or `100 Continue` for ever, never lets an ordinary timeout pass. Here, setting
-the timeout starts a deadline, and everything that is read until it is set again must come before that: status line,
-headers, chunk sizes, body and trailers. The number of bytes is bounded as well, for what comes fast and does not end.
+An ordinary timeout never passes when a server sends one byte a second, or `100 Continue` for ever. Here, setting the
+timeout starts a deadline. Everything that is read must come before it: status line, headers, chunk sizes, body and
+trailers. The number of bytes is bounded too, against a fast reply without end.
 
-First what has come is read, then the deadline is judged: a process that stood still (a closed laptop, a stopped
-container) finds the answers of its calls in the sockets' buffers, and they are paid for.
+Bytes that have come already are read even after the deadline. A process that stood still (a closed laptop, a stopped
+container) finds the answers to its calls in the sockets' buffers, and these calls are paid for.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any, Final
 
 from backfill.clock import Clock
 
-#: For one reply, packed or not. The largest one that is wanted, a list of models, has a few million.
+#: Bytes of one reply as received. The largest useful reply, a list of models, has a few million.
 MOST_BYTES: Final = 25_000_000
-#: Of these, what is read after the deadline, where it lies there already.
+#: Bytes that are read after the deadline at most.
 MOST_LATE_BYTES: Final = 1_000_000
-#: A wait that took so much longer than its timeout, in seconds, shows that the machine slept meanwhile.
+#: A wait that took this much longer than its timeout, in seconds, shows that the machine slept.
 SLEPT_S: Final = 1.0
 
 
 class DeadlineSocket:
-    """Wraps a connected socket, plain or TLS; everything that is not about reading is the socket's own."""
+    """Wraps a connected socket, plain or TLS. All but timeout and reading is passed on to it."""
 
     def __init__(self, wrapped: Any, clock: Clock) -> None:
         self._wrapped = wrapped
@@ -34,17 +34,17 @@ class DeadlineSocket:
         self.settimeout(wrapped.gettimeout())
 
     def settimeout(self, seconds: float | None) -> None:
-        """Start a deadline, in seconds from now; None: there is none, which nobody here asks for."""
+        """Start a deadline, in seconds from now. None: no deadline; not used here."""
         self._limit_s = float("inf") if seconds is None else seconds
         self._deadline = self._clock.monotonic() + self._limit_s
         self._bytes_left = MOST_BYTES
         self._wrapped.settimeout(seconds)
 
     def recv_into(self, buffer: Any) -> int:
-        """As `socket.recv_into`. Raises `TimeoutError` when nothing lies there and the deadline has passed."""
+        """As `socket.recv_into`. Raises `TimeoutError` when the deadline has passed and no bytes are there."""
         began = self._clock.monotonic()
         left_s = self._deadline - began
-        if left_s <= 0:  # what lies there is read, and nothing waited for
+        if left_s <= 0:  # read only bytes that have come, do not wait
             left_s, self._bytes_left = 0.0, min(self._bytes_left, MOST_LATE_BYTES)
         self._wrapped.settimeout(None if left_s == float("inf") else left_s)
         try:
@@ -53,7 +53,7 @@ class DeadlineSocket:
             raise TimeoutError("the deadline of the reply has passed") from error
         ended = self._clock.monotonic()
         if ended - began > left_s + SLEPT_S:
-            self._deadline = ended + self._limit_s  # the rest of the answer may be on its way only now
+            self._deadline = ended + self._limit_s  # the machine slept: the rest may still be on its way
         self._bytes_left -= size
         if self._bytes_left < 0:
             raise OSError("the reply does not end")
@@ -62,13 +62,13 @@ class DeadlineSocket:
     def _read(self, buffer: Any) -> int:
         try:
             size: int = self._wrapped.recv_into(buffer)
-        except TimeoutError:  # also when the process stood still, without a look at what came meanwhile
+        except TimeoutError:  # also raised after the process stood still, even if bytes came meanwhile
             self._wrapped.settimeout(0.0)
             size = self._wrapped.recv_into(buffer)
         return size
 
     def recv(self, size: int) -> bytes:
-        """As `socket.recv`; what TLS within TLS reads with."""
+        """As `socket.recv`. TLS within TLS reads with it."""
         buffer = bytearray(size)
         return bytes(buffer[: self.recv_into(buffer)])
 
@@ -81,7 +81,7 @@ class DeadlineSocket:
 
 
 class _Reader(io.RawIOBase):
-    """Reads through the deadline. `handle` counts as a user of the socket, which is closed after its last one."""
+    """Reads within the deadline. `handle` keeps the socket open until this reader is closed."""
 
     def __init__(self, timed: DeadlineSocket, handle: socket.SocketIO) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class _Reader(io.RawIOBase):
 
 
 def with_deadline(connection_class: type, clock: Clock) -> type:
-    """`connection_class`, one of urllib3's, with such sockets; also while a proxy or a TLS handshake is under way."""
+    """A subclass of urllib3's `connection_class` with such sockets, also during a proxy's or TLS handshake."""
 
     class _Connection(connection_class):  # type: ignore[misc]
         sock: Any

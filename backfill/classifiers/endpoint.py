@@ -1,11 +1,10 @@
-"""An HTTP API under one URL: where requests go, what they carry, and what went wrong on the line.
+"""An HTTP API under one URL: the requests' target and headers, and the errors of the connection.
 
-Follows no redirect, asks the environment for proxies but never for credentials, and sends the key only over TLS or
-to this machine. Thread-safe: the threads keep their connections alive in common, so that one that is new need not wait
-for a handshake.
+Follows no redirect. Takes proxies from the environment, but never credentials. Sends the key only over TLS or to this
+machine. Thread-safe: all threads share the kept connections, so a new thread need not wait for a handshake.
 
-`timeout_s` bounds a call as a whole: connecting (10 s for each address at the most), sending, and everything that is
-read (see `deadline`). Only the system's name resolution has its own limit, some 10 s on most systems.
+`timeout_s` bounds a whole call: connecting (at most 10 s for each address), sending, and reading (see `deadline`). Only
+the system's name resolution has a limit of its own, about 10 s on most systems.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from backfill.hosts import is_loopback
 from backfill.shortages import shortage
 
 MAX_CONNECT_S: Final = 10.0
-MAX_REPLY_BYTES: Final = 1_000_000  # a verdict has 50, a reasoning model's thoughts perhaps 100,000
+MAX_REPLY_BYTES: Final = 1_000_000  # a verdict has about 50, a reasoning model's thoughts perhaps 100,000
 
 
 class Endpoint:
-    """`api_key` None: the API wants none. Raises `ConfigError` for what cannot work or would give the key away."""
+    """`api_key` None: the API wants none. Raises `ConfigError` if the settings cannot work or would reveal the key."""
 
     def __init__(self, api_url: str, api_key: str | None, *, timeout_s: float, clock: Clock) -> None:
         self.url = base_of(api_url)
@@ -49,7 +48,11 @@ class Endpoint:
         return self.host == "openrouter.ai" or self.host.endswith(".openrouter.ai")
 
     def post(self, path: str, body: bytes) -> Reply:
-        """One POST of JSON. A line that fails is `ServiceUnavailable`; a mistake in the settings is named as that."""
+        """One POST of JSON.
+
+        Raises `ServiceUnavailable` when the connection fails, `ConnectionMisconfigured` for a proxy or CA bundle that
+        cannot be used, `AnswerUnusable` for a reply that is too large.
+        """
         return self._send("POST", path, body, MAX_REPLY_BYTES)
 
     def get(self, path: str, *, max_bytes: int = MAX_REPLY_BYTES) -> Reply:
@@ -57,7 +60,7 @@ class Endpoint:
         return self._send("GET", path, None, max_bytes)
 
     def close(self) -> None:
-        """Close every connection; nothing may be in flight."""
+        """Close all connections; no call may be in flight."""
         if self._connections is not None:
             self._connections.close()
 
@@ -81,7 +84,7 @@ class Endpoint:
         match error:
             case urllib3.exceptions.ProxyError():
                 return proxy_refusal(error)
-            case urllib3.exceptions.NewConnectionError():  # which urllib3 counts among its timeouts
+            case urllib3.exceptions.NewConnectionError():  # a TimeoutError of urllib3's, so it is matched before
                 return self._out_of_reach(error)
             case TimeoutError() | urllib3.exceptions.TimeoutError():
                 return ServiceUnavailable(f"{self.host} did not answer within {self._timeout_s:g} s.")
@@ -91,19 +94,19 @@ class Endpoint:
                 return self._out_of_reach(error)
 
     def _out_of_reach(self, error: OSError | HTTPError) -> ServiceUnavailable:
-        return ServiceUnavailable(f"{self.host} cannot be reached, or hung up ({type(error).__name__}).")
+        return ServiceUnavailable(f"{self.host} cannot be reached, or ended the connection ({type(error).__name__}).")
 
     def _connected(self) -> Connections:
-        """The connections of all threads, made when the first one is needed."""
+        """The connections that all threads share, made for the first call."""
         with self._connecting:
             if self._connections is None:
-                # What stays on this machine goes through no proxy.
+                # Calls to this machine never use a proxy.
                 self._connections = Connections(self.url, self._clock, may_use_proxy=not self._is_local)
             return self._connections
 
 
 def _checked(api_url: str, api_key: str | None) -> tuple[str, bool]:
-    """Host, and whether it is this machine. The messages name neither URL nor key: both may hold secrets."""
+    """The host, and whether it is this machine. Messages name neither URL nor key: both may hold secrets."""
     try:
         parts = urlsplit(api_url)
         host, _ = (parts.hostname or "").rstrip("."), parts.port
@@ -117,9 +120,9 @@ def _checked(api_url: str, api_key: str | None) -> tuple[str, bool]:
     is_local = is_loopback(host)
     if api_key is not None:
         if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
-            raise ConfigError("The API key is empty, or has blanks or odd characters in it; copy it again.")
+            raise ConfigError("The API key is empty, or has a blank or an odd character in it; copy it again.")
         if parts.scheme == "http" and not is_local:
-            raise ConfigError("The API key would travel unencrypted; use https:// in llm.api_url, or no key.")
+            raise ConfigError("The API key would be sent unencrypted; use https:// in llm.api_url, or no key.")
     return host, is_local
 
 

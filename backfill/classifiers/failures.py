@@ -1,7 +1,7 @@
-"""What a reply means that holds no verdict: the error that says what becomes of mail and run, and what to do.
+"""The error for a reply without a verdict. It decides what becomes of the mail and the run, and says what to do.
 
-This is the one door through which a service's words reach an error's text: only machine words pass, cut and cleaned.
-Its sentences are read for their meaning (see `meanings`) and never repeated, since they may echo the mail or the key.
+Only this module puts a service's words into an error's text: machine words, cut and cleaned. A service's sentences are
+read for their meaning (see `meanings`) and never repeated: they may echo the mail or the key.
 """
 
 from __future__ import annotations
@@ -28,26 +28,29 @@ from backfill.errors import (
     ServiceUnavailable,
 )
 
-MAX_NAMES: Final = 5  # that an error message takes over
-MOST_DEPTH, MOST_WORDS = 6, 40  # of an error's document that are looked at
+MAX_NAMES: Final = 5  # names from a reply in one error message
+MOST_DEPTH, MOST_WORDS = 6, 40  # levels, and words with sentences, read of one error document
 
 _SENTENCES: Final[dict[tuple[type[ClassifierError], str], str]] = {
     (KeyRefused, "no_credit"): "The API account or key has no credit left; add credit or raise its limit.",
     (ModelUnknown, "request_refused"): "The API refuses the request's settings; check model and response_format.",
-    (AnswerUnusable, "request_refused"): "The API refuses the request; if it does for all, check response_format.",
+    (
+        AnswerUnusable,
+        "request_refused",
+    ): "The API refuses the request; if it refuses every mail, check response_format.",
     (AnswerUnusable, "limit_renamed"): "The API has another name for the limit of an answer's length.",
     (AnswerUnusable, "answer_cut"): "The answer did not fit; change llm.max_output_tokens.",
     (MessageRefused, "too_long"): "The mail is too long for the model; lower processing.max_body_chars.",
-    (MessageRefused, "prompt_injection"): "The API's guard sees a prompt injection in this mail.",
+    (MessageRefused, "prompt_injection"): "The API's filter finds a prompt injection in this mail.",
 }
 _OUR_SETTINGS: Final = frozenset({"model", "response_format", "temperature", "max_tokens", "max_completion_tokens"})
-#: Statuses under which sentences about addresses and models are believed: others are trouble that passes.
+#: HTTP statuses with which sentences about addresses and models are believed. With others the trouble may pass.
 _FOR_GOOD: Final = frozenset({200, 400, 404, 405, 410, 422, 501})
 
 
 @dataclass(slots=True)
 class Said:
-    """What an error says, in its order."""
+    """What an error says, in its order: machine words, sentences for people, and HTTP statuses."""
 
     words: list[str] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
@@ -56,17 +59,21 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`status` is the reply's; `error` its innermost error object, {} where it has none; `is_bare`: none at all."""
+    """A reply without a verdict.
+
+    `status`: the reply's. `error`: its error object, {} if it has none. `is_bare`: no key shows that the API itself
+    wrote the reply.
+    """
 
     status: int
     error: dict[str, Any]
     said: Said
     is_bare: bool = False
-    is_page: bool = False  # a text for people, no JSON
+    is_page: bool = False  # the body is no JSON, such as a web page
 
 
 def failure_of(status: int, body: bytes, document: dict[str, Any]) -> Failure | None:
-    """The failure that a reply reports: by its status, or inside a body that came with HTTP 200. None: it is none."""
+    """The failure that a reply reports, by its status or within a body with HTTP 200; None when it reports none."""
     has_succeeded = 200 <= status < 300
     choice = _first_choice(document)
     for error in (document.get("error"), choice.get("error")):
@@ -79,17 +86,17 @@ def failure_of(status: int, body: bytes, document: dict[str, Any]) -> Failure | 
     is_bare = not any(name in document for name in _ENVELOPES)
     if not has_succeeded:
         return Failure(status, document, said, is_bare, is_page=not document and bool(body.strip()))
-    if not document:  # no JSON at all: a gateway's page, not the API
+    if not document:  # no JSON object: a gateway's page, not the API
         return Failure(status, {}, Said(), is_bare=True, is_page=bool(re.match(rb"\s*[^\s{\[]", body)))
     if not choice and (said.sentences or any(word.startswith("base_resp") for word in said.words)):
         return Failure(status, document, said, is_bare)
     return None
 
 
-#: What a document with an answer has; and where an error of the API's own stands.
+#: Keys of a document with an answer, which are not searched for an error; and keys of an API's own error.
 _NO_ERRORS: Final = frozenset({"choices", "usage", "model", "id", "object", "created", "system_fingerprint"})
 _ENVELOPES: Final = ("error", "errors", "detail", "base_resp", "error_code", "error_msg", "object", "code")
-#: Names under which services put machine words, and sentences. Values that echo the request are left out.
+#: Keys under which services put machine words, and keys for sentences. Values of other keys may echo the request.
 _WORD_NAMES: Final = frozenset(
     {"code", "type", "status", "errortype", "reason", "errorcode", "statuscode", "blockreason", "limitsource"}
     | {"errcode", "httpcode", "finishreason"}
@@ -107,7 +114,7 @@ def _said(error: object) -> Said:
 
 
 def _collect(value: object, name: str, said: Said, depth: int) -> None:
-    """Walk an error's document. A code is a word, and where it is a number between 400 and 599 a status, too."""
+    """Walk an error's document. A code is a word; a code from 400 to 599 is also a status."""
     if depth > MOST_DEPTH or len(said.words) + len(said.sentences) > MOST_WORDS:
         return
     match value:
@@ -143,25 +150,26 @@ def _collect(value: object, name: str, said: Said, depth: int) -> None:
                 said.codes.append(int(value[:3]))
         case str():
             inner = json_value(value.encode("utf-8", "replace")) if value.lstrip()[:1] in ("{", "[") else None
-            if isinstance(inner, dict | list):  # OpenRouter hands on a provider's own error as text
+            if isinstance(inner, dict | list):  # OpenRouter passes a provider's error on as JSON text
                 _collect(inner, "error", said, depth + 1)
             elif value.strip():
                 said.sentences.append(value)
 
 
 def _rank(key: str) -> int:
-    """The most specific word first: what a gateway has added, the code, the type, whatever else there is."""
+    """The most specific first: what a gateway has added, the error type, the code, the type, then all others."""
     order = ("metadata", "limit_source", "error_type", "code", "type")
     return order.index(key) if key in order else len(order)
 
 
 def explain(failure: Failure, headers: Mapping[str, str], now: datetime, *, sent: str, api_url: str) -> ClassifierError:
-    """The error that says what to do. `sent`: all text that was sent, which a sentence of the API's may only echo."""
+    """The error for a failure. `sent`: all text that was sent; a sentence found in it counts as an echo."""
     said = failure.said
     inner_wait_s, wait_s = _inner_wait_s(failure.error, now), header_wait_s(headers, now)
     meaning = _meaning(failure, sent.lower())
     if meaning == meanings.NO_CREDIT:
-        # A purse that says when it is filled again. A Retry-After stands at every 429, also where no patience helps.
+        # A time in the error's body says when there is credit again, so it is a wait. A Retry-After header says so only
+        # without any "no credit" in the body: some services send the header with every 429.
         is_told = any(squashed(word) in BY_WORD for word in said.words) or bool(said.sentences)
         if inner_wait_s is not None or (wait_s is not None and not is_told):
             meaning = meanings.PATIENCE
@@ -172,9 +180,9 @@ def explain(failure: Failure, headers: Mapping[str, str], now: datetime, *, sent
     if meaning.kind is ConnectionMisconfigured:
         text = f"llm.api_url leads to no chat-completions API: {advice(api_url)}."
         if 300 <= failure.status < 400:
-            named.append("it sends elsewhere")
+            named.append("it redirects")
         elif failure.is_page:
-            named.append("it answers with a page for people")
+            named.append("it answers with a web page")
     text = f"{text.rstrip('.')} ({', '.join([f'HTTP {failure.status}', *filter(None, named)])})."
     if meaning.kind is ModelUnknown:
         text = " ".join([text, *_hints(failure.error)])
@@ -208,7 +216,7 @@ def _meaning(failure: Failure, sent: str) -> Meaning:
 
 
 def _hints(error: dict[str, Any]) -> Iterator[str]:
-    """What excluded every endpoint and which models would do, as far as the API says so in machine words."""
+    """What excluded every endpoint, and which models are offered instead, if the API names them."""
     metadata = mapping(error.get("metadata"))
     for sentence, key in (("Excluded by", "excluded_by"), ("It offers", "fallback_models")):
         named = metadata.get(key) or error.get(key)
@@ -218,12 +226,12 @@ def _hints(error: dict[str, Any]) -> Iterator[str]:
 
 
 def _parameter(error: dict[str, Any]) -> str:
-    """The request's key that OpenAI complains of: "response_format.type" is about `response_format`."""
+    """The request's key that the error is about: `response_format` for OpenAI's "response_format.type"."""
     return re.split(r"[.\[]", clean(error.get("param")), maxsplit=1)[0]
 
 
 def _inner_wait_s(error: dict[str, Any], now: datetime) -> float | None:
-    """How long the error itself asks to wait, in seconds, at most `MAX_WAIT_S`; None when it names no time to come."""
+    """The wait that the error's body asks for, in seconds, at most `MAX_WAIT_S`; None when it names no future time."""
     metadata = mapping(error.get("metadata"))
     details = error.get("details")
     named = (
@@ -240,7 +248,7 @@ def _inner_wait_s(error: dict[str, Any], now: datetime) -> float | None:
 
 
 def inner_headers(error: dict[str, Any]) -> dict[str, Any]:
-    """OpenRouter repeats the headers of a refusal within it, which gateways leave alone."""
+    """The headers in an error's body. OpenRouter repeats them there; gateways may change the reply's own headers."""
     return {str(name).lower(): value for name, value in mapping(mapping(error.get("metadata")).get("headers")).items()}
 
 

@@ -1,9 +1,9 @@
-"""The `gated` classifier: rules decide what is certain, free of charge; a model is asked about the rest.
+"""The `gated` classifier: rules decide the certain mails, free of charge; a model is asked about the others.
 
-Certain is little, on purpose: a mail that the gate decides is seen by nobody else. It is mass mail that its sender's
-domain vouches for and that wants nothing of the owner, or mail that bears hard proof of deceit besides a very high
-score, which it must reach without the server's spam mark. A mail cannot talk itself through the gate as important:
-nothing is ever decided to be that here.
+Few mails are certain, on purpose: no model sees a mail that the rules decide. Two kinds are certain. One is mass mail
+or automatic mail that passes DMARC and asks nothing of the owner. The other is mail with a very high spam score and
+hard proof of deceit; the server's spam mark does not count towards that score. The rules never decide that a mail is
+important, so no mail can pass for important by its own words.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from backfill.message import Message
 from backfill.ports import Classifier
 from backfill.verdict import Answer
 
-SOURCE: Final = "gate"  # of a verdict that took no call
+SOURCE: Final = "gate"  # the source of a verdict without a call
 
-#: A sign of any of these, and the mail may want something, or not be what it seems: the model is to look at it.
+#: With any of these signs a mail may ask for something, or may not be what it seems, so the model is asked.
 _WANTS: Final = (
     "deadline", "invoice", "appointment", "official", "request", "security", "urgency", "credentials", "parcel",
     "calendar_attachment", "document_attachment", "dangerous_attachment", "page_attachment",
@@ -38,9 +38,9 @@ _DOUBTS: Final = (*_WANTS, *_LURES, *_LIES)
 
 @dataclass(frozen=True, slots=True)
 class Certainty:
-    """When the rules' answer stands: all signs of `all_of`, one of `any_of` if there are any, none of `none_of`.
+    """When the rules' answer is final: with all signs of `all_of`, one of `any_of` (unless empty), none of `none_of`.
 
-    The scores by the rules must lie within the bounds, ends included.
+    The rules' scores must lie within the bounds, ends included.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Certainty:
         )
 
 
-#: Only DMARC says that the domain of the From header vouches: any domain's DKIM signature passes.
+#: Only a DMARC pass proves the domain of the From header. DKIM passes with a signature of any domain.
 CERTAINTIES: Final = (
     Certainty("vouched-mass-mail", ("bulk", "dmarc_pass"), (), _DOUBTS, spam=(0, 1), importance=(0, 2)),
     Certainty("vouched-machine", ("automatic", "no_reply_sender", "dmarc_pass"), (), _DOUBTS, (0, 1), (0, 2)),
@@ -76,9 +76,9 @@ CERTAINTIES: Final = (
 
 
 class GatedClassifier:
-    """Asks the gate first, then `model`. Metered where the model is: what the gate decides takes no slot and no call.
+    """Asks `gate` first, then `model`. Metered if the model is; a mail that the gate decides takes no slot and no call.
 
-    The fingerprint covers both, so a changed rule is another classifier.
+    The fingerprint covers both, so a changed rule makes another classifier.
     """
 
     def __init__(self, gate: HeuristicClassifier, model: Classifier) -> None:
@@ -95,7 +95,7 @@ class GatedClassifier:
         return self._model.is_metered
 
     def decide_free(self, message: Message) -> Answer | None:
-        """The rules' answer with the certainty's name before theirs; None where nothing is certain."""
+        """The rules' answer, with the certainty's name before the rules' names; None when no certainty holds."""
         answer = self._gate.classify(message)
         signs = self._gate.signs(message)
         unmarked = self._gate.classify(_unmarked(message)) if "marked_spam" in signs else answer
@@ -105,11 +105,11 @@ class GatedClassifier:
         return replace(answer, source=SOURCE, explanation=f"{certain.name}: {answer.explanation}")
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
-        """Ask the model; whoever wants the gate's answer asks for the free one first."""
+        """Ask the model. The caller asks `decide_free` for the gate's answer before."""
         return self._model.classify(message, concession)
 
     def estimate_tokens(self, message: Message) -> int:
-        """As the model's, also for a mail that the gate decides: for the sum of a job that errs on the safe side."""
+        """The model's estimate, also for a mail that the gate decides: a job's sum is rather too high than too low."""
         return self._model.estimate_tokens(message)
 
     def close(self) -> None:
@@ -118,10 +118,10 @@ class GatedClassifier:
 
 
 def _unmarked(message: Message) -> Message:
-    """The mail without the server's word that it is spam: a filter's opinion may not make the score a certain one."""
+    """The mail without the server's spam mark: another filter's opinion must not make a score certain."""
     return replace(message, content=replace(message.content, marked_spam=None))
 
 
 def digest(certainties: tuple[Certainty, ...] = CERTAINTIES) -> str:
-    """SHA-256 (hex) of what is certain."""
+    """SHA-256 (hex) of the table."""
     return sha256(repr([asdict(known) for known in certainties]).encode()).hexdigest()

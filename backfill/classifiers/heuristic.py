@@ -1,8 +1,8 @@
-"""The `heuristic` classifier: judges mail by rules, offline, free of charge and the same way every time.
+"""The `heuristic` classifier: judges mail by rules, offline and free of charge. The same mail gets the same scores.
 
-Its rules are data (`heuristic_rules`, `heuristic_phrases`); `heuristic_signs` reads a mail for the signs that they
-name. An answer's explanation lists the rules that applied. Nothing in a mail can add to its scores by naming scores:
-such text speaks for spam.
+The rules are data (`heuristic_rules`, `heuristic_phrases`). `heuristic_signs` finds the signs in a mail that the rules
+name. An answer's explanation lists the rules that applied. A mail cannot raise its importance by naming scores: such
+text counts as spam.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from backfill.fingerprint import Fingerprint
 from backfill.message import Content, Message
 from backfill.verdict import HIGHEST, LOWEST, Answer, Scores
 
-#: Part of the fingerprint: raise it when `heuristic_signs`, or the sum in `judge`, works in another way.
+#: Part of the fingerprint. Raise it when `heuristic_signs` or the sum in `judge` changes.
 READING: Final = 3
 
 
 class HeuristicClassifier:
-    """Judges mail by rules. Thread-safe, and never raises: any mail has a verdict."""
+    """Judges mail by rules. Thread-safe. Never raises: every mail gets a verdict."""
 
     is_metered: Final = False
 
@@ -40,20 +40,20 @@ class HeuristicClassifier:
         return self._fingerprint
 
     def decide_free(self, message: Message) -> Answer:
-        """As `classify`: rules cost nothing."""
+        """The same as `classify`, since rules cost nothing."""
         return self.classify(message)
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
-        """The scores, with the names of the rules that made them."""
+        """The scores, with the names of the rules that applied."""
         scores, rules = judge(message.content, self._max_body_chars)
         return Answer(scores, source="heuristic", explanation=", ".join(rules))
 
     def signs(self, message: Message) -> frozenset[str]:
-        """What the rules see in the mail: phrase groups that occur in it, facts that hold."""
+        """The mail's signs: the phrase groups that occur in it and the facts that hold."""
         return signs_of(Reading.of(message.content, self._max_body_chars))
 
     def estimate_tokens(self, message: Message) -> int:
-        """None are sent."""
+        """0: nothing is sent."""
         return 0
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class HeuristicClassifier:
 
 
 def judge(content: Content, max_body_chars: int) -> tuple[Scores, tuple[str, ...]]:
-    """Scores, and the names of the rules that applied, in the table's order."""
+    """The scores, and the names of the rules that applied, in the table's order."""
     signs = signs_of(Reading.of(content, max_body_chars))
     applied = [rule for rule in RULES if all(_holds(sign, signs) for sign in rule.when)]
     spam = _bounded(BASE_SPAM + sum(rule.spam for rule in applied))
@@ -70,7 +70,7 @@ def judge(content: Content, max_body_chars: int) -> tuple[Scores, tuple[str, ...
 
 
 def rules_digest(rules: Iterable[Rule] = RULES) -> str:
-    """SHA-256 (hex) of the tables: any changed rule, phrase or amount is another classifier."""
+    """SHA-256 (hex) of the tables. Any changed rule, phrase or amount makes another classifier."""
     table = [asdict(rule) for rule in rules]
     tables = [READING, BASE_IMPORTANCE, BASE_SPAM, TOLERATED_SPAM, table, UMBRELLAS, PHRASES, NAMES]
     return hashlib.sha256(json.dumps(tables, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Names that tell mails apart, as data: brands that deceivers borrow, hosts that anybody may use, file endings.
+"""Names that are signs in a mail, as data: brands that phishing borrows, hosts open to anybody, file endings.
 
 Changing anything here changes the classifier's fingerprint.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-#: As they stand in a display name, and without blanks in the true owner's domain.
+#: As written in a display name. The true owner's domain has the name without blanks.
 BRANDS: Final = (
     "paypal", "amazon", "apple", "microsoft", "netflix", "google", "facebook", "instagram", "whatsapp", "linkedin",
     "dropbox", "docusign", "spotify", "ebay", "mcafee", "walmart", "costco", "booking com", "airbnb",
@@ -25,7 +25,7 @@ SHORTENERS: Final = (
     "bit.ly", "tinyurl.com", "t.co", "goo.gl", "is.gd", "cutt.ly", "ow.ly", "rb.gy", "t.ly", "rebrand.ly",
     "shorturl.at", "s.id", "tiny.cc", "lnkd.in", "v.gd",
 )  # fmt: skip
-#: Where anybody puts up a page, free of charge and under a name that is known and trusted.
+#: Hosts on which anybody can publish a page free of charge, under a trusted name.
 FREE_HOSTS: Final = (
     "storage.googleapis.com", "sites.google.com", "docs.google.com", "translate.goog", "run.app", "web.app",
     "firebaseapp.com", "page.link", "vercel.app", "netlify.app", "herokuapp.com", "glitch.me", "workers.dev",

@@ -1,7 +1,6 @@
-"""What mails say, as data: phrase groups in several languages.
+"""Phrases in mails, as data: groups in several languages.
 
-A group is a sign that the rules of `heuristic_rules` name. Changing anything here changes the classifier's
-fingerprint.
+Each group is a sign that rules in `heuristic_rules` name. Any change here changes the classifier's fingerprint.
 """
 
 from __future__ import annotations

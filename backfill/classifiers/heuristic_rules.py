@@ -1,7 +1,7 @@
 """The rules of the `heuristic` classifier, as data: which signs speak for importance and which for spam.
 
-A sign is a phrase group (`heuristic_phrases`, in several languages) or a fact (`heuristic_signs.FACTS`); a rule adds
-its two amounts when every sign it names is there. Changing anything on this page changes the classifier's fingerprint.
+A sign is a phrase group (`heuristic_phrases`, in several languages) or a fact (`heuristic_signs.FACTS`). A rule adds
+its two amounts when the mail has every sign that it names. Any change here changes the classifier's fingerprint.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When all of `when` hold, the amounts are added. "not x" holds when the sign x is absent."""
+    """Adds its amounts when all of `when` hold. "not x" holds when the sign x is absent."""
 
     name: str
     importance: int
@@ -20,7 +20,7 @@ class Rule:
     when: tuple[str, ...]
 
 
-#: Signs that hold where one of the signs behind them does.
+#: Signs that hold when any of the signs in their list holds.
 UMBRELLAS: Final[dict[str, tuple[str, ...]]] = {
     "bait": ("winnings", "money_bait", "pills", "adult", "gambling", "extortion"),
     "asks": ("request", "question"),
@@ -28,7 +28,7 @@ UMBRELLAS: Final[dict[str, tuple[str, ...]]] = {
 
 BASE_IMPORTANCE: Final = 3
 BASE_SPAM: Final = 0
-#: Whatever a mail says of itself, importance falls by as much as spam exceeds this.
+#: Importance falls by the amount by which the spam score exceeds this.
 TOLERATED_SPAM: Final = 3
 
 _FROM_A_PERSON: Final = ("not bulk", "not automatic", "not no_reply_sender")
@@ -69,11 +69,11 @@ RULES: Final = (
     Rule("security-notice", 2, 0, ("security", "auth_pass", "not link", "not bulk")),
     Rule("personal", 1, -1, ("personal", "not bulk")),
     Rule("document", 1, 0, ("document_attachment", "not bulk", "not money_bait")),
-    # what it sells, and how it lies
+    # what it sells, and how it deceives
     Rule("offer", -1, 1, ("offer",)),
     Rule("unasked-offer", 0, 2, ("offer", "not links_home", "not bulk", "not reply", "not auth_pass")),
     Rule("sales-pitch", -2, 3, ("sales_pitch", "not reply")),
-    # who sends in bulk and means well says so in the header, not only at the foot of the text
+    # honest mass mail is marked as such in its header, not only at the end of its text
     Rule("disguised-bulk", -3, 2, ("removal", "not bulk", "not reply")),
     Rule("disguised-bulk-of-a-stranger", 0, 2, ("removal", "not links_home", "not bulk", "not reply", "not auth_pass")),
     Rule("push", -1, 2, ("push", "not links_home", "not bulk", "not reply", "not auth_pass")),
@@ -115,7 +115,7 @@ RULES: Final = (
     Rule("disguised-letters", -2, 3, ("disguised_letters",)),
     Rule("named-unlike-domain", 0, 1, ("named_unlike_domain", "link", "urgency", "not list", "not reply")),
     Rule("empty", -1, 0, ("empty",)),
-    # text that speaks to the judge instead of the owner
+    # text for the classifier instead of the owner
     Rule("vouches-for-itself", -3, 4, ("trust_me",)),
     Rule("forged-scores", -5, 5, ("forged_scores",)),
     Rule("score-named", -3, 4, ("score_named",)),

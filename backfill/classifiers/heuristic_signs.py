@@ -1,4 +1,4 @@
-"""The signs that the `heuristic` classifier's rules name: how a mail is read for them.
+"""Find the signs in a mail that the rules of the `heuristic` classifier name.
 
 A sign is a phrase group that occurs in the mail (`heuristic_phrases`), or a fact that holds. Pure; never raises.
 """
@@ -28,14 +28,14 @@ from backfill.sites import are_one_site, site_of
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A mail, prepared once for all facts."""
+    """A mail, prepared once for all signs."""
 
     content: Content
     name: str  # the sender's display name
     address: str  # the sender's address, in lower case
     domain: str
     body: str
-    text: str  # subject and body as `_fold` makes them
+    text: str  # subject and body, folded by `_fold`
     hosts: tuple[str, ...]
     names: tuple[str, ...]  # of attachments, in lower case
 
@@ -56,7 +56,7 @@ class Reading:
 
 
 def _fold(text: str) -> str:
-    """Words in lower case without accents, parted by single blanks, with a blank at either end."""
+    """The words in lower case without accents, with single blanks between them and a blank at either end."""
     if not text.isascii():
         decomposed = unicodedata.normalize("NFKD", text)
         text = "".join(char for char in decomposed if not unicodedata.combining(char))
@@ -65,7 +65,7 @@ def _fold(text: str) -> str:
 
 
 def _mailbox(sender: str) -> tuple[str, str]:
-    """Display name and address. Not `email.utils`: the name is decoded, so it may hold bare commas."""
+    """Display name and address. `email.utils` cannot read it: the decoded name may have bare commas."""
     name, bracket, rest = sender.rpartition("<")
     if not bracket:
         return ("", sender.strip().lower()) if "@" in sender else (sender.strip(), "")
@@ -73,7 +73,7 @@ def _mailbox(sender: str) -> tuple[str, str]:
 
 
 def _domain(address: str) -> str:
-    """ "" where there is no address: a name alone says nothing of a host."""
+    """The address's domain; "" when there is no address."""
     return address.rpartition("@")[2] if "@" in address else ""
 
 
@@ -91,9 +91,9 @@ _IP_HOST: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _SCORE: Final = re.compile(
     r"\b(?:importance|spam)(?:[ _-]?score)?[\"']?\s{0,3}(?:[:=]|\bis\b|\bto\b)\s{0,3}[\"']?\d", re.IGNORECASE
 )
-#: A Latin letter beside a Greek or Cyrillic one.
+#: A Latin letter next to a Greek or Cyrillic one.
 _MIXED: Final = re.compile(r"[A-Za-z][\u0370-\u03ff\u0400-\u04ff]|[\u0370-\u03ff\u0400-\u04ff][A-Za-z]")
-#: Letters and digits in the shape of mathematical, enclosed or full-width signs.
+#: Letters and digits as mathematical, enclosed or full-width characters.
 _DISGUISED: Final = re.compile(r"[\U0001d400-\U0001d7ff\u2460-\u24ff\uff21-\uff3a\uff41-\uff5a]")
 
 
@@ -117,7 +117,7 @@ def _has_borrowed_brand(reading: Reading) -> bool:
 
 
 def _has_cousin_domain(reading: Reading) -> bool:
-    """The sender's domain holds a brand and more: `paypal-help.example`, where `paypal.example` is the brand's."""
+    """The sender's domain is a brand's name with more around it: `paypal-help.example` instead of `paypal.example`."""
     label = site_of(reading.domain).partition(".")[0]
     return any(brand in label and brand != label for brand in BRANDS if len(brand) >= 4)
 
@@ -154,7 +154,7 @@ def _is_mostly_upper(text: str, at_least: int, share: float) -> bool:
 
 
 def _mixes_scripts(reading: Reading) -> bool:
-    """Latin beside Greek or Cyrillic letters in one word: look-alikes. Jargon does it now and then in a body."""
+    """Words mix Latin with Greek or Cyrillic letters, which look alike. A body may do so up to three times (jargon)."""
     if _MIXED.search(reading.content.subject) or _MIXED.search(reading.name):
         return True
     return len(_MIXED.findall(reading.body)) >= 4
@@ -166,7 +166,7 @@ def _links_home(reading: Reading) -> bool:
 
 
 def _misleads_away(reading: Reading) -> bool:
-    """A misleading link leads to another site than the sender's, whose mass mail often passes his own counter."""
+    """A misleading link leads to another site than the sender's. Links to the sender's own click counter are common."""
     return any(not are_one_site(link.real_host, reading.domain) for link in reading.content.misleading_links)
 
 
@@ -174,7 +174,7 @@ def _has_link(reading: Reading) -> bool:
     return bool(reading.hosts) or "http://" in reading.body or "https://" in reading.body
 
 
-#: What a rule may name besides a phrase group.
+#: The facts that a rule may name besides phrase groups.
 FACTS: Final[dict[str, Callable[[Reading], bool]]] = {
     "bulk": lambda r: r.content.has_unsubscribe or bool(r.content.list_id) or r.content.precedence in _BULK,
     "list": lambda r: bool(r.content.list_id),
@@ -232,7 +232,7 @@ for _sign, _phrases in PHRASES.items():
 
 
 def signs_of(reading: Reading) -> frozenset[str]:
-    """Every sign that the mail bears: phrase groups that occur in it, facts that hold."""
+    """All signs of the mail: phrase groups that occur in it, facts that hold, and umbrella signs."""
     said = {
         sign
         for word in _PHRASES_BY_FIRST_WORD.keys() & set(reading.text.split())

@@ -1,8 +1,8 @@
-"""What services call the ways in which they give no verdict, as tables: machine words first, then known sentences.
+"""The words of services for their errors, as tables: machine words, known sentences, HTTP statuses.
 
-Many services say "no credit", "too long" or "unsafe" only in a sentence, under a status that others use for something
-else. So known sentences are read as well, those of the services' own documentation and of public bug reports. They
-never go against a machine word. An error may echo the mail: a sentence that stands in what was sent says nothing.
+Many services say "no credit", "too long" or "unsafe" only in a sentence, with a status that other services use for
+another error. So known sentences are read, too: those in the services' documentation and in public bug reports. A
+machine word goes before a sentence. An error may echo the mail, so a sentence that was part of the request is ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from backfill.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """`reason` "" is the class's own."""
+    """An error class and its reason; "" is the class's own reason."""
 
     kind: type[ClassifierError]
     reason: str = ""
@@ -43,10 +43,10 @@ REFUSED: Final = Meaning(MessageRefused)
 INJECTION: Final = Meaning(MessageRefused, "prompt_injection")
 TOO_LONG: Final = Meaning(MessageRefused, "too_long")
 CUT: Final = Meaning(AnswerUnusable, "answer_cut")
-ODD_REQUEST: Final = Meaning(AnswerUnusable, "request_refused")  # not told whether mail or settings are at fault
-RENAMED: Final = Meaning(AnswerUnusable, "limit_renamed")  # the limit of the answer's length has another name there
+ODD_REQUEST: Final = Meaning(AnswerUnusable, "request_refused")  # the mail or the settings: the service does not say
+RENAMED: Final = Meaning(AnswerUnusable, "limit_renamed")  # `max_tokens` has another name in this API
 
-MOST_TEXT: Final = 2000  # characters of a sentence that are looked at
+MOST_TEXT: Final = 2000  # characters read of a sentence
 
 
 def squashed(word: str) -> str:
@@ -70,7 +70,7 @@ _WORDS: Final[dict[Meaning, tuple[str, ...]]] = {
         "budget_exceeded", "base_resp.1008",
     ),
     PATIENCE: (
-        "openrouter_in_flight_budget",  # a 402 that ends by itself: too many calls at once
+        "openrouter_in_flight_budget",  # HTTP 402 for too many calls at once: passes by itself
         "rate_limit_exceeded", "rate_limit_error", "too_many_requests", "throttling", "throttling.ratequota",
         "base_resp.1002", "base_resp.1039",
     ),
@@ -93,7 +93,7 @@ _WORDS: Final[dict[Meaning, tuple[str, ...]]] = {
     CUT: ("max_tokens_exceeded",),
 }  # fmt: skip
 BY_WORD: Final = {squashed(word): meaning for meaning, words in _WORDS.items() for word in words}
-#: Words that say little: a sentence beside them says more. The numbers are Zhipu's; others may count otherwise.
+#: Vague words: a known sentence goes before them. The numbers are Zhipu's; other services may give them other meanings.
 BY_VAGUE_WORD: Final = {
     "invalidrequest": SETTINGS,
     "permissiondenied": KEY,
@@ -118,13 +118,13 @@ BY_STATUS: Final[dict[int, Meaning]] = {
     413: TOO_LONG,
     422: ODD_REQUEST,
     429: PATIENCE,
-}  # any other: 408, 425, all of 5xx, and whatever stands between us and the API
+}  # any other status, such as 408, 425, 5xx or a proxy's, means DOWN
 
 _KEY: Final = r"\b(?:api[ _-]?(?:secret[ _-]?)?key|(?:api|access)[ _-]?token|auth\w* (?:token|header)|credentials?)\b"
 _PURSE: Final = r"\b(?:balance|credits?|funds|quota|spend\w* limit|budget)\b"
 _TOKENS: Final = r"(?:number of )?(?:allowed )?(?:input |prompt )?(?:tokens|length)"
 
-#: In the order in which they are looked for. Within a sentence, `[^.]` keeps the two ends of a pattern together.
+#: The first match counts. `[^.]` keeps both ends of a pattern within one sentence.
 _SENTENCES: Final[tuple[tuple[Meaning, tuple[str, ...]], ...]] = (
     (
         PATIENCE,
@@ -217,7 +217,7 @@ _SENTENCES: Final[tuple[tuple[Meaning, tuple[str, ...]], ...]] = (
 )
 BY_SENTENCE: Final = tuple((meaning, re.compile("|".join(patterns), re.IGNORECASE)) for meaning, patterns in _SENTENCES)
 
-#: `finish_reason` and its kin, squashed: why a model stopped.
+#: Squashed values of `finish_reason` and similar keys: why a model stopped.
 SAYS_UNSAFE: Final = re.compile(
     "safety|contentfilter|prohibited|blocklist|spii|recitation|refus|sensitive|guardrail|moderat|blocked|violation"
 )
@@ -226,7 +226,7 @@ SAYS_FAILED: Final = re.compile("^(error|networkerror|insufficientsystemresource
 
 
 def by_sentence(texts: Iterable[str], sent: str) -> Meaning | None:
-    """What a known sentence in one of `texts` means; `sent`: all that was sent, in lower case."""
+    """The first meaning of the table with a known sentence in `texts`. `sent`: the request's text, in lower case."""
     found = [text[:MOST_TEXT] for text in texts]
     for meaning, pattern in BY_SENTENCE:
         for text in found:

@@ -1,7 +1,7 @@
-"""The question that is put to a model: fixed text first, the mail last, inside a delimiter that it cannot forge.
+"""The question for a model: fixed text first, the mail last, inside a delimiter that the mail cannot forge.
 
-Pure: the same template, mail and nonce give the same bytes, today and after a restart. Only what decides is
-shown; there is no clock and no transport data in it. What is done to the text here is named by `RENDERING`.
+Pure: the same template, mail and nonce give the same bytes, also after a restart. The question has no clock and no
+transport data. `RENDERING` is the version of what this module does to the text.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Final
 
 from backfill.message import Content
 
-#: Part of the fingerprint: raise it whenever the same mail would be shown differently, be it by what is done to the
-#: text here or by how the mail is read (`mail/`). A job of another version is refused then, by --as-planned as well.
+#: Part of the fingerprint. Raise it whenever the same mail would be shown differently: by a change here, or in how
+#: `mail/` reads it. A job of another version is then refused, also with --as-planned.
 RENDERING: Final = 2
 
-MAX_HEADER_CHARS: Final = 300  # a subject that needs more is not read by people either
-MAX_URL_CHARS: Final = 60  # of a link behind its host
-MAX_NAMES: Final = 8  # recipients, attachments, links: the first tell the kind, the rest cost tokens
+MAX_HEADER_CHARS: Final = 300  # people do not read longer subjects either
+MAX_URL_CHARS: Final = 60  # of a link after its host
+MAX_NAMES: Final = 8  # recipients, attachments, links: the first ones show the kind, more cost tokens
 
-#: What could be taken for our delimiter, or for the control tokens of a chat template: some local servers read
-#: those in user text as well (ChatML, Llama, Gemma, Mistral, DeepSeek).
-#: Begins with plain characters, since a pattern that ignores the case of all it contains takes three times as long.
+#: Text that a model could take for our delimiter or for control tokens of a chat template. Some local servers read such
+#: tokens also in a user's text (ChatML, Llama, Gemma, Mistral, DeepSeek).
+#: The pattern begins with plain characters: one that ignores case from its start takes three times as long.
 _FORGERY: Final = re.compile(
     r"[<＜\[](?:(?<!\[)(?=(?i:[\s/]*mail\b|[|｜]|/?s>|<?/?SYS>|(?:start|end)_of_turn))|(?<=\[)(?=(?i:/?INST\])))"
 )
-#: Where a link leads is told by its host and how its path begins; the rest is for counting who clicked.
+#: The host and the beginning of the path tell where a link leads. The rest is mostly for counting clicks.
 _LONG_URL: Final = re.compile(rf"(https?://[^\s/?#<>]{{1,253}}[/?#][^\s<>]{{{MAX_URL_CHARS}}})[^\s<>]+", re.IGNORECASE)
 _COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
 
@@ -42,19 +42,19 @@ class ChatMessage:
     content: str
 
 
-@lru_cache(maxsize=8)  # of one prompt, over and over
+@lru_cache(maxsize=8)  # a run has one prompt for all calls
 def fixed_text(template: str) -> str:
-    """The part of the template that is sent: without comments, and the same for any kind of line ending."""
+    """The part of the template that is sent: without comments and with \\n as line end."""
     return "\n".join(line.rstrip() for line in _COMMENT.sub("", template).splitlines()).strip()
 
 
 def nonce(secret: bytes, message_key: str) -> str:
-    """The delimiter's random part: unknown to the sender, yet the same whenever the same mail is asked about."""
+    """The delimiter's random part. The sender cannot know it; it is the same each time for the same mail."""
     return hmac.new(secret, message_key.encode(), "sha256").hexdigest()[:12]
 
 
 def render(template: str, content: Content, nonce: str) -> list[ChatMessage]:
-    """The chat for one mail: the fixed text as the system's message, the mail as the user's, and nothing else."""
+    """The chat for one mail: the fixed text as the system's message, and the mail as the user's."""
     body = _LONG_URL.sub(r"\1…", content.body) if "://" in content.body else content.body
     mail = "\n".join([*_headers(content), "", body + ("\n[…]" if content.truncated else "")])
     shown = f"<mail-{nonce}>\n{_harmless(mail, nonce)}\n</mail-{nonce}>"
@@ -62,16 +62,16 @@ def render(template: str, content: Content, nonce: str) -> list[ChatMessage]:
 
 
 def tokens_in(text: str) -> int:
-    """About how many tokens a text is: a fourth of its UTF-8 bytes, rounded up.
+    """About how many tokens a text has: a quarter of its UTF-8 bytes, rounded up.
 
-    For English that is the usual characters by four. Other alphabets take two or three bytes a letter, and their
-    words more tokens.
+    For English this is the usual rule of four characters a token. Other alphabets have two or three bytes a letter, and
+    their words have more tokens.
     """
     return -(-len(text.encode("utf-8", "replace")) // 4)
 
 
 def _headers(content: Content) -> Iterator[str]:
-    """One bounded line for each header that is there; absent ones cost nothing."""
+    """One line for each header that is not empty, at most `MAX_HEADER_CHARS` of its value."""
     for name, value in (
         ("Subject", content.subject),
         ("From", content.sender),
@@ -92,12 +92,12 @@ def _headers(content: Content) -> Iterator[str]:
         ("Misleading links", _list(f"{x.shown_host} leads to {x.real_host}" for x in content.misleading_links)),
     ):
         line = " ".join(value.split())
-        if line or name == "Subject":  # an empty subject is a sign in itself
+        if line or name == "Subject":  # an empty subject tells something, too
             yield f"{name}: {line if len(line) <= MAX_HEADER_CHARS else line[:MAX_HEADER_CHARS] + '…'}"
 
 
 def _unseen_hosts(content: Content) -> Iterator[str]:
-    """Where links lead, as far as it is said nowhere else: most plain text shows its links itself."""
+    """The links' hosts that neither the body nor the misleading links show. Plain text shows most of its links."""
     said = content.body.lower()
     misleading = {link.real_host for link in content.misleading_links[:MAX_NAMES]}
     for host in content.link_hosts:
@@ -116,9 +116,9 @@ def _yes_or_no(fact: bool | None) -> str:
 
 
 def _harmless(mail: str, nonce: str) -> str:
-    """The text with nothing left in it that could end the delimiter, or be sent as no character at all."""
-    encodable = mail.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate is half a character
-    if nonce in encodable.lower():  # never, but for a sender who saw an earlier request
+    """The text without anything that could end the delimiter, and without lone surrogates, which have no UTF-8."""
+    encodable = mail.encode("utf-8", "replace").decode("utf-8")
+    if nonce in encodable.lower():  # only if the sender has seen an earlier request
         encodable = re.sub(re.escape(nonce), "…", encodable, flags=re.IGNORECASE)
     if not any(mark in encodable for mark in "<＜["):  # the pattern is slow, and most mails have none
         return encodable

@@ -1,7 +1,7 @@
-"""What an API says of its limits in a reply's headers, and the times that it names.
+"""The limits and times that an API names in a reply's headers.
 
-Pure, and wary: a value that is negative, no number, or beyond a day says nothing. A limit is taken for one on a minute
-only where its window is known to be no longer; a limit on a day shows by its time of reset, and holds by refusing.
+Pure. A value that is negative or no number is ignored; a wait is at most a day. A limit counts as one per minute,
+unless its reset is more than a minute away: then it may be a limit per day, and calls are refused when it is reached.
 
 The names are OpenAI's (https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers), which Groq
 (https://console.groq.com/docs/rate-limits) and gateways such as LiteLLM
@@ -21,22 +21,22 @@ from typing import Final
 
 from backfill.verdict import Announced
 
-MAX_WAIT_S: Final = 86_400.0  # whoever names a longer wait is asked again after a day: one call, not a lost week
+MAX_WAIT_S: Final = 86_400.0  # after a longer wait, too, the API is asked again: one call is better than a lost week
 WINDOW_S: Final = 60.0
-MAX_LIMIT: Final = 1e9  # a minute; more is no limit
+MAX_LIMIT: Final = 1e9  # per minute; a larger number is no limit
 
-#: Go's way to write a duration, which OpenAI's headers have: "1s", "6m0s", "12ms", "2m59.56s".
+#: A duration in Go's form, as in OpenAI's headers: "1s", "6m0s", "12ms", "2m59.56s".
 _DURATION: Final = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
 _UNITS_S: Final = (3600.0, 60.0, 1.0, 0.001)
-_UNIX_MS: Final = 1e11  # a number from here on is a time in milliseconds: 1973, or 3000 years of seconds
+_UNIX_MS: Final = 1e11  # a larger number is Unix time in milliseconds (1973); in seconds it is the year 5138
 
 
 def announced(headers: Mapping[str, str], now: datetime) -> Announced | None:
-    """What the headers (names in lower case) say of the limits; None when that is nothing to keep to."""
+    """The limits and the wait in the headers (names in lower case); None when they name neither."""
     calls, calls_wait_s = _limit(headers, "-requests", now)
     tokens, tokens_wait_s = _limit(headers, "-tokens", now)
     plain, plain_wait_s = _limit(headers, "", now)
-    # A limit without a unit is OpenRouter's where the reset is a time in milliseconds; others count other windows.
+    # A limit without a unit is OpenRouter's if its reset is a time in milliseconds. Others' windows are unknown.
     if not (_number(headers.get("x-ratelimit-reset")) or 0.0) >= _UNIX_MS:
         plain = None
     said = Announced(calls if calls is not None else plain, tokens, max(calls_wait_s, tokens_wait_s, plain_wait_s))
@@ -44,7 +44,7 @@ def announced(headers: Mapping[str, str], now: datetime) -> Announced | None:
 
 
 def _limit(headers: Mapping[str, str], unit: str, now: datetime) -> tuple[float | None, float]:
-    """How much is allowed a minute, and for how many seconds nothing is left."""
+    """The limit per minute (None: unknown), and the seconds for which nothing is left (0: something is left)."""
     limit, remaining = (_number(headers.get(f"x-ratelimit-{name}{unit}")) for name in ("limit", "remaining"))
     reset_s = seconds_until(headers.get(f"x-ratelimit-reset{unit}"), now)
     is_known = limit is not None and 1 <= limit <= MAX_LIMIT and (reset_s is None or reset_s <= WINDOW_S)
@@ -53,7 +53,10 @@ def _limit(headers: Mapping[str, str], unit: str, now: datetime) -> tuple[float 
 
 
 def seconds_until(value: object, now: datetime) -> float | None:
-    """Reads seconds, a duration, Unix time in seconds or milliseconds, an HTTP date (RFC 9110 §5.6.7) or ISO 8601."""
+    """The seconds from `now` until a named time; negative for a past one, None when `value` names no time.
+
+    Reads seconds, a duration, Unix time in seconds or milliseconds, an HTTP date (RFC 9110 §5.6.7) or ISO 8601.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         return None
     number = _number(value)
@@ -61,16 +64,16 @@ def seconds_until(value: object, now: datetime) -> float | None:
         return _duration_s(str(value), now)
     if number < 0:
         return None
-    if number < 1e9:  # no wait is 30 years long: what is larger names a time
+    if number < 1e9:  # seconds; a larger number is Unix time, since no wait has 30 years
         return number
     return (number / 1000 if number >= _UNIX_MS else number) - now.timestamp()
 
 
 def header_wait_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """How long the headers ask to wait, in seconds, at most `MAX_WAIT_S`; None when they name no time to come.
+    """The wait that the headers ask for, in seconds, at most `MAX_WAIT_S`; None when they name no future time.
 
-    Retry-After is a number of seconds or an HTTP date (RFC 9110 §10.2.3), and some write a duration; anything else in
-    it is a mistake, of which nothing is known.
+    Retry-After is a number of seconds or an HTTP date (RFC 9110 §10.2.3). Some services write a duration. Anything else
+    is ignored.
     """
     after = headers.get("retry-after", "").strip()
     waits = (
@@ -81,7 +84,7 @@ def header_wait_s(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    """A finite number; None for everything else."""
+    """`value` as a finite number; None when it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         return None
     try:

@@ -1,7 +1,7 @@
-"""What an API's reply means: two scores with what they cost, or the error that says what to do next.
+"""An API's reply as an answer: two scores with their cost, or an error that says what to do next.
 
-Pure: no network, no clock. Nothing is guessed: a score is an integer from 0 to 10 (7.0, "7", true and NaN are not), and
-what the reply does not tell stays None. Scores are found by `answers`, errors are understood by `failures`.
+Pure: no network, no clock. Nothing is guessed: a score is an integer from 0 to 10 (7.0, "7", true and NaN are none),
+and a value that the reply does not have is None. `answers` finds the scores, `failures` reads the errors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from backfill.classifiers.untrusted import MAX_CALL_USD, Reply, amount, clean, c
 from backfill.errors import AnswerUnusable, ClassifierError, Concession, MessageRefused, ServiceUnavailable
 from backfill.verdict import Announced, Answer, Scores, Usage
 
-#: What once may be tried otherwise, by the error's reason. What is not named here would fail the same way again.
+#: What a second try may change, by the error's reason. With other reasons it would fail in the same way.
 _CONCESSIONS: Final = {
     "too_long": Concession.SHORTER,
     "answer_cut": Concession.ROOMIER,
@@ -30,10 +30,10 @@ _CONCESSIONS: Final = {
 
 
 def read_reply(reply: Reply, now: datetime, *, sent: str = "", api_url: str = "") -> Answer:
-    """The answer in `reply`; `now` turns the times that the API names into waits.
+    """The answer in `reply`. `now`: the present time, to turn the times that the API names into waits.
 
-    `sent`: the text that was sent, which errors may echo; `api_url`: for advice where it is wrong. Raises a
-    `ClassifierError` with the HTTP status and, where the API reported it, the usage.
+    `sent`: the text that was sent, which errors may echo. `api_url`: for advice when it is wrong. Raises a
+    `ClassifierError` with the HTTP status, and with the usage if the API reported it.
     """
     streamed = put_together(reply.body)
     document = json_object(reply.body) if streamed is None else streamed
@@ -54,7 +54,7 @@ def read_reply(reply: Reply, now: datetime, *, sent: str = "", api_url: str = ""
 
 
 def refusal(reply: Reply, now: datetime, *, api_url: str = "") -> ClassifierError:
-    """What a reply means that is no success, to a question that is about no mail."""
+    """The error for an unsuccessful reply to a question that is not about a mail."""
     failure = failure_of(reply.status, reply.body, json_object(reply.body))
     error = explain(failure or Failure(reply.status, {}, Said()), reply.headers, now, sent="", api_url=api_url)
     error.http_status = reply.status
@@ -70,7 +70,7 @@ def _scores(document: dict[str, Any]) -> Scores:
         said = next((clean(stop) for stop in stops if isinstance(stop, str) and SAYS_UNSAFE.search(squashed(stop))), "")
         raise MessageRefused(f"The model or its service refused to judge this mail{f' ({said})' if said else ''}.")
     if any(SAYS_FAILED.search(end) for end in ends):
-        raise ServiceUnavailable("The API broke its answer off.")
+        raise ServiceUnavailable("The API did not finish its answer.")
     is_cut = any(SAYS_CUT.search(end) for end in ends)
     pairs, says_something = pairs_in(choice, is_whole=not is_cut)
     if len(pairs) == 1:
@@ -79,20 +79,20 @@ def _scores(document: dict[str, Any]) -> Scores:
             return Scores(importance=importance, spam=spam)
         except ValueError as error:
             raise AnswerUnusable(_INVALID, reason="answer_invalid") from error
-    if is_cut:  # reasoning models spend it all on thinking and answer with nothing
+    if is_cut:  # a reasoning model may use all its tokens for thoughts
         raise AnswerUnusable("The answer was cut off; raise llm.max_output_tokens.", reason="answer_cut")
     if pairs:
-        raise AnswerUnusable("The model's answer holds several verdicts that disagree.", reason="answer_invalid")
+        raise AnswerUnusable("The model's answer has several verdicts that disagree.", reason="answer_invalid")
     if says_something:
         raise AnswerUnusable(_INVALID, reason="answer_invalid")
-    raise AnswerUnusable("The model answered with nothing.", reason="answer_empty")
+    raise AnswerUnusable("The model's answer is empty.", reason="answer_empty")
 
 
 _INVALID: Final = "The model's answer is not a JSON object with two scores from 0 to 10."
 
 
 def _blocks(document: dict[str, Any]) -> list[object]:
-    """Why a service has judged the question itself: Gemini's and Azure's ways."""
+    """The reasons for which a service's filter stopped the request, in Gemini's and Azure's form."""
     feedback = mapping(document.get("promptFeedback")) or mapping(document.get("prompt_feedback"))
     reasons: list[object] = [feedback.get("blockReason"), feedback.get("block_reason"), document.get("stop_reason")]
     filtered = document.get("prompt_filter_results")

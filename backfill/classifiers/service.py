@@ -1,8 +1,8 @@
-"""What an OpenAI-compatible API says of itself: its models with their list prices, and the credit of the key.
+"""The models of an OpenAI-compatible API with their list prices, and the credit of the key.
 
-Nothing here costs anything. What an API does not tell is None, never nothing: local servers name no prices, OpenAI
-neither prices nor credit. Prices are estimates, since several providers may stand behind one model; what a call
-really cost is in its own answer.
+These calls are free of charge. A value that an API does not tell is None, never 0: local servers name no prices,
+OpenAI names neither prices nor credit. List prices are estimates, since several providers may serve one model. The true
+cost of a call is in its answer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_LIST_BYTES: Final = 20_000_000  # OpenRouter's list of some 400 models has a
 
 
 class ApiService:
-    """Asks `GET /models` once and remembers; `GET /key` each time. Raises `ConfigError` as `Endpoint` does."""
+    """Asks `GET /models` once and keeps the answer; asks `GET /key` each time. Raises `ConfigError` like `Endpoint`."""
 
     def __init__(
         self, api_url: str, api_key: str | None = None, *, timeout_s: float = 60.0, clock: Clock | None = None
@@ -56,7 +56,7 @@ class ApiService:
         return next((known.price for known in self.models() or () if known.name == model), None)
 
     def credit(self) -> Credit | None:
-        """OpenRouter's `GET /key`; others have no such page."""
+        """The key's credit by OpenRouter's `GET /key`; None for other services, which have no such call."""
         document = self._document(lambda: self._endpoint.get("/key"))
         data = mapping(mapping(document).get("data"))
         if not data:
@@ -69,7 +69,10 @@ class ApiService:
         self._endpoint.close()
 
     def _document(self, ask: Callable[[], Reply]) -> dict[str, Any] | None:
-        """The reply's JSON object; None when there is no such page. Raises what concerns key or service."""
+        """The reply's JSON object; None when the API lacks the call.
+
+        Raises `KeyRefused`, `RateLimited`, `ServiceUnavailable`, and what `Endpoint.get` raises.
+        """
         reply = ask()
         if 200 <= reply.status < 300:
             return json_object(reply.body)
@@ -97,7 +100,10 @@ def _read(listed: list[Any]) -> Iterator[ModelInfo]:
 
 
 def _price(pricing: object) -> Price | None:
-    """Strings, USD per token. Without both of them, or with a negative one (OpenRouter's "varies"), it is unknown."""
+    """The price from an API's strings, in USD per token.
+
+    None when either is missing or negative; a negative one is OpenRouter's "varies".
+    """
     if not isinstance(pricing, dict):
         return None
     prompt, completion = (amount(pricing.get(name), MAX_TOKEN_USD) for name in ("prompt", "completion"))

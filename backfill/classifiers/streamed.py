@@ -1,7 +1,7 @@
-"""An answer that comes as a stream of events although none was asked for: put together again.
+"""Put together an answer that comes as a stream of events, although no stream was asked for.
 
-Some gateways stream whatever they are asked (https://html.spec.whatwg.org/multipage/server-sent-events.html). Their
-events hold the pieces of the message that a plain answer has whole.
+Some gateways always stream (https://html.spec.whatwg.org/multipage/server-sent-events.html). Each event has a piece of
+the message.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from backfill.classifiers.untrusted import mapping
 
-#: Pieces of text, which are joined; the last of anything else stands.
+#: Keys whose pieces are joined. Of other keys the last value counts.
 _TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 
 
 def put_together(body: bytes) -> dict[str, Any] | None:
-    """The document that the events make up; None when `body` is no stream of them."""
+    """The document of a plain answer, made from the events; None when `body` is no stream of events."""
     text = body.decode("utf-8", "replace").lstrip("\ufeff \r\n\t")
     if not text.startswith(("data:", "event:", "id:", "retry:", ":")):
         return None
@@ -30,7 +30,7 @@ def put_together(body: bytes) -> dict[str, Any] | None:
             continue
         try:
             event = mapping(json.loads(line[5:], parse_float=Decimal))
-        except (ValueError, ArithmeticError, RecursionError):  # [DONE], and what was cut off
+        except (ValueError, ArithmeticError, RecursionError):  # [DONE], or an event that was cut off
             continue
         document |= {name: value for name, value in event.items() if name != "choices" and value is not None}
         choices = event.get("choices")

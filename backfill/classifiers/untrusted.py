@@ -1,4 +1,4 @@
-"""What came from an API, narrowed to types: nothing in it is trusted to be what it should be."""
+"""Data from an API, narrowed to types. No value is trusted to have the type or the size that it should have."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from backfill.redaction import redacted
 
-# What nobody can have meant is not known, so that the ledger's columns and sums never overflow: no model reads a
-# thousandth of these tokens in a call, and nobody sells a call, a token or a key for so much.
+# A larger value counts as unknown, so that the ledger's columns and sums never overflow. No model reads a thousandth of
+# these tokens in one call, and no call, token or key costs that much.
 MAX_TOKENS: Final = 10**9
 MAX_USD: Final = 10**6
 MAX_CALL_USD: Final = 1000  # nine million of them fit into the ledger's nano-dollars
@@ -29,9 +29,9 @@ class Reply:
 
 
 def json_value(body: bytes) -> Any:
-    """The body's JSON, None when it is none. Fractions come as Decimal: they may be money.
+    """The body's JSON; None when it is none. Fractions are Decimal, since they may be money.
 
-    A byte order mark and a byte that is no UTF-8 are no reason to lose an answer.
+    A byte order mark or an invalid UTF-8 byte does not make it fail.
     """
     try:
         return json.loads(body, parse_float=Decimal)
@@ -51,22 +51,22 @@ def mapping(value: object) -> dict[str, Any]:
 
 
 def count(value: object) -> int | None:
-    """A number of tokens, which some gateways write as 12.0 or "12"; None for what is none."""
+    """A number of tokens; None when it is none. Some gateways write 12.0 or "12"."""
     number = _number(value)
     return int(number) if number is not None and number <= MAX_TOKENS and number == int(number) else None
 
 
 def amount(value: object, most_usd: int = MAX_USD) -> Decimal | None:
-    """An amount of money; None for what is none, less than nothing, or more than anybody can have meant.
+    """An amount in USD; None when it is no plain number, negative, or above `most_usd`.
 
-    Only a plain number is one: with a currency's sign or a comma in it, nobody knows of what it is an amount.
+    A number with a currency sign or a comma is not plain: its currency or its size is uncertain.
     """
     number = _number(value)
     return number if number is not None and number <= most_usd else None
 
 
 def _number(value: object) -> Decimal | None:
-    """A number that is not negative, also as a string."""
+    """A number of at least 0, also from a string; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         return None
     if isinstance(value, str) and not _PLAIN.fullmatch(value.strip()):
@@ -82,8 +82,8 @@ _PLAIN: Final = re.compile(r"\+?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})(e[+-]?\d{1,3}
 
 
 def clean(word: object) -> str:
-    """A machine word, fit for a log line; what has other characters in it is cut down to those.
+    """A machine word for a log line: other characters are removed, at most 80 are kept; "" when it is no string.
 
-    The key is no machine word: what an API quotes of it becomes `***`, before it is cut or stripped of characters.
+    A secret in it becomes `***` before that.
     """
     return re.sub(r"[^\w.:/*-]", "", redacted(word), flags=re.ASCII)[:80] if isinstance(word, str) else ""
