@@ -1,18 +1,19 @@
 """What has become of a job: the figures that every form of a report shows.
 
-Values only: `figures` fills them from the ledger. `to_json` is a contract with other programs: keys are added, never
+Values only: `ledger.report` reads them. `to_json` is a contract with other programs: keys are added, never
 renamed or removed.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from backfill.lifecycle import JobState, RunOutcome
+from backfill.lifecycle import OPEN, ItemStatus, JobState, RunOutcome
 from backfill.selection import Selection
 from backfill.verdict import HIGHEST, LOWEST, Label
 
@@ -41,6 +42,28 @@ class Counts:
     skipped: int = 0
     vanished: int = 0
     pending: int = 0
+
+    @classmethod
+    def of(cls, found: int, statuses: Mapping[ItemStatus, int]) -> Counts:
+        """`found`: the mails planned. `statuses`: the items of each status; one that is not named has none."""
+        return cls(
+            found=found,
+            done=statuses.get(ItemStatus.DONE, 0),
+            failed=statuses.get(ItemStatus.FAILED, 0),
+            skipped=statuses.get(ItemStatus.SKIPPED, 0),
+            vanished=statuses.get(ItemStatus.VANISHED, 0),
+            pending=sum(statuses.get(status, 0) for status in OPEN),
+        )
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.found + other.found,
+            self.done + other.done,
+            self.failed + other.failed,
+            self.skipped + other.skipped,
+            self.vanished + other.vanished,
+            self.pending + other.pending,
+        )
 
     @property
     def is_conserved(self) -> bool:
@@ -113,12 +136,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class FolderCounts:
+    """One folder's share of a job, over all epochs of the folder. `cost_usd` None: no call has a known cost."""
+
     name: str
-    found: int = 0
-    done: int = 0
-    failed: int = 0
-    pending: int = 0
-    cost_usd: Decimal | None = None  # None: unknown
+    counts: Counts
+    cost_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +270,10 @@ class Summary:
             "failures": [
                 {"reason": failure.reason, "count": failure.count, "uids": _named(failure)} for failure in self.failures
             ],
-            "folders": [asdict(folder) | {"cost_usd": _number(folder.cost_usd)} for folder in self.folders],
+            "folders": [
+                {"name": folder.name} | asdict(folder.counts) | {"cost_usd": _number(folder.cost_usd)}
+                for folder in self.folders
+            ],
             "scores": {"importance": list(self.scores.importance), "spam": list(self.scores.spam)},
             "labels": {label.value: count for label, count in self.labels},
             "cost_per_thousand_usd": _number(self.cost_per_thousand_usd),

@@ -120,6 +120,5 @@ class Command:
 def summary_of(ledger: "Ledger", job_id: int | None, outputs: "Outputs | None" = None) -> "Summary":
     """The figures of a job; `job_id` None: the job of the latest run. Raises `ConfigError` when there is none."""
     from backfill.operations.request import known_job  # start-up: brings the ledger
-    from backfill.report.figures import summarize  # start-up: as above
 
-    return summarize(ledger, known_job(ledger, job_id, outputs))
+    return ledger.report.summary(known_job(ledger, job_id, outputs))

@@ -1,6 +1,7 @@
 """Commands that look at jobs. They wait for no run, and no run waits for them."""
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -69,23 +70,23 @@ def _listed(job: "Job", tally: "Tally", described: str) -> str:
     """Three lines, since one would be too long for a terminal."""
     from backfill.wording import moment, number  # start-up: only here
 
-    named = (("done", tally.done), ("failed", tally.failed), ("pending", tally.pending))
-    counts = ", ".join(f"{number(count)} {word}" for word, count in named)
+    counts = tally.counts
+    named = (("found", counts.found), ("done", counts.done), ("failed", counts.failed), ("pending", counts.pending))
+    mails = ", ".join(f"{number(count)} {word}" for word, count in named)
     ran = f"last run {moment(tally.last_run_at)}" if tally.last_run_at else "not run yet"
     made = f"made {moment(tally.created_at)}"
-    figures = f"{number(tally.found)} found, {counts} · {_printable(job.planned_with.judge)}"
+    figures = f"{mails} · {_printable(job.planned_with.judge)}"
     return f"{_printable(described)}\n    {figures}\n    {made}, {ran}"
 
 
 def _as_dict(job: "Job", tally: "Tally") -> dict[str, Any]:
-    names = ("found", "done", "failed", "skipped", "vanished", "pending")
     return {
         "id": job.id,
         "state": job.state,
         "dry_run": job.dry_run,
         "account": job.account,
         "model": job.planned_with.judge,
-        "counts": {name: getattr(tally, name) for name in names},
+        "counts": asdict(tally.counts),
         "created_at": tally.created_at.isoformat(),
         "last_run_at": None if tally.last_run_at is None else tally.last_run_at.isoformat(),
     }

@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import nullcontext
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.live import Live
@@ -15,7 +16,7 @@ from backfill.ledger.reads.status import JobStatus
 from backfill.ledger.rows import Job
 from backfill.lifecycle import UNFINISHED
 from backfill.report.status import as_json as status_json
-from backfill.report.status import counts, line, render
+from backfill.report.status import line, render
 
 FRAME_S, LINE_S = 1.0, 10.0
 
@@ -42,4 +43,4 @@ def watch(ledger: Ledger, job: Job, *, as_json: bool, clock: Clock | None = None
 
 def _machine_line(status: JobStatus, job: Job) -> str:
     state = {"id": job.id, "state": status.tally.state}
-    return json.dumps({"job": state, "counts": counts(status), "live": status_json(status)})
+    return json.dumps({"job": state, "counts": asdict(status.tally.counts), "live": status_json(status)})

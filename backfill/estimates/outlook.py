@@ -36,9 +36,9 @@ UNKNOWN = Outlook(None)
 
 def outlook(status: JobStatus, zone: tzinfo | None = None) -> Outlook | None:
     """The expected end of all that is left of a job. A paused job has none. None: as in `expected_end`."""
-    if status.speed.runs and status.tally.pending and status.tally.state is JobState.PAUSED:
+    if status.speed.runs and status.tally.counts.pending and status.tally.state is JobState.PAUSED:
         return UNKNOWN
-    return expected_end(status.speed, status.tally.pending, zone)
+    return expected_end(status.speed, status.tally.counts.pending, zone)
 
 
 def expected_end(speed: Speed, mails: int, zone: tzinfo | None = None) -> Outlook | None:
@@ -63,15 +63,15 @@ def expected_end(speed: Speed, mails: int, zone: tzinfo | None = None) -> Outloo
 def ends_early(status: JobStatus) -> str | None:
     """What ends the runs at work before the job is done, for people. None: nothing that is known."""
     speed, tally = status.speed, status.tally
-    if not speed.runs or not tally.pending:
+    if not speed.runs or not tally.counts.pending:
         return None
     reasons = []
     caps = [run.max_emails for run in speed.runs if run.max_emails is not None]
-    if len(caps) == len(speed.runs) and sum(caps) < tally.found:
+    if len(caps) == len(speed.runs) and sum(caps) < tally.counts.found:
         who = "this run takes" if len(caps) == 1 else "these runs take"
         reasons.append(f"{who} at most {counted(sum(caps), 'mail')}")
     lasts_for = budget_lasts_for(speed)
-    if lasts_for is not None and lasts_for < tally.pending:
+    if lasts_for is not None and lasts_for < tally.counts.pending:
         reasons.append(f"the budget lasts for about {counted(lasts_for, 'mail')}")
     return "; ".join(reasons) or None
 

@@ -20,7 +20,7 @@ from backfill.clock import Clock, micros
 from backfill.errors import LedgerHeld
 from backfill.ledger.databases.database import Database
 from backfill.ledger.item_states import leaves
-from backfill.ledger.locks import RunLock, is_free, run_lock
+from backfill.ledger.locks import RunLock, held_locks, is_free, run_lock
 from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Run, RunInfo, moment, moment_or_none
@@ -59,6 +59,8 @@ LOSE_ATTEMPTS = text(
 ).bindparams(bindparam("runs", expanding=True))
 RELEASE_CLAIMS = text(f"UPDATE item SET claimed_by = NULL, begun = FALSE WHERE {ITEM_CLAIMED} AND claimed_by = :run")
 LAST_COUNTED = text("SELECT MAX(ended_at) FROM run WHERE outcome = 'lost' AND outcome_reason IS NULL")
+LATEST = "SELECT * FROM run WHERE job_id = :job ORDER BY id DESC LIMIT 1"
+UNENDED = "SELECT * FROM run WHERE job_id = :job AND ended_at IS NULL ORDER BY id DESC"
 STATE = "SELECT ended_at, outcome FROM run WHERE id = :run"
 TAKE_UP_AGAIN = text(
     "UPDATE run SET ended_at = NULL, outcome = NULL, heartbeat_at = :now WHERE id = :run AND outcome = 'lost'"
@@ -205,9 +207,7 @@ class Runs:
 
     def latest(self, job_id: int) -> RunInfo | None:
         """The newest run of a job; None: there was none."""
-        newest = select(run).where(run.c.job_id == job_id).order_by(run.c.id.desc()).limit(1)
-        row = self.database.read(lambda connection: connection.execute(newest).one_or_none())
-        return None if row is None else run_info(row)
+        return self.database.read(lambda connection: latest_run(connection, job_id))
 
     def unended(self) -> list[RunInfo]:
         """The runs without a recorded end, newest first: they are at work, or dead."""
@@ -238,6 +238,22 @@ def go_on(database: Database, connection: Connection, living: Run, now: int) -> 
     if row.outcome != RunOutcome.LOST or database.is_sqlite:
         raise LedgerHeld(f"This run has ended, or another one has taken its place on {database}.")
     connection.execute(TAKE_UP_AGAIN, {"run": living.id, "now": now})
+
+
+def latest_run(connection: Connection, job_id: int) -> RunInfo | None:
+    """The newest run of a job; None when there is none."""
+    row = connection.execute(text(LATEST), {"job": job_id}).one_or_none()
+    return None if row is None else run_info(row)
+
+
+def living_runs(database: Database, connection: Connection, job_id: int) -> list[Any]:
+    """The rows of the job's runs whose lock is held, newest first.
+
+    SQLite has one lock; its holder is the latest run without a recorded end.
+    """
+    rows = connection.execute(text(UNENDED), {"job": job_id}).all()
+    held = held_locks(database, connection, [row.uuid for row in rows]) if rows else frozenset()
+    return [row for row in rows if row.uuid in held and not is_on_this_host_and_gone(row.host, row.pid)]
 
 
 def run_info(row: Any) -> RunInfo:

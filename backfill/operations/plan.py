@@ -14,7 +14,6 @@ from backfill.limits import GivenLimits, RunLimits, resolve_limits
 from backfill.operations.parts import Audience, Parts
 from backfill.operations.request import Decision, Intent, Request, choose
 from backfill.planner import Planned, Planner
-from backfill.report.figures import summarize
 from backfill.summary import Summary
 
 
@@ -81,4 +80,4 @@ def result_of(
 ) -> Result:
     """What a command did, with the job's figures as they are now."""
     job = decision.job
-    return Result(job, decision.intent, planned, ended, summarize(parts.ledger, job), expected)
+    return Result(job, decision.intent, planned, ended, parts.ledger.report.summary(job), expected)

@@ -17,7 +17,7 @@ from backfill.fingerprint import Fingerprint
 from backfill.folders import FolderPatterns, resolve
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, describe
-from backfill.lifecycle import GIVEN_UP, UNFINISHED, AttemptOutcome, JobState
+from backfill.lifecycle import GIVEN_UP, UNFINISHED, JobState
 from backfill.operations.earlier import Outputs, earlier_ledger, why_there_is_no_job
 from backfill.operations.parts import Audience, Parts
 from backfill.ports import UidWindow
@@ -189,14 +189,13 @@ def _same_question(ledger: Ledger, job: Job, request: Request, fingerprint: Fing
 
 def _price_of_anew(ledger: Ledger, job: Job) -> str:
     """What beginning anew costs, for people: what would be asked again, and what the job's attempts have cost."""
-    facts = ledger.report.facts(job.id)
-    calls = sum(count for outcome, count in facts.attempts.items() if outcome is not AttemptOutcome.UNSENT)
-    tokens = facts.tokens_in + facts.tokens_out
+    summary = ledger.report.summary(job)
+    found, calls, tokens = summary.total_emails, summary.calls.made, summary.tokens.prompt + summary.tokens.completion
     if not calls:
-        return f"judges all of its {facts.planned:,} mails again"
-    cost = "at an unknown cost" if facts.cost_usd is None else f"for ${facts.cost_usd:.4f}"
+        return f"judges all of its {found:,} mails again"
+    cost = "at an unknown cost" if summary.cost_usd is None else f"for ${summary.cost_usd:.4f}"
     return (
-        f"asks about all of its {facts.planned:,} mails again; for what is there already {calls:,} calls with "
+        f"asks about all of its {found:,} mails again; for what is there already {calls:,} calls with "
         f"{tokens:,} tokens were made {cost}"
     )
 

@@ -6,8 +6,6 @@ from the `RunLimits`.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from loguru import logger
 
 from backfill import __version__
@@ -25,7 +23,6 @@ from backfill.operations.plan import Result, limits_of, plan_job, result_of
 from backfill.operations.request import Intent, Request, choose
 from backfill.planner import Planner
 from backfill.ports import Effect
-from backfill.report.figures import summarize
 from backfill.report.text import render_text
 from backfill.throttle.budget import Budget, DayLimit
 from backfill.throttle.calls import Throttler
@@ -104,7 +101,7 @@ def work(
         try:
             ledger.runs.end(run, outcome, reason, round((clock.monotonic() - began) * 1e6))
             state = ledger.jobs.settle(job.id)
-            for line in render_text(summarize(ledger, replace(job, state=state))).splitlines():
+            for line in render_text(ledger.report.summary(job)).splitlines():
                 log.info("{}", line)
             log.info("{} ends: {} {}; the job is {}", command, outcome, reason, state)
         except LedgerUnusable as unusable:

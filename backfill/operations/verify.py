@@ -25,7 +25,6 @@ from backfill.message import MailboxKey
 from backfill.operations.parts import Audience, Parts, locked
 from backfill.operations.request import known_job
 from backfill.ports import MailboxState, MailSource, UidWindow
-from backfill.report.figures import summarize
 from backfill.selection import Selection
 from backfill.summary import Summary
 
@@ -120,7 +119,7 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
         files = _of_analytics(parts, job, is_repaired=is_repaired)
         refs = [each.receipt.ref for each in unmarked]
         marks = [difference(Finding.UNMARKED, None, ref.mailbox.folder, ref.uid) for ref in refs]
-        figures, notes = summarize(ledger, job), outside.notes
+        figures, notes = ledger.report.summary(job), outside.notes
         return Verified(
             job, (*within, *outside.differences, *marks, *files), notes, is_repaired, outside.is_complete, figures
         )

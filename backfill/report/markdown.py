@@ -25,8 +25,8 @@ def render_markdown(summary: Summary) -> str:
         lines += ["", *(f"> {_escaped(note)}  " for note in notes)]
     if summary.folders:
         rows = [
-            (_escaped(folder.name), *map(wording.number, (folder.found, folder.done, folder.failed, folder.pending)))
-            for folder in summary.folders
+            (_escaped(name), *map(wording.number, (counts.found, counts.done, counts.failed, counts.pending)))
+            for name, counts in ((folder.name, folder.counts) for folder in summary.folders)
         ]
         lines += ["", "## Folders", "", *_table(("Folder", "Found", "Done", "Failed", "Pending"), rows)]
     scores = list(zip(summary.scores.importance, summary.scores.spam, strict=True))

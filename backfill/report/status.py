@@ -102,7 +102,7 @@ def figures(status: JobStatus) -> tuple[Row, ...]:
         ("Limit", bound.sentence) if bound is not None and bound.kind != "paused" else None,
         _ends(status),
         ("Spent", f"${status.spent_usd:.4f}") if status.spent_usd is not None else None,
-        ("Failed", f"{number(tally.failed)}, see: backfill report") if tally.failed else None,
+        ("Failed", f"{number(tally.counts.failed)}, see: backfill report") if tally.counts.failed else None,
     ]
     return tuple(row for row in rows if row)
 
@@ -182,12 +182,6 @@ def as_json(status: JobStatus) -> dict[str, Any]:
     }
 
 
-def counts(status: JobStatus) -> dict[str, int]:
-    """The key `counts`, as in a report."""
-    names = ("found", "done", "failed", "skipped", "vanished", "pending")
-    return {name: getattr(status.tally, name) for name in names}
-
-
 def clock_time(when: datetime, now: datetime | None = None) -> str:
     """The time of day in UTC, with the date where it is not today's."""
     when = when.astimezone(UTC)
@@ -206,12 +200,12 @@ def _ends(status: JobStatus) -> Row | None:
 
 
 def _mails(status: JobStatus) -> str:
-    tally = status.tally
-    final = tally.found - tally.pending
-    parts = [f"{number(final)} of {number(tally.found)} ({percent(final, tally.found)})"]
-    named = (("failed", tally.failed), ("skipped", tally.skipped), ("vanished", tally.vanished))
+    counts = status.tally.counts
+    final = counts.found - counts.pending
+    parts = [f"{number(final)} of {number(counts.found)} ({percent(final, counts.found)})"]
+    named = (("failed", counts.failed), ("skipped", counts.skipped), ("vanished", counts.vanished))
     parts += [f"{number(count)} {word}" for word, count in named if count]
-    return ", ".join([*parts, f"{number(tally.pending)} pending"])
+    return ", ".join([*parts, f"{number(counts.pending)} pending"])
 
 
 def _rounded(rate: float | None) -> float | None:

@@ -33,10 +33,10 @@ def render_text(summary: Summary) -> str:
 
 def _folders(summary: Summary) -> list[str]:
     return [
-        f"  {wording.printable(folder.name)}: {wording.number(folder.done)} of {wording.number(folder.found)} done"
-        f"{_if_any(folder.failed, 'failed')}{_if_any(folder.pending, 'pending')}"
+        f"  {wording.printable(folder.name)}: {wording.number(counts.done)} of {wording.number(counts.found)} done"
+        f"{_if_any(counts.failed, 'failed')}{_if_any(counts.pending, 'pending')}"
         f"{'' if folder.cost_usd is None else f', ${folder.cost_usd:.4f}'}"
-        for folder in summary.folders
+        for folder, counts in ((folder, folder.counts) for folder in summary.folders)
     ]
 
 

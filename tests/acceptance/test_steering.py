@@ -128,7 +128,7 @@ def test_runs_that_share_a_job_rest_and_go_on_together(
     assert calls == calls_later < MAILS
     assert text.count("`backfill run`, process ") == 2
     assert codes == [0, 0]
-    assert shared_ledger.status.tally(1).done == MAILS
+    assert shared_ledger.status.tally(1).counts.done == MAILS
     assert api.call_count == MAILS
 
 

@@ -23,7 +23,6 @@ from typing import Any, get_type_hints
 import pytest
 
 from backfill.ledger import Ledger
-from backfill.report.figures import summarize
 from tests.support.postgres import Postgres
 from tests.support.world import CONCURRENCY, CUT, WRITES, Diary, World, request
 
@@ -204,7 +203,7 @@ def assert_all_is_well(world: World, folder: Path, url: str, cuts: int) -> None:
     done, failed = (DONE | {5, 8}, {6}) if world.is_whole else (DONE, {5, 6})
     ledger = Ledger.open(url)
     (job,) = ledger.jobs.all()
-    summary = summarize(ledger, job)
+    summary = ledger.report.summary(job)
     differences = ledger.audit.differences(job.id, ["flags", "notes"])
     claims = ledger.database.read(
         lambda connection: connection.exec_driver_sql(

@@ -28,7 +28,6 @@ import yaml
 from imapclient import IMAPClient
 
 from backfill.ledger import Ledger
-from backfill.report.figures import summarize
 from tests.support.dovecot import PASSWORD, DovecotServer
 
 COMMAND = str(Path(sys.executable).with_name("backfill"))
@@ -130,7 +129,7 @@ class Project:
         try:
             job = ledger.jobs.get(ledger.jobs.latest() or 0)
             assert job is not None, "there is no job"
-            report: dict[str, Any] = json.loads(summarize(ledger, job).to_json())
+            report: dict[str, Any] = json.loads(ledger.report.summary(job).to_json())
             return report
         finally:
             ledger.close()

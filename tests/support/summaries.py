@@ -37,7 +37,7 @@ COMPLETE = Summary(
         datetime(2026, 11, 20, 8, 0, tzinfo=UTC), datetime(2026, 11, 20, 9, 0, tzinfo=UTC), running_seconds=46.0
     ),
     failures=(Failure("refused", 2, (FailedMail("INBOX", 17), FailedMail("INBOX", 4))),),
-    folders=(FolderCounts("INBOX", 100, 90, 2, 0),),
+    folders=(FolderCounts("INBOX", Counts(found=100, done=90, failed=2, skipped=5, vanished=3)),),
     scores=ScoreCounts((10, 20, 30, 0, 0, 0, 0, 0, 10, 15, 5), (80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10)),
     labels=((Label.IMPORTANT, 30), (Label.SPAM, 10)),
     last_run=LastRun(RunOutcome.FINISHED),
@@ -55,6 +55,9 @@ WITH_HOSTILE_NAMES = replace(
     INTERRUPTED,
     job=replace(INTERRUPTED.job, account=HOSTILE, selection=Selection((HOSTILE,))),
     failures=(Failure(HOSTILE, 1, (FailedMail(HOSTILE, 1),)),),
-    folders=(FolderCounts(HOSTILE, 60, 30, 1, 29), FolderCounts("INBOX", 40, 20, 1, 19)),
+    folders=(
+        FolderCounts(HOSTILE, Counts(60, 30, 1, pending=29)),
+        FolderCounts("INBOX", Counts(40, 20, 1, pending=19)),
+    ),
     last_run=LastRun(RunOutcome.HALTED, HOSTILE),
 )

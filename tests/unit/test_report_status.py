@@ -18,6 +18,7 @@ from backfill.lifecycle import JobState
 from backfill.message import MailboxKey, MessageRef
 from backfill.report import status as report_status
 from backfill.selection import Selection
+from backfill.summary import Counts
 
 NOW = datetime(2024, 5, 3, 12, 0, tzinfo=UTC)
 JOB = Job(3, "key", "owner@example.org", Selection(), "print", Fingerprint("{}"), False, 0, JobState.OPEN, None, True)
@@ -25,7 +26,8 @@ RUN = RunInfo("uuid", "run", "mill", 4711, NOW - timedelta(hours=1), None, None,
 AT_WORK = AtWork(RUN, NOW, None, concurrency=4, api="calls:api", in_flight=2)
 CALLS = ThrottleReading(per_minute=60.0, lead_s=0.0, is_waited_for=False, blocked_until=None, reason="")
 RECENT = RecentRates(seconds=300.0, mails=100, worked=100, calls=100, busy_seconds=60.0, tokens=50_000)
-TALLY = Tally(JobState.OPEN, None, 1000, 380, 10, 5, 5, 600, NOW - timedelta(days=1), NOW - timedelta(hours=1))
+COUNTS = Counts(found=1000, done=380, failed=10, skipped=5, vanished=5, pending=600)
+TALLY = Tally(JobState.OPEN, None, COUNTS, NOW - timedelta(days=1), NOW - timedelta(hours=1))
 SPEED = Speed(NOW, (AT_WORK,), RECENT, ThrottleReadings(CALLS))
 STATUS = JobStatus(TALLY, SPEED, RUN, Decimal("1.5"), ())
 
@@ -93,7 +95,7 @@ def test_the_end_is_a_time_of_day_at_the_present_rate() -> None:
 
 
 def test_the_end_has_a_date_when_it_is_not_today() -> None:
-    status = replace(STATUS, tally=replace(TALLY, pending=60 * 24 * 20))
+    status = replace(STATUS, tally=replace(TALLY, counts=replace(COUNTS, pending=60 * 24 * 20)))
 
     assert "Ends:      2024-05-04 12:00 UTC at this rate" in report_status.render(status, JOB)
 
@@ -141,7 +143,9 @@ def limited(at: datetime = NOW, pending: int = 600, made_today: int = 0, **run: 
     """A run at 60 calls a minute that keeps to hours or to a number of calls a day."""
     speed = replace(paced(run=replace(AT_WORK, **run)), at=at, throttle=ThrottleReadings(CALLS, made_today=made_today))  # type: ignore[arg-type]
     recent = replace(RECENT, mails=300, worked=300, calls=300)
-    return replace(STATUS, tally=replace(TALLY, pending=pending), speed=replace(speed, recent=recent))
+    return replace(
+        STATUS, tally=replace(TALLY, counts=replace(COUNTS, pending=pending)), speed=replace(speed, recent=recent)
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +222,9 @@ def paid(*limits: str | None, taken: str = "3.8", cost: str | None = "0.004", **
 
 def capped(*caps: int | None, pending: int = 600) -> JobStatus:
     runs = tuple(replace(AT_WORK, max_emails=cap) for cap in caps)
-    return replace(STATUS, tally=replace(TALLY, pending=pending), speed=replace(paced(), runs=runs))
+    return replace(
+        STATUS, tally=replace(TALLY, counts=replace(COUNTS, pending=pending)), speed=replace(paced(), runs=runs)
+    )
 
 
 BOTH = paid("5")
@@ -256,7 +262,7 @@ def test_nothing_ends_early_what_is_done_already() -> None:
 
 
 def test_an_end_that_is_centuries_away_is_not_told() -> None:
-    status = replace(STATUS, tally=replace(TALLY, pending=10**15))
+    status = replace(STATUS, tally=replace(TALLY, counts=replace(COUNTS, pending=10**15)))
 
     assert report_status.ends_at(status) is None
 
@@ -292,7 +298,7 @@ def test_no_line_of_the_headline_is_too_long_for_a_terminal(state: JobState, spe
     "status",
     [
         replace(STATUS, tally=replace(TALLY, state=JobState.PAUSED)),
-        replace(STATUS, tally=replace(TALLY, pending=0)),
+        replace(STATUS, tally=replace(TALLY, counts=replace(COUNTS, pending=0))),
         replace(STATUS, speed=Speed(NOW, (), None, ThrottleReadings())),
     ],
     ids=["paused", "nothing left", "nobody at work"],

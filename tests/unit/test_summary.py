@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from backfill.lifecycle import ItemStatus
 from backfill.summary import Counts, FailedMail, Failure, ScoreCounts
 from tests.support.summaries import COMPLETE, HOSTILE, INTERRUPTED, UNTOUCHED, WITH_HOSTILE_NAMES
 
@@ -78,6 +79,31 @@ def test_the_json_cannot_steer_a_terminal():
     assert text.isascii()
     assert text.replace("\n", "").isprintable()
     assert json.loads(text)["folders"][0]["name"] == HOSTILE
+
+
+def test_each_folder_tells_what_became_of_all_its_mails():
+    (folder,) = json.loads(COMPLETE.to_json())["folders"]
+
+    assert folder == {
+        "name": "INBOX",
+        "found": 100,
+        "done": 90,
+        "failed": 2,
+        "skipped": 5,
+        "vanished": 3,
+        "pending": 0,
+        "cost_usd": None,
+    }
+
+
+def test_mail_with_outstanding_effects_counts_as_pending():
+    statuses = {ItemStatus.PENDING: 3, ItemStatus.CLASSIFIED: 2, ItemStatus.DONE: 5, ItemStatus.VANISHED: 1}
+
+    counts = Counts.of(11, statuses)
+
+    assert counts == Counts(found=11, done=5, vanished=1, pending=5)
+    assert counts.is_conserved
+    assert counts + counts == Counts(found=22, done=10, vanished=2, pending=10)
 
 
 def test_the_programmatic_names_say_what_the_counts_say():

@@ -7,104 +7,85 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
+from functools import reduce
+from operator import add
 
 from sqlalchemy import Connection, text
 
 from backfill.ledger.budgets import usd
 from backfill.ledger.databases.database import Database
-from backfill.ledger.rows import moment_or_none
-from backfill.lifecycle import AttemptOutcome, ItemStatus
+from backfill.ledger.rows import Job, moment_or_none
+from backfill.ledger.runs import latest_run, living_runs
+from backfill.lifecycle import AttemptOutcome, ItemStatus, JobState, RunOutcome
+from backfill.ports import ReceiptState
+from backfill.summary import (
+    MAX_FAILED_MAILS,
+    Calls,
+    Counts,
+    EffectCounts,
+    FailedMail,
+    Failure,
+    FolderCounts,
+    JobFacts,
+    LastRun,
+    ScoreCounts,
+    Summary,
+    TimeSpan,
+    Tokens,
+)
+from backfill.verdict import HIGHEST, LOWEST, Label
 
-# The most UIDs that are listed for one reason of failure; the others are only counted.
-UIDS_LISTED = 100
-
-
-@dataclass(frozen=True, slots=True)
-class FailureGroup:
-    """The items that failed for one reason. `uids` holds (folder, UID), at most 100."""
-
-    reason: str
-    count: int
-    uids: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FolderCounts:
-    """One folder's share of a job; the epochs of the folder are added up."""
-
-    folder: str
-    planned: int
-    statuses: dict[ItemStatus, int]
-    cost_usd: Decimal | None  # None: no call for its mails has a known cost
-
-
-@dataclass(frozen=True, slots=True)
-class JobFacts:
-    """All the figures of a report on a job, from one snapshot."""
-
-    planned: int  # mails that planning has inserted
-    statuses: dict[ItemStatus, int]
-    reused: int  # mails whose verdict was already known
-    gated: int  # mails that the free rules before the model decided
-    attempts: dict[AttemptOutcome, int]
-    tokens_in: int
-    tokens_out: int
-    tokens_cached: int
-    cost_usd: Decimal | None  # None: no attempt has a known cost
-    receipts: dict[tuple[str, str], int]  # (effect, receipt state) → mails
-    first_started_at: datetime | None
-    last_ended_at: datetime | None  # None while a run goes on
-    running_us: int  # the time that runs worked; for a dead or a living run, until its last write
-    failures: tuple[FailureGroup, ...]
-    folders: tuple[FolderCounts, ...]
-    importance: tuple[int, ...]  # mails by importance score 0 … 10, of items with a verdict
-    spam: tuple[int, ...]
-    labels: dict[str, int]  # label → DONE items, by the newest outcome of each
+FAILED_CALLS = (
+    AttemptOutcome.UNAVAILABLE,
+    AttemptOutcome.UNUSABLE,
+    AttemptOutcome.REFUSED,
+    AttemptOutcome.HALTED,
+)
+UNKNOWN_CALLS = (AttemptOutcome.OPEN, AttemptOutcome.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class ReportReads:
-    """The figures of a job's report."""
+    """Questions about a job."""
 
     database: Database
 
-    def facts(self, job_id: int) -> JobFacts:
-        """All figures of a job, from one snapshot. Reads every item of the job."""
-        job = {"job": job_id}
+    def summary(self, job: Job) -> Summary:
+        """The job's figures over all its runs, in one snapshot. Reads every item once through its indexes."""
 
-        def work(connection: Connection) -> JobFacts:
-            folders = _folders(connection, job_id)
-            statuses: Counter[ItemStatus] = Counter()
-            for folder in folders:
-                statuses.update(folder.statuses)
-            tokens = connection.execute(text(TOKENS), job).one()
-            times = connection.execute(text(TIMES), job).one()
-            return JobFacts(
-                planned=sum(folder.planned for folder in folders),
-                statuses=dict(statuses),
-                reused=int(connection.execute(text(REUSED), job).scalar_one()),
-                gated=int(connection.execute(text(GATED), job).scalar_one()),
-                attempts={AttemptOutcome(row[0]): row[1] for row in connection.execute(text(ATTEMPTS), job)},
-                tokens_in=int(tokens.tokens_in or 0),
-                tokens_out=int(tokens.tokens_out or 0),
-                tokens_cached=int(tokens.tokens_cached or 0),
-                cost_usd=usd(None if tokens.cost_nano is None else int(tokens.cost_nano)),
-                receipts={(row[0], row[1]): row[2] for row in connection.execute(text(RECEIPTS), job)},
-                first_started_at=moment_or_none(times.started_at),
-                last_ended_at=None if times.living else moment_or_none(times.ended_at),
-                running_us=int(times.running_us or 0) + int(connection.execute(text(UNBEATEN), job).scalar() or 0),
-                failures=_failures(connection, job_id),
+        def work(connection: Connection) -> Summary:
+            folders = _folders(connection, job.id)
+            tokens, cost_usd = _tokens(connection, job.id)
+            return Summary(
+                job=_job(connection, job),
+                counts=reduce(add, (folder.counts for folder in folders), Counts()),
+                calls=_calls(connection, job.id),
+                tokens=tokens,
+                cost_usd=cost_usd,
+                effects=_effects(connection, job.id),
+                time=_time(connection, job.id),
+                failures=_failures(connection, job.id),
                 folders=folders,
-                importance=_histogram(connection, "importance", job_id),
-                spam=_histogram(connection, "spam", job_id),
-                labels=_labels(connection, job_id),
+                scores=ScoreCounts(
+                    _histogram(connection, "importance", job.id), _histogram(connection, "spam", job.id)
+                ),
+                labels=_labels(connection, job.id),
+                last_run=self._last_run(connection, job.id),
             )
 
         return self.database.read(work)
 
+    def _last_run(self, connection: Connection, job_id: int) -> LastRun | None:
+        run = latest_run(connection, job_id)
+        if run is None:
+            return None
+        if run.outcome is None and not living_runs(self.database, connection, job_id):
+            return LastRun(RunOutcome.LOST)  # it has died, and no successor has found it yet
+        return LastRun(None if run.outcome is None else RunOutcome(run.outcome), run.outcome_reason or "")
 
+
+STATE = "SELECT state FROM job WHERE id = :job"
 FOLDERS = """SELECT m.folder, SUM(p.planned) AS planned FROM plan_range p JOIN mailbox m ON m.id = p.mailbox_id
      WHERE p.job_id = :job GROUP BY m.folder ORDER BY MIN(m.id)"""
 STATUSES = """SELECT m.folder, c.status, SUM(c.mails) FROM
@@ -149,6 +130,17 @@ LABELS = """SELECT o.labels, COUNT(*) FROM outcome o JOIN item i ON i.id = o.ite
      GROUP BY o.labels"""
 
 
+def _job(connection: Connection, job: Job) -> JobFacts:
+    return JobFacts(
+        id=job.id,
+        state=JobState(connection.execute(text(STATE), {"job": job.id}).scalar_one()),
+        dry_run=job.dry_run,
+        account=job.account,
+        fingerprint=job.fingerprint,
+        selection=job.selection,
+    )
+
+
 def _folders(connection: Connection, job_id: int) -> tuple[FolderCounts, ...]:
     job = {"job": job_id}
     statuses: dict[str, dict[ItemStatus, int]] = {}
@@ -156,27 +148,72 @@ def _folders(connection: Connection, job_id: int) -> tuple[FolderCounts, ...]:
         statuses.setdefault(folder, {})[ItemStatus(status)] = int(mails)
     costs = {folder: int(cost) for folder, cost in connection.execute(text(FOLDER_COSTS), job)}
     return tuple(
-        FolderCounts(folder, int(planned), statuses.get(folder, {}), usd(costs.get(folder)))
+        FolderCounts(folder, Counts.of(int(planned), statuses.get(folder, {})), usd(costs.get(folder)))
         for folder, planned in connection.execute(text(FOLDERS), job)
     )
 
 
-def _failures(connection: Connection, job_id: int) -> tuple[FailureGroup, ...]:
+def _calls(connection: Connection, job_id: int) -> Calls:
+    job = {"job": job_id}
+    attempts = {AttemptOutcome(row[0]): int(row[1]) for row in connection.execute(text(ATTEMPTS), job)}
+    return Calls(
+        made=sum(count for outcome, count in attempts.items() if outcome is not AttemptOutcome.UNSENT),
+        succeeded=attempts.get(AttemptOutcome.OK, 0) + attempts.get(AttemptOutcome.LATE, 0),
+        rate_limited=attempts.get(AttemptOutcome.RATE_LIMITED, 0),
+        failed=sum(attempts.get(outcome, 0) for outcome in FAILED_CALLS),
+        unknown_outcome=sum(attempts.get(outcome, 0) for outcome in UNKNOWN_CALLS),
+        reused=int(connection.execute(text(REUSED), job).scalar_one()),
+        gated=int(connection.execute(text(GATED), job).scalar_one()),
+    )
+
+
+def _tokens(connection: Connection, job_id: int) -> tuple[Tokens, Decimal | None]:
+    """With what they have cost; None where no call has a known cost."""
+    row = connection.execute(text(TOKENS), {"job": job_id}).one()
+    tokens = Tokens(int(row.tokens_in or 0), int(row.tokens_out or 0), int(row.tokens_cached or 0))
+    return tokens, usd(None if row.cost_nano is None else int(row.cost_nano))
+
+
+def _effects(connection: Connection, job_id: int) -> EffectCounts:
+    receipts = {(row[0], row[1]): int(row[2]) for row in connection.execute(text(RECEIPTS), {"job": job_id})}
+
+    def having(state: ReceiptState, effect: str | None = None) -> int:
+        return sum(count for (name, found), count in receipts.items() if found == state and effect in (None, name))
+
+    return EffectCounts(
+        flags=having(ReceiptState.APPLIED, "flags"),
+        notes=having(ReceiptState.APPLIED, "notes"),
+        not_applicable=having(ReceiptState.NOT_APPLICABLE),
+        foreign=having(ReceiptState.FOREIGN),
+    )
+
+
+def _time(connection: Connection, job_id: int) -> TimeSpan:
+    job = {"job": job_id}
+    row = connection.execute(text(TIMES), job).one()
+    running_us = int(row.running_us or 0) + int(connection.execute(text(UNBEATEN), job).scalar() or 0)
+    ended_at = None if row.living else moment_or_none(row.ended_at)
+    return TimeSpan(moment_or_none(row.started_at), ended_at, running_us / 1e6)
+
+
+def _failures(connection: Connection, job_id: int) -> tuple[Failure, ...]:
     groups = []
     for reason, count in connection.execute(text(REASONS), {"job": job_id}).all():
-        uids = connection.execute(text(FAILED_UIDS), {"job": job_id, "reason": reason, "limit": UIDS_LISTED}).all()
-        groups.append(FailureGroup(reason, count, tuple((row.folder, row.uid) for row in uids)))
+        scope = {"job": job_id, "reason": reason, "limit": MAX_FAILED_MAILS}
+        mails = tuple(FailedMail(folder, uid) for folder, uid in connection.execute(text(FAILED_UIDS), scope))
+        groups.append(Failure(reason, count, mails))
     return tuple(groups)
 
 
 def _histogram(connection: Connection, score: str, job_id: int) -> tuple[int, ...]:
     rows = connection.execute(text(HISTOGRAM.format(score=score)), {"job": job_id})
     counts: dict[int, int] = {row[0]: row[1] for row in rows}
-    return tuple(counts.get(value, 0) for value in range(11))
+    return tuple(counts.get(value, 0) for value in range(LOWEST, HIGHEST + 1))
 
 
-def _labels(connection: Connection, job_id: int) -> dict[str, int]:
+def _labels(connection: Connection, job_id: int) -> tuple[tuple[Label, int], ...]:
+    """Of the newest outcome of each DONE item."""
     counts: Counter[str] = Counter()
     for labels, mails in connection.execute(text(LABELS), {"job": job_id}):
         counts.update(dict.fromkeys(labels.split(","), mails))
-    return dict(counts)
+    return tuple((label, counts[label]) for label in Label)

@@ -18,15 +18,15 @@ from backfill.clock import Clock, micros
 from backfill.hours import Hours
 from backfill.ledger.budgets import DAY_US, calls_purse, taken_for_job, usd
 from backfill.ledger.databases.database import Database
-from backfill.ledger.locks import held_locks
 from backfill.ledger.parameters import RunParameters
 from backfill.ledger.reads.rates import LOG_END, OF_RUNS, TAIL, UNTOLD, PerMail, RecentRates, per_mail, recent_rates
 from backfill.ledger.rows import RunInfo, moment, moment_or_none
-from backfill.ledger.runs import is_on_this_host_and_gone, run_info
+from backfill.ledger.runs import latest_run, living_runs, run_info
 from backfill.ledger.schema import ATTEMPT_COST, ATTEMPT_OPEN, ITEM_CLAIMABLE, ITEM_CLAIMED, ITEM_FAILED, ITEM_LEFT_OUT
 from backfill.ledger.throttles import AHEAD_US, ARRIVAL, BLOCKED_UNTIL, INTERVAL
 from backfill.lifecycle import ItemStatus, JobState
 from backfill.message import MailboxKey, MessageRef
+from backfill.summary import Counts
 
 LAST_ERRORS: Final = 5
 
@@ -37,12 +37,7 @@ class Tally:
 
     state: JobState
     reason: str | None
-    found: int
-    done: int
-    failed: int
-    skipped: int
-    vanished: int
-    pending: int
+    counts: Counts
     created_at: datetime
     last_run_at: datetime | None  # when the latest run began; None: there was no run
     pace: float | None = None  # calls a minute, set by `backfill pace`; None: as configured
@@ -134,12 +129,11 @@ class StatusReads:
         now = micros(self.clock.now())
 
         def work(connection: Connection) -> JobStatus:
-            newest = connection.execute(LATEST_RUN, {"job": job_id}).one_or_none()
             spent = connection.execute(SPENT, {"job": job_id}).scalar()
             return JobStatus(
                 tally=_tally(connection, job_id),
                 speed=self._speed(connection, job_id, now),
-                last_run=None if newest is None else run_info(newest),
+                last_run=latest_run(connection, job_id),
                 spent_usd=usd(None if spent is None else int(spent)),
                 last_errors=_last_errors(connection, job_id),
             )
@@ -157,7 +151,7 @@ class StatusReads:
 
     def is_at_work(self, job_id: int) -> bool:
         """Is a living run working on the job?"""
-        return self.database.read(lambda connection: bool(self._at_work(connection, job_id)))
+        return self.database.read(lambda connection: bool(living_runs(self.database, connection, job_id)))
 
     def _speed(self, connection: Connection, job_id: int, now: int) -> Speed:
         runs = self._at_work(connection, job_id)
@@ -186,33 +180,27 @@ class StatusReads:
         return ThrottleReadings(readings.get(names["calls"]), readings.get(names["tokens"]), int(made_today or 0))
 
     def _at_work(self, connection: Connection, job_id: int) -> tuple[AtWork, ...]:
-        """The runs whose lock is held. SQLite has one lock; its holder is the latest run without a recorded end."""
-        rows = connection.execute(UNENDED, {"job": job_id}).all()
-        held = held_locks(self.database, connection, [row.uuid for row in rows]) if rows else frozenset()
         found = []
-        for row in rows:
-            if row.uuid in held and not is_on_this_host_and_gone(row.host, row.pid):
-                parameters = RunParameters.from_json(row.parameters)
-                limits = parameters.limits
-                found.append(
-                    AtWork(
-                        info=run_info(row),
-                        heartbeat_at=moment(row.heartbeat_at),
-                        waiting_for=row.waiting_for,
-                        concurrency=None if limits.concurrency == "auto" else limits.concurrency,
-                        api=parameters.api,
-                        in_flight=int(connection.execute(IN_FLIGHT, {"run": row.id}).scalar_one()),
-                        max_per_day=limits.max_per_day,
-                        between=limits.between,
-                        max_emails=limits.max_emails,
-                        max_cost_usd=limits.max_cost_usd,
-                    )
+        for row in living_runs(self.database, connection, job_id):
+            parameters = RunParameters.from_json(row.parameters)
+            limits = parameters.limits
+            found.append(
+                AtWork(
+                    info=run_info(row),
+                    heartbeat_at=moment(row.heartbeat_at),
+                    waiting_for=row.waiting_for,
+                    concurrency=None if limits.concurrency == "auto" else limits.concurrency,
+                    api=parameters.api,
+                    in_flight=int(connection.execute(IN_FLIGHT, {"run": row.id}).scalar_one()),
+                    max_per_day=limits.max_per_day,
+                    between=limits.between,
+                    max_emails=limits.max_emails,
+                    max_cost_usd=limits.max_cost_usd,
                 )
+            )
         return tuple(found)
 
 
-UNENDED = text("SELECT * FROM run WHERE job_id = :job AND ended_at IS NULL ORDER BY id DESC")
-LATEST_RUN = text("SELECT * FROM run WHERE job_id = :job ORDER BY id DESC LIMIT 1")
 IN_FLIGHT = text(f"SELECT COUNT(*) FROM attempt WHERE run_id = :run AND {ATTEMPT_OPEN}")
 SPENT = text(
     f"SELECT SUM(cost_nano) FROM attempt WHERE run_id IN (SELECT id FROM run WHERE job_id = :job) AND {ATTEMPT_COST}"
@@ -249,16 +237,12 @@ def _tally(connection: Connection, job_id: int) -> Tally:
     row = connection.execute(TALLY, {"job": job_id}).one()
     left_out = {status: int(mails) for status, mails in connection.execute(LEFT_OUT, {"job": job_id})}
     skipped, vanished = left_out.get(ItemStatus.SKIPPED, 0), left_out.get(ItemStatus.VANISHED, 0)
-    found, pending, failed = int(row.found), int(row.pending), int(row.failed)
+    found, failed, pending = int(row.found), int(row.failed), int(row.pending)
+    done = found - failed - skipped - vanished - pending
     return Tally(
         state=JobState(row.state),
         reason=row.state_reason,
-        found=found,
-        done=found - pending - failed - skipped - vanished,
-        failed=failed,
-        skipped=skipped,
-        vanished=vanished,
-        pending=pending,
+        counts=Counts(found, done, failed, skipped, vanished, pending),
         created_at=moment(row.created_at),
         last_run_at=moment_or_none(row.last_run_at),
         pace=row.pace,

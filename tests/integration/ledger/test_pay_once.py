@@ -40,7 +40,7 @@ def test_a_copy_in_another_folder_is_known(bench, paid):
 
     assert recorded.verdict == paid
     assert (recorded.is_ours, recorded.is_reused) == (True, True)
-    assert bench.ledger.report.facts(bench.job.id).reused == 1
+    assert bench.ledger.report.summary(bench.job).calls.reused == 1
 
 
 def test_another_job_knows_it_and_finds_its_receipts(bench, paid):

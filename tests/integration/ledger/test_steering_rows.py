@@ -72,7 +72,7 @@ def test_a_cancelled_job_keeps_its_mails_and_is_not_unfinished(bench):
 
     bench.ledger.steering.cancel(bench.job.id, "cancelled by Ada")
 
-    standing = bench.ledger.status.tally(bench.job.id)
+    standing = bench.ledger.status.tally(bench.job.id).counts
     assert (standing.found, standing.pending) == (2, 2)
     assert bench.ledger.jobs.unfinished(bench.job.account) == []
 
