@@ -1,12 +1,12 @@
-"""The throttled executor: works a job off, mail by mail, each exactly once.
+"""The throttled executor: works on a job, mail by mail, until each mail is done exactly once.
 
 Three stages run in threads of their own: `reader` claims and fetches mail, `asker` (in the threads of `askers`) calls
 the classifier, `effecter` applies effects. The calling thread is the `writer`: only it commits verdicts and outcomes
-and notes calls, everything that is ready in one transaction. `results` and `flow` are what the stages hand on.
+and opens attempts, all that is ready in one transaction. `results` and `flow` hold what the stages pass to each other.
 
 Beside them: `bounds` (how many mails are taken) · `breaker` (outages) · `heartbeat` (sign of life, the lock) ·
 `steering` (pause, resume, cancel, pace) · `observer` (progress) · `unsaved` (answers that a full disk did not keep) ·
-`one_cpu`.
+`one_cpu` (a busy run's threads on one CPU).
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from backfill.verdict import Thresholds
 
 __all__ = ["Cap", "Ended", "Executor", "Observer"]
 
-# After a stop, answers in flight are awaited so long: a call costs money, and 10 s is what a supervisor grants.
+# After a stop, wait 8 s for answers in flight, because a call costs money. A supervisor often kills after 10 s.
 DRAIN_S = 8.0
 ANALYTICS_S = 2.0
 
 
 @dataclass(slots=True)
 class Executor:
-    """Everything that working off a job needs. Used for one run."""
+    """Everything that one run needs to work on a job."""
 
     ledger: Ledger
     source: MailSource
@@ -63,38 +63,38 @@ class Executor:
     clock: Clock
     stop: StopRequest
     observer: Observer
-    allowance: MailAllowance | None = None  # None: the mail account may be read without end
-    budget: Budget | None = None  # None: nothing limits what may be spent
-    cap: Cap | None = None  # of the whole run, where it has more than one executor; None: a new one
-    gates: tuple[Gate, ...] = ()  # what the operator asked the run to wait at
-    steering: Steering | None = None  # None: nobody can steer the run
-    mails: int = 0  # that the run is about, as far as it is known
-    only_retried: bool = False  # work on the items that this run took up again, and on nothing else
+    allowance: MailAllowance | None = None  # None: nothing limits the reads from the mail account
+    budget: Budget | None = None  # None: nothing limits the cost or the number of calls
+    cap: Cap | None = None  # of the whole run, if it has several executors in turn; None: a new one
+    gates: tuple[Gate, ...] = ()  # the gates that the operator asked for
+    steering: Steering | None = None  # None: the run cannot be steered
+    mails: int = 0  # the mails that the run will work on, as far as known
+    only_retried: bool = False  # work only on the items that this run took up again
     _next_analytics: float = 0.0
     _began: float = 0.0
 
     def work(self, job: Job, run: Run, limits: RunLimits) -> Ended:
         """Work until nothing is left, the cap is reached, the rest is due much later, or a stop is asked for.
 
-        Raises the error that stopped the run; what was achieved until then is committed. The caller ends the run,
-        which gives back whatever is still claimed.
+        Raises the error that stopped the run; what was achieved until then is committed. The caller must end the run,
+        which frees its claims.
         """
         self._began = self.clock.monotonic()
         if self.analytics is not None:
-            self.analytics.catch_up()  # a file that cannot be written is found before the first call
+            self.analytics.catch_up()  # before the first call: an unwritable file must stop the run early
         bulletin = Bulletin(self.observer, self.mails)
         heartbeat = Heartbeat(self.ledger.runs, run, self.clock, self.running_us, lambda: self._look(run, bulletin))
         steering = () if self.steering is None else (self.steering,)
         gates = Gates((*steering, *self.gates, heartbeat), self.clock, self.stop, bulletin.waiting)
         cap = self.cap or Cap(limits.max_emails)
         flow = Flow.of(job, run, limits, cap, gates, self.stop, bulletin, only_retried=self.only_retried)
-        self._look(run, bulletin)  # a job that is paused already is not begun with
+        self._look(run, bulletin)  # before the first claim: the job may be paused already
         with heartbeat.beating(flow.start):
             return self._work_off(flow, bulletin)
 
     def _work_off(self, flow: Flow, bulletin: Bulletin) -> Ended:
         if self.throttler is not None:
-            self.throttler.probe()  # whoever starts a run wants to know
+            self.throttler.probe()  # a new run tries the service at once, unless the service named a time
         needs = Needs(tuple(effect.name for effect in self.effects), self.thresholds)
         writer = Writer(flow, self.ledger, self.throttler, needs, self.clock)
         cpu = OneCpu(self.clock)
@@ -106,7 +106,7 @@ class Executor:
                     self._tick(run=flow.run, bulletin=bulletin)
                     cpu.look()
             is_drained = self._drain(flow, writer, effecter)
-        except BaseException as error:  # what the writer meets ends the run as what a stage meets does
+        except BaseException as error:  # an error in the writer ends the run, like an error in a stage
             flow.fail(error)
             self._drain(flow, writer, effecter)
             self._say_what_is_asked_again(error, flow, writer)
@@ -126,7 +126,7 @@ class Executor:
         return flow.ended or Ended(RunOutcome.INTERRUPTED, self.stop.reason)
 
     def _start(self, flow: Flow, cpu: OneCpu) -> threading.Thread:
-        """Start the stages; the thread of the last one, whose end the writer waits for."""
+        """Start the stages. Returns the thread of the last stage, for whose end the writer waits."""
         reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
         asking = Asker(flow, self._calls(flow))
         effecting = Effecter(flow, self.ledger, self.effects, self.thresholds, self.clock)
@@ -140,9 +140,10 @@ class Executor:
         return MeteredCalls(*asked, *bounds, tell, self.budget, flow.threads, fail=flow.fail)
 
     def _drain(self, flow: Flow, writer: Writer, effecter: threading.Thread) -> bool:
-        """Record what is in flight and bring its effects about, after a stop for some seconds; is all of it done?
+        """Record the answers in flight and apply their effects. Is all of it done? After a stop, it waits at most 8 s.
 
-        Before the run is planned anew every answer is awaited: it goes on, and would ask again what is not recorded.
+        Before the folder is planned anew there is no such limit: the run goes on, and would ask again for each answer
+        that is not recorded.
         """
         deadline: float | None = None
         is_last = False
@@ -159,23 +160,21 @@ class Executor:
                     return False
 
     def _say_what_is_asked_again(self, error: BaseException, flow: Flow, writer: Writer) -> None:
-        """In the error that ends the run, before it is raised. Tries once more to save what was paid for."""
+        """Add to the error that ends the run which answers are lost. Tries once more to save the paid ones before."""
         unsaved = writer.unsaved.save(self.ledger, flow.run)
         add_asked_again(error, unsaved, 0 if self.throttler is None else len(flow.calling))
 
     def _dismiss(self, flow: Flow) -> None:
-        """Let the asking threads go."""
+        """End the asking threads."""
         flow.threads.close()
         flow.close()
         for _ in range(flow.threads.size):
             if not flow.hand(flow.tasks, None):
-                break  # full after a stop: nobody waits at it, and whoever comes sees the stop
+                break  # the queue is full after a stop: no thread waits for it, and each next `get` sees the stop
 
     def running_us(self) -> int:
         """Microseconds since `work` began."""
         return round((self.clock.monotonic() - self._began) * 1e6)
-
-    # ── beside the work ──────────────────────────────────────────────────────────────────────────────────
 
     def _catch_up(self) -> None:
         if self.analytics is not None:

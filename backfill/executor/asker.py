@@ -1,4 +1,4 @@
-"""The asking stage: what each of a run's asking threads does with the mails that are to be judged."""
+"""The asking stage: each of a run's asking threads takes mails and asks the classifier about them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from backfill.metered import MeteredCalls, Open, Stopped
 
 @dataclass(slots=True)
 class Asker:
-    """Takes tasks, hands on answers and troubles."""
+    """Takes tasks, and passes answers and errors on to the writer."""
 
     flow: Flow
     calls: MeteredCalls
 
     def ask_all(self) -> None:
-        """Ask until the tasks end, or until there are threads enough.
+        """Ask until the tasks end, or until this thread is not needed any more.
 
-        A thread may look for its next task while its answer is not saved yet, but its next call is opened only
-        together with that or later: so no more answers that cost something are ever lost than there are threads.
+        A thread may take its next task before its answer is saved. But the writer opens the next call only together
+        with that answer or later. So a crash loses at most one paid answer for each thread.
         """
         while self.flow.threads.goes_on():
             task = self.flow.tasks.get()
             if task is None:
                 return
-            # Before the look at `stop`: who drains after one sees this call, or it is not made.
+            # Add it before `stop` is read: then after a stop, `_drain` sees this call, or the call is not made.
             self.flow.calling.add(task.item.id)
             if self.flow.stop.is_set():
                 self.flow.calling.discard(task.item.id)
@@ -41,14 +41,14 @@ class Asker:
                 self.flow.calling.discard(task.item.id)
             except BackfillError as error:
                 self.flow.results.put(Troubled(task.item, error, task.message.key, was_asked=True))
-            except BaseException:  # a bug: nobody will commit this, so nobody is to wait for it
+            except BaseException:  # a bug: this will never be committed, so `_drain` must not wait for it
                 self.flow.calling.discard(task.item.id)
                 raise
             else:
                 self.flow.results.put(Answered(task.item, task.message, answer, attempt_id))
 
     def opener(self, task: Task) -> Open:
-        """Has the writer note the calls about a mail. They raise `ClaimLost` and `AskedElsewhere` as well."""
+        """A function that lets the writer open an attempt about a mail. It may raise `ClaimLost`, `AskedElsewhere`."""
         question = Question.about(self.flow.job, task.message.key)
 
         def open_attempt(reservation: Reservation | None) -> int:

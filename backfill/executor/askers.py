@@ -1,8 +1,8 @@
-"""How many calls may be under way, or answered and not saved yet: as many as there are threads that ask.
+"""The number of asking threads. It limits the calls that are under way, or answered and not saved yet.
 
-A fixed number of slots stays what it is. An elastic one grows to the pace times the latency: a thread is started when
-a call begins and hardly another thread is ready for the next one; it shrinks when more were ready all the time. Calls
-that wait for the ledger are no reason to grow: more of them would only wait longer.
+A fixed number stays as it is. An elastic number grows to about the pace times the latency: when a call begins and too
+few threads are ready for the next call, one more thread is started. It shrinks when more threads than needed were ready
+all the time. It does not grow while most calls wait for the ledger, because more calls would only wait longer.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from backfill.limits import Concurrency
 
 try:
     import resource
-except ImportError:  # Windows, which sets no such bound
+except ImportError:  # Windows has no such limit
     resource = None  # type: ignore[assignment]
 
-
-# An elastic number begins here, which is enough for most paces, and never falls below the second.
+# An elastic number begins at 8, which is enough for most paces, and never falls below 2.
 FIRST, FEWEST = 8, 2
-# 5 s a call at 6,000 calls a minute, and some that are ready. A thread and its connection take about 200 kB.
+# 500 calls at once are 6,000 calls a minute of 5 s each; 100 more are ready. A thread and its connection take 200 kB.
 MOST = 600
-SPARE_FILES = 200  # of those that the system lets a process have open, for everything but the calls' connections
+SPARE_FILES = 200  # open files that are kept for everything but the calls' connections
 
 
 def most() -> int:
-    """The bound of an elastic number on this machine: each call has a connection of its own."""
+    """The most threads of an elastic number on this machine. Each call's connection needs one of the open files."""
     if resource is None:
         return MOST
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -37,16 +36,16 @@ def most() -> int:
 
 
 class AskingThreads:
-    """The slots of one run. Thread-safe."""
+    """The asking threads of one run. Thread-safe."""
 
     def __init__(self, concurrency: Concurrency) -> None:
         self._is_elastic = concurrency == "auto"
         self.size = FIRST if concurrency == "auto" else concurrency
         self._most = most()
         self._calling = 0
-        self._opening = 0  # of those that are calling
-        self._leaving = 0  # threads that are not needed any more
-        self._calls = 0  # since it was looked last whether there are such
+        self._opening = 0  # how many of the calling threads wait for the ledger
+        self._leaving = 0  # how many threads must still end
+        self._calls = 0  # calls since `_leaving` was last set
         self._least_ready = self.size
         self._started = 0
         self._is_closed = False
@@ -55,19 +54,17 @@ class AskingThreads:
         self._changed = threading.Lock()
 
     def open(self, start: Callable[[int], object], resized: Callable[[int], object]) -> None:
-        """Start the threads: `start` gets each one's number. `resized` is told the number of slots when it changes."""
+        """Start the threads. `start` gets the number of each thread, `resized` each new number of threads."""
         self._start, self._resized = start, resized
         for _ in range(self.size):
             self._start_one()
 
     def close(self) -> None:
-        """Let every thread go."""
+        """End every thread before its next call."""
         self._is_closed = True
 
-    # ── the threads ──────────────────────────────────────────────────────────────────────────────────────
-
     def goes_on(self) -> bool:
-        """Is the thread needed for another call?"""
+        """Shall the calling thread make another call? If not, it must end."""
         with self._changed:
             if self._is_closed:
                 return False
@@ -80,7 +77,7 @@ class AskingThreads:
 
     @contextmanager
     def call_under_way(self) -> Iterator[None]:
-        """While the thread is about to ask, or does; whoever is ready for the next call is another one."""
+        """Count this thread as calling, and start another thread if too few are ready for the next call."""
         with self._changed:
             self._calling += 1
             grows = self._is_elastic and self._adapt(self.size - self._calling)
@@ -97,7 +94,7 @@ class AskingThreads:
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """While the call waits for the ledger."""
+        """Count this thread's call as waiting for the ledger."""
         with self._changed:
             self._opening += 1
         try:
@@ -106,10 +103,8 @@ class AskingThreads:
             with self._changed:
                 self._opening -= 1
 
-    # ── how many ─────────────────────────────────────────────────────────────────────────────────────────
-
     def _adapt(self, ready: int) -> bool:
-        """Is one more needed? Looks from time to time whether some are not."""
+        """Is one more thread needed? Now and then also sets how many must end. `ready`: how many are not calling."""
         margin = 2 + self.size // 16
         self._least_ready = min(self._least_ready, ready)
         self._calls += 1
@@ -125,7 +120,7 @@ class AskingThreads:
         self._started += 1
         try:
             self._start(self._started)
-        except RuntimeError as error:  # the system gives no more threads: that is the bound, then
+        except RuntimeError as error:  # the system starts no more threads, so this is the most
             logger.warning("{} calls at once are all that this machine allows: {}", self.size - 1, error)
             with self._changed:
                 self.size -= 1

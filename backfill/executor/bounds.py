@@ -1,4 +1,4 @@
-"""The bounds of a run: how many mails it has claimed and not recorded, and how many it may take in all."""
+"""The bounds of a run: how many mails it may hold claimed and not recorded, and how many it may take in all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from backfill.clock import StopRequest
 
 
 class Window:
-    """Counts the items that are claimed and not recorded yet; whoever wants to claim waits for room."""
+    """Limits the items that are claimed and not recorded yet: the reader waits for room before it claims."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -18,7 +18,7 @@ class Window:
         self._changed = threading.Condition()
 
     def room(self, wanted: int, stop: StopRequest) -> int:
-        """Wait until at least half of `wanted` fits; how many do. 0 when a stop came first."""
+        """Wait until there is room for at least half of `wanted`. Returns how many fit; 0: a stop came first."""
         with self._changed:
             while not stop.is_set():
                 free = min(wanted, self.size - self.inside)
@@ -32,7 +32,7 @@ class Window:
             self.inside += items
 
     def leave(self) -> None:
-        """One item is recorded, or final, or given back."""
+        """Count one item less: it is recorded, final or given back."""
         with self._changed:
             self.inside -= 1
             self._changed.notify_all()
@@ -43,25 +43,25 @@ class Window:
             self._changed.notify_all()
 
     def wait_for_change(self, seconds: float) -> None:
-        """Until something leaves, or so long."""
+        """Wait until an item leaves, at most for `seconds`."""
         with self._changed:
             self._changed.wait(seconds)
 
 
 class Cap:
-    """Which mails a run has taken, where it may take only so many: each counts once, however often it is tried.
+    """The mails that a run has taken, if it has a limit on their number. A mail counts once, however often it is tried.
 
-    A mail that is postponed keeps its place, for it may have cost a call; one that the world was at fault for gives
-    it back. Items are named by number; each change is one operation on a set or dict, so it needs no lock.
+    A postponed mail still counts, because it may have cost a call. A mail that is given back does not count. Items are
+    named by their numbers. Each change is one operation on a set or dict, so it needs no lock.
     """
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         self._taken: set[int] = set()
-        self._postponed: dict[int, datetime] = {}  # taken, and to be tried again by this run from then on
+        self._postponed: dict[int, datetime] = {}  # taken mails, and when (UTC) this run may try each again
 
     def room(self, wanted: int) -> int:
-        """How many of so many new mails may be taken."""
+        """How many of `wanted` new mails may be taken."""
         return wanted if self._limit is None else min(wanted, self._limit - len(self._taken))
 
     def takes(self, item_ids: Iterable[int]) -> None:
@@ -78,11 +78,11 @@ class Cap:
         self._taken.discard(item_id)
 
     def next_due(self) -> datetime | None:
-        """When the first of the postponed mails is due; None when there is none."""
+        """When the first postponed mail is due (UTC); None: there is none."""
         return min(self._postponed.copy().values(), default=None)
 
     def take_due(self, now: datetime) -> list[int]:
-        """The postponed mails that are due, which are no longer waited for."""
+        """The postponed mails that are due. They no longer count as postponed."""
         due = [item_id for item_id, until in self._postponed.copy().items() if until <= now]
         for item_id in due:
             self._postponed.pop(item_id, None)

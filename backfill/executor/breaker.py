@@ -1,9 +1,10 @@
-"""The circuit breaker: a row of failures over different mails is an outage, not a row of bad mails.
+"""The circuit breaker: ends a run when the service is at fault, and not the mails.
 
-It opens before the mailbox is worn out on a dead service: at once when not a single call of the run has succeeded,
-later after five different mails in a row, or when more than half of the last hundred failed. Answers that are no
-verdicts may be the mails' fault, so more of them are borne; but a service that gives nothing else is set up wrongly.
-So is what a firewall or a proxy before the service says: it may turn away one mail for its words, or all.
+Failures of several different mails in a row mean an outage. The breaker opens at the first failure if no call of the
+run has succeeded yet; else after five different mails in a row, or when more than half of the last 100 mails failed.
+An answer that is no verdict may be the mail's fault, so the run ends only at ten such mails in a row, or at five if no
+call has succeeded. A firewall or proxy before the service may refuse one mail for its words, or all mails; the same
+numbers decide.
 """
 
 from __future__ import annotations
@@ -14,31 +15,31 @@ from enum import Enum, auto
 
 LONGEST_ROW = 5
 LONGEST_UNUSABLE_ROW = 10
-# An error that nobody expected, after a call that was paid for, says more of a bug than of so many mails.
+# Unexpected errors after paid calls, for 20 different mails in a row, mean a bug: then the mails are not at fault.
 LONGEST_UNEXPECTED_ROW = 20
-# Where the service has answered so many mails and goes on failing one, that one is at fault.
+# If the service answers this many mails between the failures of one mail, that mail is at fault.
 ANSWERS_BETWEEN = 10
 LAST = 100
 
 
 class Befalls(Enum):
-    """Whom a refusal befalls that is not the service's own."""
+    """Which mails a firewall or proxy before the service refuses."""
 
-    ONE = auto()
-    UNCLEAR = auto()  # nobody was answered yet
-    ALL = auto()
+    ONE = auto()  # this mail
+    UNCLEAR = auto()  # no mail was answered yet, so it is not known
+    ALL = auto()  # all mails
 
 
 @dataclass(slots=True)
 class Breaker:
-    """Counts how mails fared with the service, by item number. Used by one thread."""
+    """Counts the successes and failures of mails, by item number. Used by one thread."""
 
     has_succeeded: bool = False
     refusals: int = 0  # rate limits without a named time, in a row
-    _row: set[int] = field(default_factory=set)
-    _answers: int = 0
-    _answers_at: dict[int, int] = field(default_factory=dict)  # when the service first failed a mail, by item number
-    _last: deque[bool] = field(default_factory=lambda: deque(maxlen=LAST))
+    _row: set[int] = field(default_factory=set)  # the mails that failed since the last success
+    _answers: int = 0  # mails answered
+    _answers_at: dict[int, int] = field(default_factory=dict)  # item → `_answers` when the service first failed it
+    _last: deque[bool] = field(default_factory=lambda: deque(maxlen=LAST))  # the last mails: did each succeed?
 
     def succeeded(self) -> None:
         """A mail was answered."""
@@ -48,26 +49,26 @@ class Breaker:
         self._last.append(True)
 
     def failed(self, item_id: int) -> bool:
-        """The service failed a mail with all its patience; True when the run had better stop."""
+        """The service failed a mail in all its tries. True: the run must stop."""
         self._row.add(item_id)
         self._last.append(False)
         too_many = len(self._last) == LAST and self._last.count(False) * 2 > LAST
         return not self.has_succeeded or len(self._row) >= LONGEST_ROW or too_many
 
     def unusable(self, item_id: int) -> bool:
-        """The answer for a mail was no verdict; True when the run had better stop."""
+        """The answer about a mail was no verdict. True: the run must stop."""
         self._row.add(item_id)
         self._last.append(False)
         return len(self._row) >= (LONGEST_UNUSABLE_ROW if self.has_succeeded else LONGEST_ROW)
 
     def unexpected(self, item_id: int) -> bool:
-        """A call for a mail ended as nobody expected; True when the run had better stop."""
+        """A call about a mail ended with an unexpected error. True: the run must stop."""
         self._row.add(item_id)
         self._last.append(False)
         return len(self._row) >= LONGEST_UNEXPECTED_ROW
 
     def turned_away(self, item_id: int) -> Befalls:
-        """A mail was refused, and not in the service's own words."""
+        """A firewall or proxy before the service refused a mail. Does it refuse this mail, or all?"""
         is_again = item_id in self._row
         self._row.add(item_id)
         self._last.append(False)
@@ -76,9 +77,9 @@ class Breaker:
         return Befalls.ALL if is_again or len(self._row) >= LONGEST_ROW else Befalls.UNCLEAR
 
     def is_alone(self, item_id: int) -> bool:
-        """Is it the only mail that the service failed since it answered one?"""
+        """Is it the only mail that failed since the last success?"""
         return self._row == {item_id}
 
     def answers_others(self, item_id: int) -> bool:
-        """Has the service answered many mails since it first failed this one? Asked at each of its failures."""
+        """Has the service answered many mails since it first failed this one? To be called at each failure of it."""
         return self._answers - self._answers_at.setdefault(item_id, self._answers) >= ANSWERS_BETWEEN

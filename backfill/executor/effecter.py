@@ -1,7 +1,7 @@
-"""The effects stage: brings committed verdicts into the world, mailbox by mailbox, in batches.
+"""The effects stage: applies the effects of committed verdicts, mailbox by mailbox, in batches.
 
-What is ready is gathered for a moment, so that keywords go out a hundred at a time when mails come quickly and at
-once when they come slowly. It only reads the ledger: receipts go to the writer.
+It waits a moment for more verdicts. So keywords are stored for a hundred mails at a time when verdicts come quickly,
+and at once when they come slowly. It only reads the ledger: the writer records the receipts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from backfill.ports import Effect, Judged, Receipt, Unapplied
 from backfill.verdict import Thresholds
 
 BATCH = 100
-# A verdict waits so long for company; at a call a second that halves the commands, at a hundred it costs nothing.
+# A batch waits up to 0.5 s for more verdicts. At one call a second this halves the IMAP commands; at 100 calls a second
+# it costs no time.
 GATHER_S = 0.5
 LOOK_S = 0.05
 PAUSES_S = (2.0, 5.0, 15.0, 60.0, 120.0)
@@ -46,7 +47,7 @@ class Effecter:
     clock: Clock
 
     def apply_all(self) -> None:
-        """Apply effects until the judgments end. What a stop leaves undone is done by the next run."""
+        """Apply effects until the judgments end. After a stop, the next run applies the rest."""
         is_last = False
         while not is_last:
             batch, is_last = self._gather()
@@ -69,7 +70,7 @@ class Effecter:
             except Empty:
                 if self.flow.window.inside and self.clock.monotonic() < until:
                     continue
-                break  # nobody is coming, or not soon
+                break  # no item is under way, or the wait is over
             if judgment is None:
                 return batch, True
             batch.append(judgment)
@@ -107,10 +108,10 @@ class Effecter:
         )
 
     def _answers(self, effect: Effect, mails: list[Judged], mailbox_id: int) -> list[Receipt | Unapplied]:
-        """One for each mail. A batch that ends as nobody expected is halved until the one mail at fault is alone."""
+        """One answer for each mail. After an unexpected error, halve the batch until the mail at fault is alone."""
         try:
             return self._patiently(effect, mails)
-        except FolderUnusable as error:  # given back: the next run applies it
+        except FolderUnusable as error:  # the mails are given back, and the next run applies the effect
             self.flow.leave_out(mailbox_id, error)
             return [Unapplied(mail.ref, effect.name, error) for mail in mails]
         except Unexpected as error:
@@ -121,7 +122,7 @@ class Effecter:
         return [answer for half in halves for answer in self._answers(effect, half, mailbox_id)]
 
     def _patiently(self, effect: Effect, mails: list[Judged]) -> list[Receipt | Unapplied]:
-        """Applying twice does no harm, so a batch that the server broke off is applied again as a whole."""
+        """Apply, and try again after a pause while the mail server is away. Applying a batch twice is harmless."""
         for pause in PAUSES_S:
             try:
                 return _applied(effect, mails)

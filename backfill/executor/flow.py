@@ -1,7 +1,8 @@
-"""What the stages of a run hand to each other, and the bounds within which they do.
+"""The queues between the stages of a run, and their bounds.
 
-Types flow one way: claimed items become tasks, tasks become results, results become effects. Every queue is bounded
-and the window bounds what is claimed but not recorded, so memory stays flat however fast or slow a stage is.
+Values flow one way: claimed items become tasks, tasks become results, results become judgments for the effects. Every
+queue is bounded, and the window bounds the items that are claimed and not recorded. So memory stays flat, also when one
+stage is slow.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Why nothing more is read. `reason` is for people; empty when everything is done."""
+    """Why the run ends. `reason` is for people; empty if everything is done."""
 
     outcome: RunOutcome
     reason: str = ""
@@ -42,7 +43,7 @@ class Ended:
 
 @dataclass(slots=True)
 class Flow:
-    """What the stages of one run share."""
+    """Everything that the stages of one run share."""
 
     job: Job
     run: Run
@@ -56,15 +57,15 @@ class Flow:
     results: Queue[Result]
     judgments: Queue[Judgment | None]
     threads: AskingThreads
-    only_retried: bool  # nothing but what this run took up again is worked on
-    #: message_key → tasks that wait for the answer to the same question. Only the reader adds keys.
+    only_retried: bool  # work only on the items that this run took up again
+    #: The questions that are asked now: message_key → other tasks with the same question. Only the reader adds keys.
     asking: dict[str, list[Task]] = field(default_factory=dict)
     asking_lock: threading.Lock = field(default_factory=threading.Lock)
-    calling: set[int] = field(default_factory=set)  # items whose call is under way or not committed yet
-    ended: Ended | None = None  # why the reader stopped reading, once it has
-    error: BaseException | None = None  # the first that concerns the run and no single item
-    is_over: bool = False  # nobody takes results any more
-    left_out: dict[int, FolderUnusable] = field(default_factory=dict)  # by number: mailboxes that do not open, and why
+    calling: set[int] = field(default_factory=set)  # items whose call is under way, or not committed yet
+    ended: Ended | None = None  # why the reader has ended; None: it still reads
+    error: BaseException | None = None  # the first error that ends the run; None: none yet
+    is_over: bool = False  # the writer takes no more results
+    left_out: dict[int, FolderUnusable] = field(default_factory=dict)  # mailbox number → why its folder does not open
 
     @classmethod
     def of(
@@ -79,7 +80,7 @@ class Flow:
         *,
         only_retried: bool = False,
     ) -> Flow:
-        """The bounds are those of `fit`."""
+        """A flow with empty queues. Their bounds are those of `fit`."""
         threads = AskingThreads(limits.concurrency)
         ahead = _ahead(threads.size)
         return cls(
@@ -92,14 +93,14 @@ class Flow:
             gates=gates,
             window=Window(2 * ahead),
             tasks=Queue(ahead),
-            results=Queue(),  # bounded by the window and the threads: nothing else is put there
+            results=Queue(),  # the window and the number of threads bound what can be in it
             judgments=Queue(4 * ahead),
             threads=threads,
             only_retried=only_retried,
         )
 
     def fit(self, concurrency: int) -> None:
-        """The bounds for so many slots, also while others wait at them."""
+        """Set the bounds for `concurrency` asking threads, also while other threads wait for room."""
         ahead = _ahead(concurrency)
         self.window.resize(2 * ahead)
         for queue, size in ((self.tasks, ahead), (self.judgments, 4 * ahead)):
@@ -108,30 +109,30 @@ class Flow:
                 queue.not_full.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Stop the run for an error that concerns it as a whole; the first one is what it ends with."""
+        """Stop the run because of an error that concerns all of it. The run ends with the first such error."""
         if self.error is None:
             self.error = error
         self.stop.set(type(error).__name__)
 
     def leave_out(self, mailbox_id: int, error: FolderUnusable) -> None:
-        """Claim nothing more from a mailbox in this run: its folder does not open. The others are worked on."""
+        """Claim nothing more from a mailbox in this run, because its folder does not open. The others go on."""
         if mailbox_id not in self.left_out:
             logger.bind(job=self.job.id, run=self.run.uuid).warning("left out until the next run: {}", error)
-            self.left_out = {**self.left_out, mailbox_id: error}  # anew, since other threads read it
+            self.left_out = {**self.left_out, mailbox_id: error}  # a new dict, since other threads read the old one
 
     def open_attempt(self, call: Call) -> int:
-        """Have it noted that a call is about to be made; the number of its attempt.
+        """Let the writer open the attempt of a call. Waits; returns the attempt's number.
 
-        Raises `Stopped` when no more calls are made, and what the ledger has against this one.
+        Raises `Stopped` if no more calls are made, or the ledger's reason why this call must not be made.
         """
         opening = Opening(call)
         self.results.put(opening)
-        if self.is_over:  # perhaps since before the put, so that nobody will see it
+        if self.is_over:  # perhaps since before `put`: then the writer never takes the opening
             raise Stopped
         return opening.attempt.result()
 
     def close(self) -> None:
-        """Nobody takes results any more: let those go who wait for an answer."""
+        """The writer takes no more results: refuse the openings for which threads wait."""
         self.is_over = True
         with suppress(Empty):
             while True:
@@ -140,7 +141,7 @@ class Flow:
                     result.refuse()
 
     def start(self, name: str, work: Callable[[], None]) -> threading.Thread:
-        """Run a stage in a daemon thread; what it raises ends the run."""
+        """Run a stage in a daemon thread. An exception of the stage ends the run."""
 
         def carry() -> None:
             try:
@@ -153,7 +154,7 @@ class Flow:
         return thread
 
     def hand(self, queue: Queue[T], thing: T) -> bool:
-        """Put into a bounded queue; False when a stop came while it was full: the item is given back with the run."""
+        """Put into a bounded queue. False: a stop came while it was full. Then the end of the run frees the item."""
         while True:
             stopping = self.stop.is_set()
             try:
@@ -166,5 +167,5 @@ class Flow:
 
 
 def _ahead(concurrency: int) -> int:
-    """Twice the concurrency is fetched ahead, but never so little that a batch is not worth it."""
+    """How many mails to fetch ahead: twice the concurrency, and at least 50, so that a batch is worth its FETCH."""
     return max(2 * concurrency, 50)

@@ -1,8 +1,8 @@
-"""The run's heartbeat: a small thread of its own, which no full queue and no slow file holds up.
+"""The run's heartbeat, in a thread of its own, so that a full queue or a slow file does not delay it.
 
-It is a gate as well: while the heartbeat is overdue (a laptop that slept, a stall, a lost connection) no call begins
-until the run's lock has been proved again. Overdue by either clock: one stands still in a laptop that sleeps, the
-other is set now and then.
+It is also a gate: while the heartbeat is overdue (a laptop slept, the process stalled, the connection was lost), no
+call begins until the run has proved its lock again. It is overdue if either clock says so: one clock may stand still
+while a laptop sleeps, and the other may be set.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from backfill.ledger.rows import Run
 from backfill.ledger.runs import Runs
 
 BEAT_S = 10.0
-# Three beats that did not get through; half of the time after which another run may take this one for dead.
+# Three beats failed. This is half of the 60 s after which another run may take this run for dead.
 OVERDUE_S = 30.0
 LOOK_S = 1.0
-# A beat that is under way when the run ends is waited for, but not for a ledger that does not answer.
+# At the end of the run, wait this long for a beat that is under way. The ledger may not answer at all.
 FAREWELL_S = 5.0
 
 
@@ -36,22 +36,22 @@ class Heartbeat:
         running_us: Callable[[], int],
         look: Callable[[], None] = lambda: None,
     ) -> None:
-        """`running_us`: the microseconds that the run has worked so far, which every beat writes down.
+        """`running_us`: how many microseconds the run has worked so far; every beat records it.
 
-        `look` is called each second, whatever the run waits for meanwhile.
+        `look` is called every second, also while the run waits.
         """
         self._runs = runs
         self._run = run
         self._clock = clock
         self._running_us = running_us
         self._look = look
-        self._proved: tuple[datetime, float] | None = None  # when, by both clocks; None: not yet
+        self._proved: tuple[datetime, float] | None = None  # the last proof of the lock, by both clocks; None: not yet
         self._beating = threading.Lock()
         self._over = StopRequest()
 
     @contextmanager
     def beating(self, start: Callable[[str, Callable[[], None]], threading.Thread]) -> Iterator[None]:
-        """Beat until the block ends, in a thread that `start` starts under a name; it gets what a beat raises."""
+        """Beat until the block ends. `start` starts the thread, by name; an exception of a beat ends that thread."""
         thread = start("heartbeat", self._beat_on)
         try:
             yield
@@ -66,15 +66,14 @@ class Heartbeat:
                 self.beat()
 
     def beat(self) -> bool:
-        """Write the heartbeat and prove the lock. False: it cannot be proved now, or another thread is at it.
+        """Write the heartbeat and prove the lock. False: the lock cannot be proved now, or another thread does it.
 
-        Raises `LedgerHeld` when another run has taken this one's place, `LedgerUnusable` when the ledger cannot be
-        written.
+        Raises `LedgerHeld` if another run has taken this run's place, `LedgerUnusable` if the ledger cannot be written.
         """
         if not self._beating.acquire(blocking=False):
             return False
         try:
-            now = self._clock.now(), self._clock.monotonic()  # before it: a sleep in the middle of it counts
+            now = self._clock.now(), self._clock.monotonic()  # read before the beat, so a sleep during the beat counts
             if not self._runs.beat(self._run, self._running_us()):
                 return False
             self._proved = now
@@ -82,10 +81,8 @@ class Heartbeat:
         finally:
             self._beating.release()
 
-    # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────
-
     def closed_for(self) -> float:
-        """0.0 while the run is known to be alive; who asks when it is not proves it."""
+        """0.0 if the lock was proved in the last 30 s, or can be proved now."""
         return 0.0 if self._age_s() < OVERDUE_S or self.beat() else LOOK_S
 
     def reason(self) -> str:

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it."""
+"""What a run reports while it works."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """Is told what has been committed and what is being waited for. Called from several threads."""
+    """Gets the counts of committed mails and the reasons of waits. Called from several threads."""
 
     def begins(self, total: int) -> None:
-        """So many mails are to be worked on."""
+        """The run will work on `total` mails."""
         ...
 
     def record(
@@ -18,12 +18,12 @@ class Observer(Protocol):
     ) -> None: ...
 
     def waiting(self, reason: str | None) -> None:
-        """The run waits, for this reason; None: it works again."""
+        """The run waits for this reason. None: it works again."""
         ...
 
     def limited_by(self, limit: str | None, ends_at: datetime | None = None) -> None:
-        """What binds the run, in a few words; None: that is not known.
+        """What limits the speed of the run, in a few words. None: it is not known.
 
-        `ends_at`: when it will be done where its rate alone does not tell, since it rests at times.
+        `ends_at`: when the run will be done (UTC), if it rests at times and its rate alone does not show it.
         """
         ...

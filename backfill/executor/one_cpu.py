@@ -1,9 +1,9 @@
-"""Keeps the threads of a busy run on one CPU, where the system lets it (Linux).
+"""Keeps the threads of a busy run on one CPU, if the system allows it (Linux).
 
-The interpreter runs one thread of a process at a time. Where several CPUs are free the system spreads the threads over
-them, and each time that one hands over to another a CPU has to be woken: with an API that answers at once, a run spends
-a third of its time on that. A run that waits for its limit is left alone, and so are threads that wait for disks.
-What a kept thread starts, such as a password command, begins on the same CPU and stays there.
+The interpreter runs one thread of a process at a time. If several CPUs are free, the system spreads the threads over
+them, and must wake a CPU at each switch of threads. With an API that answers at once, this takes a third of a run's
+time. A run that waits for its limit may use every CPU, and so may threads that wait for disks. A process that a kept
+thread starts, such as a password command, runs on the same CPU.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from loguru import logger
 
 from backfill.clock import Clock
 
-# Shares of one CPU's time: from the first on a run is busy, below the second it no longer is.
+# Shares of one CPU's time. At 80 % a run becomes busy; below 40 % it is no longer busy.
 BUSY, QUIET = 0.8, 0.4
 LOOK_S = 0.25
-# Chosen once by each process: two on one machine seldom choose the same, and two runs of one take turns anyway.
+# Each process chooses one CPU at random, so two processes on one machine seldom share a CPU. Two runs of one process
+# share it: only one of their threads runs at a time.
 CHOICE = randbelow(2**16)
 
 
@@ -32,10 +33,10 @@ def used_s() -> float:
 
 
 class OneCpu:
-    """The threads of one run that take turns. Thread-safe."""
+    """The threads of one run that are kept on one CPU while the run is busy. Thread-safe."""
 
     def __init__(self, clock: Clock, used_s: Callable[[], float] = used_s, cpus: Collection[int] | None = None) -> None:
-        """`cpus`: the numbers of those that may be used; None: as the system says."""
+        """`cpus`: the numbers of the CPUs that may be used; None: those that the system allows."""
         self._clock = clock
         self._used_s = used_s
         self._cpus = sorted(_allowed() if cpus is None else cpus)
@@ -46,11 +47,11 @@ class OneCpu:
 
     @contextmanager
     def member(self) -> Iterator[None]:
-        """In the block, the thread takes turns with the others."""
+        """Within the block, the calling thread is one of these threads."""
         thread = threading.get_native_id()
         with self._lock:
             self._members.add(thread)
-            self._place([thread], anywhere=not self._is_busy)  # it began where the thread was that started it
+            self._place([thread], anywhere=not self._is_busy)  # a new thread begins on the CPU of its starter
         try:
             yield
         finally:
@@ -60,7 +61,7 @@ class OneCpu:
                     self._place([thread], anywhere=True)
 
     def look(self) -> None:
-        """To be called again and again: is the run busy, or no longer so?"""
+        """Find out whether the run is busy, and place its threads. To be called again and again."""
         since, before_s = self._looked
         elapsed_s = self._clock.monotonic() - since
         if elapsed_s < LOOK_S or len(self._cpus) < 2:
@@ -78,10 +79,10 @@ class OneCpu:
             return
         cpus = self._cpus if anywhere else [self._cpus[CHOICE % len(self._cpus)]]
         for thread in threads:
-            with suppress(OSError):  # not allowed, in a container; or the CPU was taken away
+            with suppress(OSError):  # a container does not allow it, or the CPU is no longer there
                 os.sched_setaffinity(thread, cpus)
 
 
 def _allowed() -> Collection[int]:
-    """The CPUs that this process may use; none where the system lets nobody choose (macOS, Windows)."""
+    """The CPUs that this process may use; none if the system lets no process choose (macOS, Windows)."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()

@@ -1,7 +1,7 @@
-"""The reading stage: claims what is due, fetches it, and hands on what has to be asked.
+"""The reading stage: claims items that are due, fetches their mails, and passes them on to be judged.
 
-It knows when nothing is left, when the cap is reached, and when what is left is due later. One thread, one mail
-connection. A mail server that is away is waited for, visibly; it never fails a mail.
+It finds out when nothing is left, when the cap is reached, and when the rest is due later. One thread, one mail
+connection. If the mail server is away, it waits, visibly; an outage never fails a mail.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from backfill.ports import Effect, MailSource, Unfetched
 from backfill.throttle.calls import Throttler
 from backfill.throttle.mail import MailAllowance
 
-# Up to here a run waits for what is due later; beyond, it ends and says when to come back.
+# A run waits at most an hour for items that are due later. For a longer wait it ends, and names the time.
 LONGEST_WAIT_S = 3600.0
-# How long a mail server may be away in one piece before the run ends with "unreachable".
+# If a mail server is away for longer than ten minutes without a break, the run ends with "unreachable".
 SERVER_PATIENCE_S = 600.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
-# How long it may ask for patience again and again, without giving out a mail, before the run ends and says so.
+# If a mail server asks for patience for a day and delivers no mail, the run ends and says so.
 ASKED_PATIENCE_S = 86_400.0
 
 
@@ -47,7 +47,7 @@ class Reader:
     allowance: MailAllowance | None = None
 
     def read_all(self) -> None:
-        """Read until nothing is left to read, the cap is reached or a stop is asked for; `Flow.ended` says which."""
+        """Read until nothing is left, the cap is reached, or a stop is asked for. `Flow.ended` says why it ends."""
         flow = self.flow
         while flow.ended is None and not flow.stop.is_set():
             if not self._passes_gates() or self._is_blocked() or self._is_capped():
@@ -73,7 +73,7 @@ class Reader:
         return self.flow.cap.room(self.flow.window.size // 2)
 
     def _is_capped(self) -> bool:
-        """Is the cap's number taken? Then only what of it was postponed is tried again, and then the run ends."""
+        """Has the run taken as many mails as it may? Then it tries the postponed ones of them again, and then ends."""
         if self._wanted() > 0:
             return False
         due = self.flow.cap.next_due()
@@ -96,8 +96,6 @@ class Reader:
         self.flow.window.enter(len(items))
         for _, of_mailbox in groupby(items, key=lambda item: item.mailbox_id):
             self._hand_on(list(of_mailbox))
-
-    # ── fetch and hand on ────────────────────────────────────────────────────────────────────────────────
 
     def _hand_on(self, items: list[Item]) -> None:
         judged = [item for item in items if item.status is ItemStatus.CLASSIFIED]
@@ -129,7 +127,10 @@ class Reader:
             self.flow.window.leave()
 
     def _fetch(self, items: list[Item]) -> Iterable[tuple[Item, Message]]:
-        """The mails that came. The others are reported, or left claimed when a stop came first."""
+        """Fetch mails of one mailbox. Returns those that came.
+
+        The others go to the writer with their error, are given back, or stay claimed if a stop came first.
+        """
         if not items:
             return []
         waiting = {item.ref.uid: item for item in items}
@@ -151,7 +152,7 @@ class Reader:
                     if unanswered := waiting.keys() & together:
                         raise LookupError(f"{len(unanswered)} mails were asked for and not answered")
                 most = 2 * most
-            except Unexpected as error:  # the batch is halved until the one mail at fault is alone
+            except Unexpected as error:  # halve the batch until the mail at fault is alone
                 left = waiting.keys() & together
                 most = max(1, len(left) // 2)
                 if left and len(together) == 1:
@@ -160,8 +161,8 @@ class Reader:
                 self.flow.leave_out(items[0].mailbox_id, error)
                 self._give_back(list(waiting.values()))
                 break
-            except MailThrottled as error:  # every run that reads this account knows by now
-                self.ledger.items.rest(self.flow.run, list(waiting.values()))  # waiting for the world never counts
+            except MailThrottled as error:  # the ledger already holds the block, for every run that reads this account
+                self.ledger.items.rest(self.flow.run, list(waiting.values()))  # no loss if the run dies during the wait
                 asked_s += error.wait_s or pause
                 reason = str(error) if self.allowance is None else self.allowance.reason()
                 self._wait(asked_s if asked_s > ASKED_PATIENCE_S else error.wait_s or pause, reason)
@@ -178,7 +179,7 @@ class Reader:
                 self.clock.sleep(pause, self.flow.stop)
                 self.flow.observer.waiting(None)
                 waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_S)
-        if self.throttler is not None:  # a metered call says itself when it begins
+        if self.throttler is not None:  # the beginning of a metered call is recorded when its attempt is opened
             self.ledger.items.rest(self.flow.run, [item for item, _ in messages])
         return messages
 
@@ -189,10 +190,10 @@ class Reader:
             self.flow.window.leave()
 
     def _ask_or_reuse(self, tasks: list[Task]) -> None:
-        """Each question once: known verdicts are reused, copies of a question in flight wait for its answer.
+        """Ask each question once: reuse a known verdict, and let copies of a question wait for its answer.
 
-        A key is entered before the ledger is asked, and the writer takes it out after the verdict is committed: so
-        a question that is not in `asking` and not in the ledger has not been asked.
+        This adds a key to `asking` before it reads the ledger. The writer removes the key after the verdict is
+        committed. So a question that is neither in `asking` nor in the ledger was not asked.
         """
         leading: list[Task] = []
         keys = {task.item.id: task.message.key for task in tasks}
@@ -213,10 +214,8 @@ class Reader:
             else:
                 self.flow.hand(self.flow.tasks, task)
 
-    # ── nothing due ──────────────────────────────────────────────────────────────────────────────────────
-
     def _wait_for_work(self) -> None:
-        """Nothing could be claimed: wait until something can, or find that this run has nothing more to do."""
+        """Nothing could be claimed: wait until an item is due, or find out that this run has nothing left to do."""
         flow, open_items, scope = self.flow, self.ledger.open_items, self._scope()
         if flow.window.inside:
             flow.window.wait_for_change(0.2)
@@ -227,11 +226,11 @@ class Reader:
         elif due := open_items.next_due(flow.job.id, retried_by=scope, left_out=flow.left_out):
             seconds = (due - self.clock.now()).total_seconds()
             self._wait(seconds, f"the next mail is due at {due:%Y-%m-%d %H:%M:%S} UTC")
-        else:  # the rest is on its way to the effects, or in the hands of other runs
+        else:  # the rest is on its way to the effects, or other runs hold it
             self.clock.sleep(0.2, flow.stop)
 
     def _take_alone(self, only: Collection[int] = ()) -> bool:
-        """Take a mail that was lost several times, once nothing else is in hand; False when none is due."""
+        """Process one mail with two losses, after all other mails of this run. False: no such mail is due."""
         alone = self._claim(1, alone=True, only=only)
         if alone:
             self._await_all()
@@ -244,7 +243,7 @@ class Reader:
             self.flow.window.wait_for_change(0.2)
 
     def _passes_gates(self) -> bool:
-        """Wait for the gates, but not for nothing: what is in hand may be the last."""
+        """Wait until the gates are open, and say whether they are. If nothing is left to claim, do not wait: end."""
         flow = self.flow
         if flow.gates.are_open():
             return True
@@ -264,22 +263,22 @@ class Reader:
         return self.ledger.open_items.count(self.flow.job.id, retried_by=scope, left_out=self.flow.left_out)
 
     def _finished(self) -> Ended:
-        """Nothing is left that this run can work on."""
+        """How the run ends when it can work on nothing more."""
         left = self.ledger.open_items.count(self.flow.job.id, retried_by=self._scope()) if self.flow.left_out else 0
         if not left:
             return Ended(RunOutcome.FINISHED)
         errors = list(self.flow.left_out.values())
-        if len(errors) >= len(self.flow.job.selection.folders):  # there is no other folder to work on
+        if len(errors) >= len(self.flow.job.selection.folders):  # no folder could be worked on
             self.flow.fail(errors[0])
         mails = "1 mail waits" if left == 1 else f"{left:,} mails wait"
         return Ended(RunOutcome.INTERRUPTED, f"{mails} for a folder: {' '.join(map(str, errors))}")
 
     def _scope(self) -> int | None:
-        """The run whose retried items are all that counts; None: every item does."""
+        """The run whose retried items are the only ones that count; None: every item counts."""
         return self.flow.run.id if self.flow.only_retried else None
 
     def _is_blocked(self) -> bool:
-        """Is the API or the mail account blocked for all? Waits until it is not."""
+        """Is the API or the mail account blocked? If so, waits for the end of the block, or ends the run."""
         for gate in (self.throttler, self.allowance):
             seconds = 0.0 if gate is None else gate.blocked_for()
             if gate is not None and seconds > 0:
@@ -288,7 +287,7 @@ class Reader:
         return False
 
     def _wait(self, seconds: float, reason: str) -> None:
-        """Wait visibly where it is worth it; else the run ends, and says until when."""
+        """Wait visibly for at most an hour. If the wait is longer, end the run with the reason."""
         if seconds > LONGEST_WAIT_S:
             self.flow.ended = Ended(RunOutcome.INTERRUPTED, reason)
             return

@@ -1,4 +1,4 @@
-"""The values that the stages of a run hand to each other. They flow one way and are never filled in later."""
+"""The values that the stages of a run pass to each other. They flow one way, and no stage changes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backfill.verdict import Label, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A mail to be judged."""
+    """A mail that must be judged."""
 
     item: Item
     message: Message
@@ -25,17 +25,20 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Troubled:
-    """An item that an error befell. `was_asked`: by an asking thread, which counted it among those in its hands."""
+    """An item, and the error that occurred with it."""
 
     item: Item
     error: BackfillError
-    key: str | None = None
-    was_asked: bool = False
+    key: str | None = None  # the mail's message_key; None: the mail was not fetched
+    was_asked: bool = False  # the error is from an asking thread, and the item is in `Flow.calling`
 
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """A committed verdict on its way to the effects. `receipts`: effect → verdict number it was made from."""
+    """A committed verdict on its way to the effects.
+
+    `receipts`: effect → number of the verdict that its receipt was made from. `message` None: no effect needs it.
+    """
 
     item: Item
     message: Message | None
@@ -47,7 +50,7 @@ class Judgment:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What the effects made of a judgment."""
+    """What became of a judgment in the effects stage."""
 
     judgment: Judgment
     labels: tuple[Label, ...]
@@ -57,23 +60,23 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A call that is about to be made. Its thread waits for the number of the attempt."""
+    """A call that is about to be made. Its thread waits for the number of its attempt."""
 
     call: Call
     attempt: Future[int] = field(default_factory=Future)
 
     def answer(self, answer: int | BackfillError) -> None:
-        """It is committed, or is not to be made."""
+        """Give the waiting thread the attempt's number, or the reason why the call must not be made."""
         if isinstance(answer, BackfillError):
             self.attempt.set_exception(answer)
         else:
             self.attempt.set_result(answer)
 
     def refuse(self) -> None:
-        """No more calls are made, unless it was answered already."""
+        """Tell the waiting thread that no more calls are made. Does nothing if it has its answer."""
         if not self.attempt.done():
             self.attempt.set_exception(Stopped())
 
 
-#: What the writer is handed. A thread's answer comes before its next opening, and so it is saved before the next call.
+#: What the writer gets. A thread puts its answer before its next opening, so the answer is saved before the next call.
 Result = Answered | Reused | Troubled | Applied | Opening

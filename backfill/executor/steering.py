@@ -1,8 +1,8 @@
-"""Steering a run from another terminal: it pauses, goes on, changes its pace or ends as the ledger says.
+"""Steering a run from another terminal: the run pauses, goes on, changes its pace or ends as the ledger says.
 
-The ledger is looked at each second, by whichever thread comes first: the writer, or the heartbeat while the writer
-waits. The gate only says what was seen then, so it may be asked before every call. What a run waits for is written
-back in the same second.
+The writer reads the instructions from the ledger every second; while the writer waits, the heartbeat thread does. The
+gate only returns what was read last, so it may be asked before every call. What the run waits for is written back in
+the same second.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from backfill.lifecycle import GIVEN_UP, JobState
 from backfill.throttle.calls import Throttler
 
 LOOK_S = 1.0
-# What binds the speed is read from the ends of the ledger's logs, which takes some milliseconds.
+# Every 10 s: what limits the speed is read from the ledger's last rows, which takes some milliseconds.
 ESTIMATE_S = 10.0
 
 
 class Bulletin:
-    """A run's observer that also remembers what the run waits for, and how much is left.
+    """A run's observer that also keeps what the run waits for, and how many mails are left.
 
-    Thread-safe as the observer is, but for `record`, which is the writer's.
+    As thread-safe as the wrapped observer; but only the writer may call `record`.
     """
 
     def __init__(self, observer: Observer, mails: int = 0) -> None:
-        """`mails`: that the run is about."""
+        """`mails`: how many mails the run will work on."""
         self._observer = observer
         self.begins = observer.begins
         self.limited_by = observer.limited_by
@@ -54,22 +54,22 @@ class Bulletin:
 
 @dataclass(slots=True)
 class Steering:
-    """The wishes for one run. A gate: closed while the job is paused."""
+    """The instructions for one run. A gate: closed while the job is paused."""
 
     ledger: Ledger
     job_id: int
     clock: Clock
-    stop: StopRequest  # of this run, set when its job is given up
+    stop: StopRequest  # the run's; set when the job is cancelled or undone
     throttler: Throttler | None  # None: the classifier is unmetered
     is_paused: bool = False
     _next_look: float = 0.0
     _next_estimate: float = 0.0
     _told: str | None = None
-    _rests: tuple[str, datetime] | None = None  # what keeps the run from calling all the time, and when it will be done
+    _rests: tuple[str, datetime] | None = None  # the limit that makes the run rest, and when the run will be done
     _looking: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, run: Run, bulletin: Bulletin) -> None:
-        """At most once a second: see what is wished, and let others know what the run waits for. Thread-safe."""
+        """Read the instructions, and record what the run waits for; at most once a second. Writes. Thread-safe."""
         if self.clock.monotonic() < self._next_look or not self._looking.acquire(blocking=False):
             return
         try:
@@ -97,16 +97,16 @@ class Steering:
             self._told = waiting_for
 
     def _estimate(self, run: Run, bulletin: Bulletin) -> None:
-        """What binds the run, and when it will be done where it rests at times.
+        """Report what limits the run's speed, and, if the run rests at times, when it will be done.
 
-        Where others are at work on the job as well, their mails and limits are not this one's: nothing tells its end.
+        If other runs work on the job, too, the end is not known: their mails and limits are not this run's.
         """
         speed, left = self.ledger.status.speed(self.job_id), bulletin.mails_left
         bound, ends_at = binding(speed), None
         limits = [None if bound is None else bound.sentence]
         if [each.info.uuid for each in speed.runs] == [run.uuid] and speed.takes.calls and not is_reusing(speed):
             end = expected_end(speed, left)
-            if end is not None and end.ends_at is not None:  # else it cannot be told just now, and the last one stands
+            if end is not None and end.ends_at is not None:  # else it is not known now: keep the last estimate
                 self._rests = None if end.rests_by is None else (end.rests_by, end.ends_at)
             if self._rests is not None:
                 limits[0], ends_at = self._rests
@@ -115,7 +115,7 @@ class Steering:
         bulletin.limited_by("; ".join(filter(None, limits)) or None, ends_at)
 
     def closed_for(self) -> float:
-        """A second while the job is paused, for it may be resumed at any time."""
+        """While the job is paused, one second: it may be resumed at any time."""
         return LOOK_S if self.is_paused else 0.0
 
     def reason(self) -> str:

@@ -1,6 +1,6 @@
-"""Answers that were paid for and not saved: kept until the run ends, then saved after all, or counted.
+"""Paid answers that were not saved: kept until the run ends, then saved, or counted if they cannot be saved.
 
-The next run asks for those that are left again, and the error that ended this run says how many they are.
+The next run asks again for those that are lost. The error that ends this run says how many.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from backfill.ledger.verdicts import Answered
 
 @dataclass(slots=True)
 class Unsaved:
-    """Used by the writer's thread alone."""
+    """The paid answers of a run that are not saved. Used only by the writer's thread."""
 
     answers: list[Answered] = field(default_factory=list)
-    refusals: int = 0  # of the API: they are answers that were paid for, too
+    refusals: int = 0  # mails that the API refused to judge: such an answer was paid for, too
 
     def keep(self, result: Answered | Troubled) -> None:
-        """Until the run ends. What took no call is not kept, since it costs nothing to ask again."""
+        """Keep an answer until the run ends. An answer that took no call is not kept: to ask again costs nothing."""
         match result:
             case Answered(attempt_id=None):
                 return
@@ -32,7 +32,7 @@ class Unsaved:
                 self.refusals += 1
 
     def save(self, ledger: Ledger, run: Run) -> int:
-        """Save each answer alone, since one may fit where many do not; how many are left."""
+        """Save each answer in its own transaction, as one may fit on a disk where many do not; how many are left."""
         try:
             while self.answers:
                 ledger.results.commit(run, judged=self.answers[:1])
@@ -43,7 +43,7 @@ class Unsaved:
 
 
 def add_asked_again(error: BaseException, unsaved: int, late: int) -> None:
-    """Say in the error that ends a run how many answers were not saved, and how many did not come in time."""
+    """Add to the error that ends a run how many answers were not saved, and how many did not come in time."""
     if not isinstance(error, BackfillError):
         return
     if unsaved:
@@ -54,6 +54,6 @@ def add_asked_again(error: BaseException, unsaved: int, late: int) -> None:
 
 
 def late_answers(count: int) -> str:
-    """What is said of calls whose answers were not waited for any longer."""
+    """The words for calls whose answers did not come before the run ended."""
     answers = "1 answer" if count == 1 else f"{count} answers"
     return f"{answers} did not come in time and will be asked for again"

@@ -1,7 +1,7 @@
-"""The writing stage: saves what the others bring, whatever is ready in one transaction, and says who may call next.
+"""The writing stage: saves the results of the other stages, all that is ready in one transaction, and opens attempts.
 
-It is worked in the run's own thread, the only one that commits verdicts and outcomes and opens attempts. It holds the
-one `match` that turns an error's disposition into what becomes of the mail.
+It runs in the run's own thread. Only this thread commits verdicts and outcomes and opens attempts. One `match` here
+decides by an error's disposition what becomes of its mail.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from backfill.verdict import Scores
 if TYPE_CHECKING:
     from loguru import Logger
 
-# So long another run is left to answer a question before this one looks for the verdict: about one call.
+# If another run asks the same question, look for its verdict after 5 s: about the time of one call.
 ELSEWHERE = timedelta(seconds=5)
-# Of so many mails what is ready is committed together at the most.
+# The most results that are committed together.
 GROUP = 200
 
 
@@ -62,11 +62,11 @@ class Writer:
     needs: Needs
     clock: Clock
     breaker: Breaker = field(default_factory=Breaker)
-    unusable: LedgerUnusable | None = None  # the ledger takes nothing more, since this
+    unusable: LedgerUnusable | None = None  # the error since which the ledger takes nothing more; None: it works
     unsaved: Unsaved = field(default_factory=Unsaved)
 
     def save(self, seconds: float) -> None:
-        """Save what is ready, waiting so long for the first of it and for no more."""
+        """Save the results that are ready. Waits at most `seconds` for the first result, and not for more."""
         ready: list[Result] = []
         try:
             ready.append(self.flow.results.get(timeout=seconds))
@@ -108,9 +108,9 @@ class Writer:
             raise
 
     def _rescue(self, ready: Sequence[Result], error: BaseException) -> None:
-        """The run ends with this error; answers that were ready with what caused it were paid for, and are saved.
+        """This error ends the run. Save the other answers that were ready with its cause: they were paid for.
 
-        When the ledger is what failed, they are kept until the end of the run, as are those that come later.
+        If the ledger has failed, keep them until the end of the run, and also the answers that come later.
         """
         for result in ready:
             match result:
@@ -127,7 +127,10 @@ class Writer:
     def _commit(
         self, judged: Sequence[Answered | Reused], applied: Sequence[Applied], openings: Sequence[Opening]
     ) -> list[Answered | Reused]:
-        """Save all of it, and let go on who waits for it; the tasks that waited for the same answers."""
+        """Save all of it, and wake the threads that wait for their attempts.
+
+        Returns the mails that waited for the same answers; they must be saved next.
+        """
         if self.flow.stop.is_set():
             for opening in openings:
                 opening.refuse()
@@ -159,7 +162,7 @@ class Writer:
     def _save(
         self, judged: Sequence[Answered | Reused], done: Sequence[Applied], openings: Sequence[Opening]
     ) -> Committed:
-        """Raises `Unexpected` when one of them cannot be saved, such as a value that the database does not take."""
+        """Save all of it. Raises `Unexpected` if one cannot be saved, e.g. a value that the database refuses."""
         with around_one_mail():
             return self.ledger.results.commit(
                 self.flow.run,
@@ -174,7 +177,7 @@ class Writer:
     def _commit_one_by_one(
         self, judged: Sequence[Answered | Reused], applied: Sequence[Applied], openings: Sequence[Opening]
     ) -> list[Answered | Reused]:
-        """Each of these in a transaction of its own, since one of them cannot be saved."""
+        """Save each in a transaction of its own, because one of them cannot be saved."""
         waiting: list[Answered | Reused] = []
         for one in applied:
             self._commit([], [one], [])
@@ -185,7 +188,7 @@ class Writer:
         return waiting
 
     def _lose(self, result: Answered | Reused | Applied | Opening, error: Unexpected) -> None:
-        """A step that cannot be saved befalls its mail."""
+        """Count the error of a result that cannot be saved against its mail."""
         match result:
             case Answered(item, message):
                 self._trouble(Troubled(item, error, message.key, was_asked=True))
@@ -199,7 +202,7 @@ class Writer:
                 assert_never(result)
 
     def _refused(self, result: Applied) -> None:
-        """An effect refused the mail; what others have brought about for it is kept."""
+        """An effect refused the mail. Record the receipts of the other effects."""
         item, error = result.judgment.item, result.refusals[0].error
         try:
             with around_one_mail():
@@ -209,14 +212,14 @@ class Writer:
         self._dispose(item, error, is_inside=False)
 
     def _recorded(self, result: Answered | Reused, record: Recorded) -> list[Reused]:
-        """A verdict is saved: it goes to the effects, if it needs any; the tasks that waited for it."""
+        """A verdict is saved: pass it on to the effects, if it needs any. Returns the mails that waited for it."""
         item, message = result.item, result.message
         with self.flow.asking_lock:
             waiting = [
                 Reused(task.item, task.message, record.verdict) for task in self.flow.asking.pop(message.key, [])
             ]
         if isinstance(result, Answered):
-            if result.attempt_id is not None:  # what took no call says nothing of the service
+            if result.attempt_id is not None:  # an answer without a call does not show that the service works
                 self.breaker.succeeded()
             self.flow.calling.discard(item.id)
         is_reused = isinstance(result, Reused) or record.is_reused
@@ -233,8 +236,6 @@ class Writer:
         self._log(item).info("done: importance {}, spam {}{}", scores.importance, scores.spam, known)
         self.flow.observer.record(processed=1, reused=int(is_reused))
 
-    # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────
-
     def _trouble(self, troubled: Troubled) -> None:
         error = self._befalling(troubled)
         if troubled.key is not None:
@@ -246,16 +247,16 @@ class Writer:
                 self.flow.cap.gives_back(task.item.id)
                 self.flow.window.leave()
         self._dispose(troubled.item, error, is_inside=True)
-        if troubled.was_asked:  # only now that it is committed
+        if troubled.was_asked:  # not earlier: `_drain` waits until this is committed
             self.flow.calling.discard(troubled.item.id)
         if isinstance(error, ServiceUnavailable) and self.breaker.failed(troubled.item.id):
             self.flow.fail(ServiceUnavailable(f"{error} No call gets through, so the run stops."))
         if isinstance(error, AnswerUnusable) and self.breaker.unusable(troubled.item.id):
             self.flow.fail(AnswersUnusable(reason=error.reason))
         if isinstance(error, Unexpected) and self._costs(troubled) and self.breaker.unexpected(troubled.item.id):
-            self.flow.fail(Unexpected(f"{error} It befalls mail after mail that was paid for, so the run stops."))
+            self.flow.fail(Unexpected(f"{error} It occurs with one paid mail after another, so the run stops."))
         if isinstance(error, RateLimited) and not error.wait_s and self.throttler is not None:
-            # No time was named and three calls were refused: leave it alone for a while, longer each time.
+            # All tries were refused and no time was named: block calls for 30 s, and each time twice as long, to 900 s.
             self.breaker.refusals += 1
             self.throttler.block(min(15.0 * 2**self.breaker.refusals, 900.0), error.reason, is_guess=True)
 
@@ -263,7 +264,7 @@ class Writer:
         return troubled.was_asked and self.throttler is not None
 
     def _befalling(self, troubled: Troubled) -> BackfillError:
-        """The error as it concerns this mail: others may be answered all the same."""
+        """The error as it concerns this mail: perhaps the service refuses or fails only this mail."""
         error, item_id = troubled.error, troubled.item.id
         if not isinstance(error, ClassifierError) or error.http_status is None:
             return error
@@ -276,14 +277,14 @@ class Writer:
                 case Befalls.UNCLEAR:
                     return TurnedAwayAtFirst(f"{TurnedAwayAtFirst()} {error}")
                 case Befalls.ALL:
-                    self.flow.fail(error)  # counts for a mail that nothing else can be compared with
+                    self.flow.fail(error)  # a mail that failed alone still counts a failure: no other shows its cause
                     return TurnedAway(str(error)) if self.breaker.is_alone(item_id) else error
         elif isinstance(error, ServiceUnavailable) and self.breaker.answers_others(item_id):
-            return TurnedAway(f"The API fails at this mail again and again, and answers others. {error}")
+            return TurnedAway(f"The API fails again and again with this mail, and answers about others. {error}")
         return error
 
     def _dispose(self, item: Item, error: BackfillError, *, is_inside: bool) -> None:
-        """What an error means for its mail. `is_inside`: the mail counts in the window until now."""
+        """Do with the mail what the error's disposition says. Writes. `is_inside`: the mail counts in the window."""
         items, log = self.ledger.items, self._log(item)
         try:
             match error.disposition:
@@ -331,7 +332,7 @@ class Writer:
             self.flow.window.leave()
 
     def _due_again(self, error: BackfillError) -> datetime | None:
-        """When a mail that is given back may be taken up again; None: at once."""
+        """When a mail that is given back is due again (UTC); None: at once."""
         return self.clock.now() + ELSEWHERE if isinstance(error, AskedElsewhere | TurnedAwayAtFirst) else None
 
     def _log(self, item: Item) -> Logger:

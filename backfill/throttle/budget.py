@@ -63,14 +63,14 @@ class DayLimit:
 
 @dataclass(slots=True)
 class Budget:
-    """The limits of a run on cost and calls. None: no limit. Thread-safe: the ledger decides."""
+    """The limits of a run, or of a command without a run, on cost and calls. Thread-safe: the ledger decides."""
 
     ledger: Ledger
     clock: Clock
     job_id: int | None  # None: the calls belong to no job, and `max_cost` is None
     price: Price | None  # None: the cost has no limit
     max_answer_tokens: int
-    max_cost: Decimal | None = None  # USD
+    max_cost: Decimal | None = None  # USD, for the job; None, here and below: no limit
     max_cost_per_day: Decimal | None = None  # USD
     calls: DayLimit | None = None
     _of_job: Purse | None = None
