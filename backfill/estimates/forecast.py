@@ -14,7 +14,7 @@ from itertools import groupby
 from math import ceil
 from typing import Final
 
-from backfill.errors import Unexpected, around_one_mail
+from backfill.errors import FolderUnusable, Unexpected, around_one_mail
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
 from backfill.limits import RunLimits
@@ -123,10 +123,15 @@ class Forecaster:
                     yield fetched
 
     def _fetched(self, mailbox: MailboxKey, uids: list[int]) -> list[Message | Unfetched]:
-        """The mails, without those that raise an unexpected error. The run will report these."""
+        """The mails, without those that raise an unexpected error, and none of a folder that does not open.
+
+        The run reports both.
+        """
         try:
             with around_one_mail():
                 return list(self.source.fetch(mailbox, uids))
+        except FolderUnusable:
+            return []
         except Unexpected:
             if len(uids) == 1:
                 return []

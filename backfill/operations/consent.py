@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from backfill.clock import StopRequest
@@ -21,11 +22,16 @@ PROCESSED_ELSEWHERE: Final = (
 )
 
 
-def ask_consent(parts: Parts, audience: Audience, job: Job, limits: RunLimits, mails: int) -> None:
-    """Ask once per job, before its first call that costs. `mails`: how many the run works on. Raises `Declined`."""
+def ask_consent(
+    parts: Parts, audience: Audience, job: Job, limits: RunLimits, mails: int, left_out: Collection[str] = ()
+) -> None:
+    """Ask once per job, before its first call that costs. Raises `Declined`.
+
+    `mails`: how many the run works on. `left_out`: folders that could not be planned this time.
+    """
     ledger, confirm = parts.ledger, audience.confirm
     begins = mails and not job.has_consent and ledger.attempts.latest(job.id) is None
-    if begins and (warning := processed_elsewhere(ledger, parts.source, job, audience.stop)):
+    if begins and (warning := processed_elsewhere(ledger, parts.source, job, audience.stop, left_out)):
         audience.tell(warning)
     if confirm is None or not parts.classifier.is_metered or job.has_consent or not mails:
         return
@@ -42,15 +48,18 @@ def ask_consent(parts: Parts, audience: Audience, job: Job, limits: RunLimits, m
     ledger.jobs.consent(job.id)
 
 
-def processed_elsewhere(ledger: Ledger, source: MailSource, job: Job, stop: StopRequest) -> str | None:
+def processed_elsewhere(
+    ledger: Ledger, source: MailSource, job: Job, stop: StopRequest, left_out: Collection[str] = ()
+) -> str | None:
     """A warning where mail in the job's folders bears the processed keyword and this ledger cannot have set it.
 
-    None where the ledger has a receipt for the account, and where the job leaves such mail out. Asks the server.
+    None where the ledger has a receipt for the account, and where the job leaves such mail out. Asks the server, but
+    not about the folders that are `left_out`.
     """
     if not job.selection.force_reprocess or ledger.receipts.has_any(job.account):
         return None
     marked = 0
-    for folder in job.selection.folders:
+    for folder in [name for name in job.selection.folders if name not in left_out]:
         asked = Selection(folders=(folder,), force_reprocess=False)
         try:
             state = source.examine(folder)

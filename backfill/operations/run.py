@@ -143,7 +143,7 @@ def work_off(
             return Ended(RunOutcome.INTERRUPTED, audience.stop.reason)
         mails = ledger.open_items.count(job.id, retried_by=run.id if only_retried else None)
         mails = mails if limits.max_emails is None else min(mails, limits.max_emails)
-        ask_consent(parts, audience, job, limits, mails)
+        ask_consent(parts, audience, job, limits, mails, {left.folder for left in left_out})
         audience.observer.begins(mails)
         effects = () if job.dry_run else parts.effects()
         try:

@@ -226,6 +226,39 @@ def test_a_folder_that_never_opened_is_named_and_planned_when_it_opens(desk: Des
     assert last.job.state is not JobState.PAUSED
 
 
+def test_a_folder_that_opens_and_cannot_be_searched_does_not_keep_the_others_waiting(desk: Desk) -> None:
+    two = Selection(folders=("INBOX", "Odd"))
+    opened = [""]
+
+    def script(command: str) -> list[bytes] | None:
+        if command.startswith(("EXAMINE", "SELECT")):
+            opened[0] = command
+        is_odd = "Odd" in opened[0] and command.startswith("UID SEARCH")
+        return [b"{tag} NO [SERVERBUG] Internal error"] if is_odd else None
+
+    with ScriptedImap({uid: letter(uid) for uid in range(1, 4)}, script) as server:
+        first = desk.run(server.port, selection=two)
+
+    assert counts(first) == {"done": 3}
+    assert first.ended is not None
+    assert "Odd" in first.ended.reason
+
+
+def test_a_folder_that_closes_after_it_was_planned_does_not_keep_the_others_from_being_reckoned(desk: Desk) -> None:
+    two = Request(Selection(folders=("Closed", "Open")))
+    with ScriptedImap({uid: letter(uid) for uid in range(1, 4)}) as server:
+        desk.processor(server.port).plan(two)
+        server.script = lambda command: (
+            [b"{tag} NO [NOPERM] Permission denied"]
+            if command.startswith(("EXAMINE", "SELECT")) and "Closed" in command
+            else None
+        )
+        again = desk.processor(server.port).plan(two)
+
+    assert again.forecast is not None
+    assert (again.forecast.mails, again.forecast.sampled) == (6, 3)
+
+
 # ── a line that breaks ───────────────────────────────────────────────────────────────────────────────────
 
 
