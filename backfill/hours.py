@@ -1,7 +1,7 @@
 """Hours of the day in which a run may call: what `--between 22:00-07:00` means.
 
-The machine's wall clock decides, in its time zone. When the clock is set forward in spring, the hours of that day are
-shorter. When it is set back in autumn, an hour that comes twice is inside both times, or outside both times.
+The machine's wall clock decides, in its time zone. When it is set forward in spring, hours that include the missing one
+are shorter on that day. When it is set back in autumn, the repeated hour is inside both times, or outside both times.
 """
 
 from __future__ import annotations

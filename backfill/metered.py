@@ -161,7 +161,7 @@ class MeteredCalls:
             try:
                 return self.ask_patiently(message, open_attempt, self.throttler, concession)
             except ClassifierError as error:
-                # Each once, and one alone; but what the service calls things is learnt beside them.
+                # One concession for a mail, tried once. Only RENAMED may come before another one.
                 if error.concession in (None, concession) or concession not in (None, Concession.RENAMED):
                     raise
                 concession = error.concession
@@ -169,9 +169,9 @@ class MeteredCalls:
     def ask_patiently(
         self, message: Message, open_attempt: Open, throttler: Throttler, concession: Concession | None = None
     ) -> tuple[Answer, int]:
-        """The answer and the number of its attempt, by calls with the same concession.
+        """The answer and the number of its attempt. All calls have the same `concession`.
 
-        Short trouble of the service is tried again, `retry_attempts` calls in all.
+        When the service fails or refuses for a short time, the call is tried again: `retry_attempts` calls in all.
         """
         tokens = self._most_tokens(message, throttler, concession)
         return self._patiently(message, open_attempt, throttler, tokens, concession)
@@ -244,9 +244,10 @@ class MeteredCalls:
                 slot = self._wait_for_turn(throttler, tokens)
 
     def _still_current(self, throttler: Throttler, slot: Slot, tokens: int) -> Slot | None:
-        """The slot, or another one where the ledger took so long that the call would be made too late.
+        """The slot, or a new one where the ledger was too slow for the slot to be used in time.
 
-        None where none is to be had, or a gate is closed: the noted call is not made, but counts among its day's.
+        None where there is no new slot or a gate is closed. The noted call is then not made, but counts as a call of
+        its day.
         """
         if throttler.is_current(slot):
             return slot
@@ -258,7 +259,7 @@ class MeteredCalls:
         return later
 
     def _wait_for_turn(self, throttler: Throttler, tokens: int) -> Slot:
-        """Until a call may be made. A slot is left to others when a gate was closed during the wait for it."""
+        """Wait until a call may be made. A slot is given back when a gate was closed during the wait for it."""
         while self._pass_through_gates():
             slot = throttler.wait(self.stop, PATIENCE_S, self.tell, tokens)
             if slot is None:
@@ -277,21 +278,21 @@ class MeteredCalls:
         return self.gates.pass_through()
 
     def _most_tokens(self, message: Message, throttler: Throttler, concession: Concession | None) -> int:
-        """What a call may take at the most, in tokens; 0 where nobody counts them."""
+        """The most tokens that a call may take; 0 where there is no limit on tokens."""
         if throttler.tokens_per_minute is None:
             return 0
         answer = throttler.answer_tokens * (ROOMIER if concession is Concession.ROOMIER else 1)
         return self._tokens(message) + answer
 
     def _heed(self, throttler: Throttler, slot: Slot, error: ClassifierError) -> None:
-        """Before anything else: until the ledger knows, the other threads go on calling."""
+        """Record the service's refusal. Do this first: until the ledger has it, the other threads go on calling."""
         if isinstance(error, RateLimited | ServiceUnavailable) and error.wait_s:
             throttler.block(error.wait_s, error.reason)
         if isinstance(error, RateLimited):
             throttler.refused(slot, error.wait_s)
 
     def _learn(self, throttler: Throttler, slot: Slot, usage: Usage, announced: Announced | None) -> None:
-        """What the call took, and what the service said beside its answer."""
+        """Record the tokens that a call took, and the limits that the service announced with its answer."""
         if usage.tokens_in is not None and usage.tokens_out is not None:
             throttler.settle(slot, usage.tokens_in + usage.tokens_out)
         if announced is not None:
@@ -303,9 +304,10 @@ class MeteredCalls:
         return self.budget.reservation(self._tokens(message), is_roomier=concession is Concession.ROOMIER)
 
     def _pause(self, details: Any) -> None:
-        """Between two calls: what the service asked for is waited out by the throttle; else 5 s, 10 s, 20 s, …
+        """The wait between two calls: `retry_delay_s`, doubled for each further call; none where the throttle waits.
 
-        A service that asks for patience means all callers; one that fails may have failed this mail alone.
+        A service that asks for a wait means all callers, so they are all blocked. A service that fails may have failed
+        for this mail only, so only this thread waits.
         """
         error = details["exception"]
         if error.wait_s:

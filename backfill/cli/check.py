@@ -23,7 +23,7 @@ def check(
     general: GeneralOptions = GeneralOptions(),  # noqa: B008 - frozen
     as_json: Annotated[bool, Parameter(name="--json", help="For machines: JSON, on one line.", group=GENERAL)] = False,
 ) -> int:
-    """Probe configuration, disk, mail server and API, and say what to do about what does not work.
+    """Probe configuration, disk, mail server and API, and name a remedy for each thing that does not work.
 
     No mail and no keyword is touched. `check` asks before it makes one tiny request to the model: that request may
     cost a fraction of a cent.

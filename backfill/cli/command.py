@@ -1,6 +1,6 @@
 """What commands have in common: settings, log, terminal, signals, and how a result is shown.
 
-What is slow to import is imported where it is needed, so that `backfill --help` is quick.
+A module that is slow to import is imported where it is needed, so that `backfill --help` is quick.
 """
 
 import json
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Command:
-    """What a command has at hand once its settings are read."""
+    """What a command works with: its settings, the terminal and the stop request."""
 
     settings: "Settings"
     terminal: "Terminal"
@@ -62,7 +62,7 @@ class Command:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Draw progress and heed signals while a command works."""
+        """Draw progress, and let signals set the stop request, while a command works."""
         from backfill.cli.terminal import stop_on_signals  # start-up: brings rich
 
         with stop_on_signals(self.stop), self.terminal.progress():

@@ -26,9 +26,9 @@ def verify(
         bool, Parameter(name="--json", help="For machines: JSON on standard output.", group=GENERAL)
     ] = False,
 ) -> int:
-    """Prove that nothing was lost: the ledger against itself, and against the mail server as it is now.
+    """Prove that nothing was lost: compare the ledger with itself, and with the mail server as it is now.
 
-    Exit code 0: every mail that the selection names has exactly one fate. 7: there is a difference, and it is named.
+    Exit code 0: every selected mail is in the ledger with exactly one status. 7: there are differences, which it lists.
     75: it was stopped early; it shows what it had found by then and repairs nothing.
     """
     command = Command.begin(general)

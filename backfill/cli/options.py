@@ -166,7 +166,7 @@ class LimitOptions:
 @Parameter(name="*", group=GENERAL)
 @dataclass(frozen=True)
 class GeneralOptions:
-    """Where the configuration is and how much is said."""
+    """Where the configuration is, and how much is shown."""
 
     config: Annotated[
         Path | None,

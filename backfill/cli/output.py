@@ -27,7 +27,7 @@ class Output:
 
     @property
     def is_reader_gone(self) -> bool:
-        """Did somebody read the beginning and leave, as `head` does?"""
+        """Did the reader of a pipe end before the output did, as `head` does?"""
         return isinstance(self.trouble, BrokenPipeError)
 
     def write(self, text: str) -> int:

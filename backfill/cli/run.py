@@ -50,8 +50,8 @@ def run(
 ) -> int:
     """Plan where needed, then work. Run it again to go on where it ended, for whatever reason it ended.
 
-    No mail becomes read. A verdict is in the ledger before anything is done about it, so nothing is lost, repeated
-    or paid for twice.
+    Mail is not marked as read. A verdict is in the ledger before anything is done about it, so nothing is lost,
+    repeated or paid for twice.
     """
     command = Command.begin(general)
     request = command.request(selection, job)

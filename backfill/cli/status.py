@@ -24,10 +24,10 @@ def status(
     general: GeneralOptions = EVERYWHERE,
     as_json: Json = False,
 ) -> int:
-    """How far a job is, and whether a run is at work on it: how fast, what binds it, when it ends, what went wrong.
+    """How far a job is, and whether a run is at work on it: how fast, what limits it, when it ends, what went wrong.
 
-    Rates are those of the last five minutes, or since the job was resumed or given another pace; `backfill report`
-    has all the figures.
+    Rates are those of the last five minutes, or of the time since the job was resumed or got another pace. `backfill
+    report` has all the figures.
     """
     from backfill.operations.request import known_job  # start-up: brings the ledger
     from backfill.report.status import as_json as status_json  # start-up: as above

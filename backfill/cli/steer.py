@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def pause(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> int:
-    """Let a job rest: a run at work makes no new call, records what is under way, and waits for `backfill resume`."""
+    """Let a job rest: a run at work begins no new call, records answers under way, and waits for `backfill resume`."""
     with _steered(general, job) as steered:
         if steered.job.state is JobState.PAUSED:
             return steered.say(f"is paused already ({steered.job.state_reason}).")
@@ -50,7 +50,7 @@ def resume(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> in
 
 
 def cancel(job: JobNumber = None, *, general: GeneralOptions = EVERYWHERE) -> int:
-    """Give a job up: a run at work records what is under way and ends. What was achieved stays.
+    """Give a job up: a run at work records the answers under way and ends. What was achieved stays.
 
     Only `backfill run --job N` takes it up again.
     """
@@ -98,7 +98,7 @@ class _Steered:
         return self.ledger.status.is_at_work(self.job.id)
 
     def insist(self, is_so: bool, wish: str) -> None:
-        """Raises `ConfigError` for a wish that the job's state does not allow."""
+        """Raise `ConfigError` unless the job's state allows the command; `wish`: its name, e.g. "pause"."""
         if not is_so:
             state = self.ledger.steering.read(self.job.id).state
             raise ConfigError(f"Job {self.job.id} is {state}; there is nothing to {wish}.")

@@ -1,7 +1,7 @@
-"""The command line's side of a run: what is said, drawn and asked, and what Ctrl-C does.
+"""The terminal during a command: sentences, progress, questions, and what signals such as Ctrl-C do.
 
-Results go to standard output, everything else to standard error. Nothing from a mail reaches the terminal with its
-control characters.
+Results go to standard output, everything else to standard error. Control characters in a mail's text never reach the
+terminal.
 """
 
 import os
@@ -46,7 +46,7 @@ class Terminal:
             self._console.print(printable(sentence), soft_wrap=True)
 
     def warn(self, line: str) -> None:
-        """A line of the log that somebody may have to act on."""
+        """Show a line of the log that the operator may have to act on."""
         self._console.print(printable(line.rstrip("\n")), soft_wrap=True)
 
     @contextmanager
@@ -89,7 +89,7 @@ class Terminal:
             self._display.update(self._tracker)
 
     def confirm(self, question: str) -> bool:
-        """Ask on the terminal. Raises `Declined` where standard input is none, so that nobody can answer."""
+        """Ask on the terminal. Raises `Declined` where standard input is not a terminal, so that nobody can answer."""
         if not sys.stdin.isatty():
             raise Declined(f"{question} Nobody is here to agree; say --yes to go ahead.")
         self._console.print(printable(question), soft_wrap=True)
@@ -109,9 +109,8 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
     """The first SIGINT, SIGTERM or SIGHUP asks for a stop. A second SIGINT or SIGTERM ends the process at once.
 
     A lost terminal sends SIGHUP twice, or together with SIGTERM, so SIGHUP counts neither as the second signal nor as
-    the first of two.
-    Under nohup SIGHUP is ignored and stays ignored. A thread of its own sets the stop: the thread that a signal
-    interrupts may hold the lock that setting needs.
+    the first of two. Under nohup SIGHUP is ignored and stays ignored. A thread of its own sets the stop: the thread
+    that a signal interrupts may hold the lock that setting needs.
     """
     hearing, telling = os.pipe()
     asked: list[int] = []

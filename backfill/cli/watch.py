@@ -22,7 +22,10 @@ FRAME_S, LINE_S = 1.0, 10.0
 
 
 def watch(ledger: Ledger, job: Job, *, as_json: bool, clock: Clock | None = None) -> None:
-    """Show a job until it is done, cancelled or undone, its output is unread, or Ctrl-C. The run goes on after that."""
+    """Show a job until it is done, cancelled or undone, until nobody reads the output, or until Ctrl-C.
+
+    The run is not affected.
+    """
     clock, never = clock or SystemClock(), StopRequest()
     is_drawn = sys.stdout.isatty() and not as_json
     drawing = Live(console=Console(highlight=False), auto_refresh=False) if is_drawn else None

@@ -291,7 +291,7 @@ def _section(mail: StoredMail, item: Any) -> bytes:
     part = mail.part.find(item.part)
     content: bytes | None = None
     name = b""
-    # HEADER and TEXT of a part are those of the mail within it; of a whole mail they are its own
+    # HEADER and TEXT of a part mean the mail within the part; of a whole mail they mean the mail itself.
     message = part.embedded if part and item.part else part
     if item.mime:
         name, content = b"MIME", part.header if part else None

@@ -33,8 +33,8 @@ class State(StrEnum):
     """How a probe went."""
 
     OK = "ok"
-    WARN = "warn"  # a run works, but not as it could
-    FAIL = "fail"  # a run would not work
+    WARN = "warn"  # a run would work, but something of it would not
+    FAIL = "fail"  # a run would stop
     SKIPPED = "skipped"
 
 
@@ -237,7 +237,7 @@ def _is_agreed(settings: Settings, may_call: Callable[[str], bool] | None) -> bo
     question = f"One small request is to be sent to {llm.model} at {llm.api_url}; it costs less than a cent."
     try:
         return may_call is not None and may_call(question)
-    except Declined:  # nobody is there to be asked
+    except Declined:  # standard input is not a terminal
         return False
 
 
@@ -289,7 +289,7 @@ def _known_model(model: ModelInfo, settings: Settings) -> Probe:
 
 
 def _answer(classifier: Classifier, letter: Message) -> Probe:
-    """One request like those of a run."""
+    """Make one request as a run makes it."""
     try:
         answer = _answer_of(classifier, letter)
     except BackfillError as error:

@@ -64,7 +64,7 @@ def processed_elsewhere(
         try:
             state = source.examine(folder)
         except FolderUnusable:
-            continue  # the planner has said so
+            continue  # the planner has reported it
         for window in source.windows(state.key, 1, state.uid_next - 1):
             if not stop.is_set():
                 found = source.survey(state.key, window, asked)

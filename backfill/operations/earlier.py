@@ -16,7 +16,7 @@ LEDGER_GONE: Final = (
 
 
 class Outputs(Protocol):
-    """What runs write into, beside ledger and log."""
+    """The files and folders that runs write into, apart from ledger and log."""
 
     @property
     def analytics_file(self) -> Path | None: ...

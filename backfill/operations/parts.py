@@ -26,7 +26,7 @@ from backfill.verdict import Thresholds
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Who a command works for. `confirm` None: nobody is asked; `tell` gets sentences for people."""
+    """The people that a command works for. `confirm` None: nothing is asked. `tell` gets sentences for them."""
 
     clock: Clock
     stop: StopRequest

@@ -91,7 +91,7 @@ def work(
         if not isinstance(error, Declined):
             safe = "When" if error.asked_again or isinstance(error, LedgerUnusable) else "Nothing is lost; when"
             audience.tell(f"{safe} it is put right, go on with: {given.going_on(job.id)}")
-        if isinstance(error, FolderUnknown):  # renamed or deleted meanwhile: somebody has to look
+        if isinstance(error, FolderUnknown):  # renamed or deleted meanwhile: the operator has to decide
             ledger.steering.pause(job.id, str(error))
         raise
     except BaseException as ending:

@@ -1,4 +1,4 @@
-"""Nothing is lost, and it can be proved: the ledger against itself, and against what the server says now.
+"""Proves that nothing is lost: compares the ledger with itself, and with what the server says now.
 
 Whether the server has a mail is asked by its UID alone. Whether the ledger should have it is asked by the job's
 selection. Criteria about flags, such as keywords or UNSEEN, are not asked again: our own STOREs and the user change
@@ -48,15 +48,15 @@ NOT_FINISHED: Final = "Stopped early ({reason}): what follows has not been compa
 class Finding(StrEnum):
     """How ledger and server can differ."""
 
-    NOT_PLANNED = "not_planned"  # the server has it, the selection names it, the ledger does not know it
-    GONE = "gone"  # the ledger means to work on it, the server does not have it
-    BACK = "back"  # it counts as vanished, and the server has it
+    NOT_PLANNED = "not_planned"  # a selected mail is on the server and not in the ledger
+    GONE = "gone"  # a mail that is pending or classified in the ledger is not on the server
+    BACK = "back"  # a mail that is vanished in the ledger is on the server
     EPOCH = "epoch"  # the folder has another UIDVALIDITY
     FOLDER_GONE = "folder_gone"  # the folder is planned, and the server does not have it
     FOLDER_CLOSED = "folder_closed"  # the folder is planned, and the server has it and does not open it
     HIDDEN = "hidden"  # the server counts more mails in the folder than it lists
     ANALYTICS = "analytics"  # analytics.jsonl does not hold what the ledger says
-    UNMARKED = "unmarked"  # its receipt speaks of a keyword, and the mail does not bear it
+    UNMARKED = "unmarked"  # a mail does not bear the keyword that its receipt names
     UNPLANNED = "unplanned"  # the folder is selected and not, or not wholly, planned
 
 
@@ -85,7 +85,7 @@ SENTENCES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What `verify` found. `is_repaired`: what can be put right has been. `is_complete`: no stop cut it short."""
+    """What `verify` found. `is_repaired`: what can be repaired was repaired. `is_complete`: no stop request came."""
 
     job: Job
     differences: tuple[Difference, ...]
@@ -149,7 +149,7 @@ class Verification:
     stop: StopRequest
 
     def compare(self, job: Job) -> Comparison:
-        """What differs, folder by folder; heeds a stop request between two windows. Raises what the source raises."""
+        """What differs, folder by folder; ends early at a stop request. Raises what the source raises."""
         keys = self.ledger.plans.mailbox_keys(job.id)
         still_open = self.ledger.plans.open_mailboxes(job.id)
         windows = self.ledger.plans.ranges(job.id)
@@ -211,7 +211,7 @@ class Verification:
                 yield difference(Finding.HIDDEN, window.mailbox_id, key.folder, None, hidden)
 
     def _pieces(self, job: Job, key: MailboxKey, window: PlanRange, high: int) -> Iterator[UidWindow]:
-        """The folder's UIDs in pieces that hold few mails, both on the server and in the ledger."""
+        """The folder's UIDs in pieces with at most about `WINDOW` mails, both on the server and in the ledger."""
         planned = window.next_uid - 1
         cuts = {planned, *self.ledger.audit.every_nth_uid(job.id, window.mailbox_id, WINDOW)}
         for piece in self.source.windows(key, 1, max(high, planned)):
