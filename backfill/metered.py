@@ -88,6 +88,11 @@ class OneAtATime:
         return nullcontext()
 
 
+def ask_free(classifier: Classifier, message: Message) -> Answer:
+    """The answer of a classifier that is not metered, which needs neither a slot nor a ledger."""
+    return _classify(classifier, message)
+
+
 def _raise(error: LedgerUnusable) -> None:
     raise error
 
@@ -155,7 +160,7 @@ class MeteredCalls:
         if self.throttler is None:
             if not self.gates.pass_through():
                 raise Stopped
-            return self._classify(message, None), None
+            return ask_free(self.classifier, message), None
         concession: Concession | None = None
         while True:
             try:
@@ -184,7 +189,7 @@ class MeteredCalls:
             with self.counter.opening():
                 attempt_id, slot = self._open(message, open_attempt, throttler, slot, tokens, concession)
             try:
-                answer = self._classify(message, concession)
+                answer = _classify(self.classifier, message, concession)
             except ClassifierError as error:
                 with self._keeping_the_answer():
                     self._heed(throttler, slot, error)
@@ -205,13 +210,6 @@ class MeteredCalls:
             yield
         except LedgerUnusable as error:
             self.fail(error)
-
-    def _classify(self, message: Message, concession: Concession | None) -> Answer:
-        with around_one_mail():
-            answer = self.classifier.classify(message, concession)
-            if not isinstance(answer, Answer):
-                raise TypeError("an answer that is none")
-            return answer
 
     def _tokens(self, message: Message) -> int:
         with around_one_mail():
@@ -317,6 +315,14 @@ class MeteredCalls:
             self.throttler.block(seconds, error.reason, is_guess=True)
         elif self.clock.sleep(seconds, self.stop):
             raise Stopped
+
+
+def _classify(classifier: Classifier, message: Message, concession: Concession | None = None) -> Answer:
+    with around_one_mail():
+        answer = classifier.classify(message, concession)
+        if not isinstance(answer, Answer):
+            raise TypeError("an answer that is none")
+        return answer
 
 
 def _never(reservation: Reservation | None) -> int:

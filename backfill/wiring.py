@@ -33,11 +33,12 @@ from backfill.operations.parts import Api, Audience
 from backfill.ports import Classifier, Effect, MailMarker, MailSource, Price, Service
 from backfill.selection import Selection
 from backfill.settings import Settings
-from backfill.throttle.calls import Throttler
 from backfill.throttle.mail import MailAllowance
 from backfill.throttle.patience import PatientSource
 from backfill.verdict import Thresholds
 
+#: Opens the ledger when it is first needed: the rules need none.
+OpenLedger = Callable[[], Ledger]
 PROMPT_SECRET: Final = "prompt"  # noqa: S105 - the name under which the ledger keeps it
 
 
@@ -50,13 +51,11 @@ class Parts:
     """One command's ledger and adapters. An adapter is made when it is first needed; `close` closes them all."""
 
     def __init__(self, settings: Settings, audience: Audience) -> None:
-        """Opens the ledger."""
-        self.ledger = open_ledger(settings, audience.clock, audience.stop)
         self.account = account(settings).name
         self.default = Selection(search=settings.imap.query)
-        self.allowance = mail_allowance(settings, self.ledger, audience.clock)
-        self.allowance.tell = lambda sentence: audience.tell(sentence) if sentence else None
         self._settings = settings
+        self._ledger: Ledger | None = None
+        self._allowance: MailAllowance | None = None
         self._audience = audience
         self._source: MailSource | None = None
         self._classifier: Classifier | None = None
@@ -64,10 +63,23 @@ class Parts:
 
     def close(self) -> None:
         self.hang_up()
-        for adapter in (self._classifier, self.allowance):
+        for adapter in (self._classifier, self._allowance, self._ledger):
             if adapter is not None:
                 adapter.close()
-        self.ledger.close()
+
+    @property
+    def ledger(self) -> Ledger:
+        if self._ledger is None:
+            self._ledger = open_ledger(self._settings, self._audience.clock, self._audience.stop)
+        return self._ledger
+
+    @property
+    def allowance(self) -> MailAllowance:
+        if self._allowance is None:
+            tell = self._audience.tell
+            self._allowance = mail_allowance(self._settings, self.ledger, self._audience.clock)
+            self._allowance.tell = lambda sentence: tell(sentence) if sentence else None
+        return self._allowance
 
     @property
     def limits(self) -> RunLimits:
@@ -104,7 +116,7 @@ class Parts:
     @property
     def classifier(self) -> Classifier:
         if self._classifier is None:
-            self._classifier = classifier(self._settings, self.ledger, self._audience.clock)
+            self._classifier = classifier(self._settings, lambda: self.ledger, self._audience.clock)
         return self._classifier
 
     def as_planned(self, job: Job) -> None:
@@ -112,7 +124,7 @@ class Parts:
             self._classifier.close()
             self._classifier = None
         self.hang_up()  # its source reads mail by today's settings
-        self._settings, self._classifier = as_planned(self._settings, job, self.ledger, self._audience.clock)
+        self._settings, self._classifier = as_planned(self._settings, job, lambda: self.ledger, self._audience.clock)
 
     def allow_writing(self) -> None:
         self._may_write = True
@@ -126,6 +138,9 @@ class Parts:
 
     def analytics(self) -> AnalyticsFile | None:
         return analytics(self._settings, self.ledger)
+
+    def read_mail(self, raw: bytes, size: int, owner: str) -> Message:
+        return read_mail(self._settings, raw, size, owner=owner)
 
     def price(self) -> Price | None:
         return price(self._settings, self._audience.clock)
@@ -190,22 +205,6 @@ def thresholds(settings: Settings) -> Thresholds:
     return Thresholds(settings.processing.importance_threshold, settings.processing.spam_threshold)
 
 
-def throttler(
-    settings: Settings,
-    ledger: Ledger,
-    clock: Clock,
-    limits: RunLimits,
-    *,
-    keeps_pace: bool = False,
-) -> Throttler:
-    """The pace of the configured API, shared by everybody who uses it through this ledger.
-
-    `keeps_pace`: for a few calls beside others, whose pace stays what it is.
-    """
-    rates = limits.calls_per_minute, limits.tokens_per_minute
-    return Throttler(ledger, clock, api(settings), *rates, settings.llm.max_output_tokens, keeps_pace)
-
-
 def api(settings: Settings) -> str:
     """The name under which the ledger keeps the pace of the configured API, and the number of a day's calls to it."""
     return f"calls:{settings.llm.api_url}"
@@ -217,16 +216,16 @@ def analytics(settings: Settings, ledger: Ledger) -> AnalyticsFile | None:
     return None if path is None else AnalyticsFile(ledger, path)
 
 
-def classifier(settings: Settings, ledger: Ledger, clock: Clock) -> Classifier:
+def classifier(settings: Settings, ledger: OpenLedger, clock: Clock) -> Classifier:
     """The configured classifier. Raises `ConfigError` for what cannot work, such as a missing key or prompt."""
     return CLASSIFIERS[settings.classifier](settings, ledger, clock, None)
 
 
-def _chat(settings: Settings, ledger: Ledger, clock: Clock, prompt: str | None = None) -> Classifier:
+def _chat(settings: Settings, ledger: OpenLedger, clock: Clock, prompt: str | None = None) -> Classifier:
     llm = settings.llm
     if prompt is None:
         prompt = _template(settings.paths.prompt_file, "paths.prompt_file")
-    secret = ledger.secrets.get(PROMPT_SECRET)
+    secret = ledger().secrets.get(PROMPT_SECRET)
     return ChatClassifier(
         ChatSettings(
             api_url=llm.api_url,
@@ -247,20 +246,15 @@ def _chat(settings: Settings, ledger: Ledger, clock: Clock, prompt: str | None =
     )
 
 
-def heuristic(settings: Settings) -> HeuristicClassifier:
-    """The rules, which need neither a ledger nor a clock."""
+def _heuristic(settings: Settings, ledger: OpenLedger, clock: Clock, prompt: str | None = None) -> HeuristicClassifier:
     return HeuristicClassifier(max_body_chars=settings.processing.max_body_chars)
 
 
-def _heuristic(settings: Settings, ledger: Ledger, clock: Clock, prompt: str | None = None) -> Classifier:
-    return heuristic(settings)
+def _gated(settings: Settings, ledger: OpenLedger, clock: Clock, prompt: str | None = None) -> Classifier:
+    return GatedClassifier(_heuristic(settings, ledger, clock), _chat(settings, ledger, clock, prompt))
 
 
-def _gated(settings: Settings, ledger: Ledger, clock: Clock, prompt: str | None = None) -> Classifier:
-    return GatedClassifier(heuristic(settings), _chat(settings, ledger, clock, prompt))
-
-
-CLASSIFIERS: Final[dict[str, Callable[[Settings, Ledger, Clock, str | None], Classifier]]] = {
+CLASSIFIERS: Final[dict[str, Callable[[Settings, OpenLedger, Clock, str | None], Classifier]]] = {
     "chat": _chat,
     "heuristic": _heuristic,
     "gated": _gated,
@@ -283,7 +277,7 @@ def price(settings: Settings, clock: Clock) -> Price | None:
         asked.close()
 
 
-def as_planned(settings: Settings, job: Job, ledger: Ledger, clock: Clock) -> tuple[Settings, Classifier]:
+def as_planned(settings: Settings, job: Job, ledger: OpenLedger, clock: Clock) -> tuple[Settings, Classifier]:
     """The settings and the classifier that a job was planned with; URL, key and pace are today's.
 
     Raises `ConfigError` when this version of backfill cannot ask as the job was planned.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
 Row = tuple[str, str]
 
@@ -21,6 +22,11 @@ def duration(seconds: float) -> str:
     if days:
         return f"{days}d {hours}h {minutes:02d}m"
     return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s"
+
+
+def dollars(usd: Decimal) -> str:
+    """$0.0012 · $12.34"""
+    return f"${usd:.4f}" if usd < 1 else f"${usd:.2f}"
 
 
 def moment(when: datetime | None) -> str:

@@ -1,10 +1,8 @@
-"""`backfill evaluate`: how well a classifier agrees with labelled mails. Needs no mail server and writes nothing."""
+"""`backfill evaluate`: how well a classifier agrees with labelled mails. Needs no mail server."""
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,15 +10,12 @@ from cyclopts import Parameter
 
 from backfill.cli.command import Command
 from backfill.cli.options import GENERAL, LIMITS, GeneralOptions
-from backfill.errors import ConfigError, Declined
+from backfill.errors import ConfigError
 from backfill.lifecycle import ExitCode
 
 if TYPE_CHECKING:
     from backfill.evaluation.agreement import Agreement, Evaluation
-    from backfill.evaluation.judge import Judge
-    from backfill.evaluation.labels import Labelled, Truth
-    from backfill.message import Message
-    from backfill.settings import Settings
+    from backfill.evaluation.labels import Labelled
 
 #: The sets of mails that come with backfill, each with what a reader of its figures must know.
 SHIPPED = {
@@ -54,31 +49,30 @@ def evaluate(
 ) -> int:
     """Score labelled mails with a classifier: ROC AUC, precision, recall and a confusion table at the thresholds.
 
-    Calls keep to the pace of all calls to the API, but count towards no budget and no number of calls a day.
+    Calls keep to the pace of all calls to the API, and count among the day's calls and the day's cost.
     """
     from backfill import wiring  # start-up: brings the adapters
+    from backfill.clock import SystemClock  # start-up: only here
     from backfill.demo.mailbox import OWNER  # start-up: only here
-    from backfill.evaluation.agreement import evaluate as figures  # start-up: only here
+    from backfill.operations.evaluate import evaluate as operation  # start-up: brings the ledger
+    from backfill.operations.parts import Audience  # start-up: as above
 
     command = Command.begin(general)
     if place is not None and sample:
-        raise ConfigError("--sample uses the mails that come with backfill; leave out the folder.")
-    settings = command.settings
+        raise ConfigError("--sample uses the mails that come along; leave out the folder.")
+    settings, terminal = command.settings, command.terminal
     if classifier is not None:
         settings = settings.model_copy(update={"classifier": classifier})
+    if owner is None:
+        owner = OWNER.address if place is None else settings.imap.username
     sets, unlabelled = _sets(place, labels)
-    results: dict[str, Evaluation] = {}
-    with command.listening(), _judge(settings, command) as judge:
-        configured = OWNER.address if place is None else settings.imap.username
-        address = configured if owner is None else owner
-
-        def messages(mails: "Iterable[Labelled]") -> "Iterator[tuple[Message, Truth]]":
-            return ((wiring.read_mail(settings, mail.raw, mail.size, owner=address), mail.truth) for mail in mails)
-
-        if judge.classifier.is_metered and not yes:
-            _ask(command, settings, judge, (message for mails in sets.values() for message, _ in messages(mails)))
-        for name, mails in sets.items():
-            results[name] = figures(list(judge.judge(messages(mails))), wiring.thresholds(settings))
+    audience = Audience(SystemClock(), command.stop, terminal, None if yes else terminal.confirm, terminal.say)
+    parts = wiring.Parts(settings, audience)
+    try:
+        with command.listening():
+            results = operation(parts, audience, sets, owner)
+    finally:
+        parts.close()
     if as_json:
         document = {name: _as_dict(result) for name, result in results.items()}
         print(json.dumps({"classifier": settings.classifier, "unlabelled": unlabelled, "sets": document}))
@@ -106,48 +100,6 @@ def _sets(place: Path | None, labels: Path | None) -> "tuple[dict[str, Iterable[
     }, 0
 
 
-@contextmanager
-def _judge(settings: "Settings", command: Command) -> "Iterator[Judge]":
-    """The classifier with its throttle. The heuristic rules need no throttle, and no ledger is opened for them."""
-    from backfill import wiring  # start-up: brings the adapters
-    from backfill.clock import SystemClock  # start-up: only here
-    from backfill.evaluation.judge import Judge  # start-up: only here
-
-    if settings.classifier == "heuristic":
-        yield Judge(wiring.heuristic(settings), None, command.stop)
-        return
-    clock = SystemClock()
-    with command.ledger() as ledger:
-        classifier = wiring.classifier(settings, ledger, clock)
-        try:
-            throttler = wiring.throttler(settings, ledger, clock, settings.run_limits, keeps_pace=True)
-            yield Judge(classifier, throttler, command.stop)
-        finally:
-            classifier.close()
-
-
-def _ask(command: Command, settings: "Settings", judge: "Judge", messages: "Iterable[Message]") -> None:
-    """Say what would be sent and what it may cost. Raises `Declined`."""
-    from backfill import wiring  # start-up: brings the adapters
-    from backfill.clock import SystemClock  # start-up: only here
-
-    classifier = judge.classifier
-    estimates = [classifier.estimate_tokens(mail) for mail in messages if classifier.decide_free(mail) is None]
-    calls, tokens = len(estimates), sum(estimates)
-    price = wiring.price(settings, SystemClock())
-    most = None if price is None else price.cost(tokens, calls * settings.llm.max_output_tokens)
-    cost = "at a price that is not known" if most is None else f"for at most about ${_cents(most)} by the list price"
-    if calls and not command.terminal.confirm(
-        f"{calls} mails, about {tokens:,} tokens, are to be sent to {settings.llm.model} at "
-        f"{settings.llm.api_url}, {cost}."
-    ):
-        raise Declined
-
-
-def _cents(usd: Decimal) -> str:
-    return f"{usd:.4f}" if usd < 1 else f"{usd:.2f}"
-
-
 def _as_dict(result: "Evaluation") -> dict[str, Any]:
     document = asdict(result) | {"cost_usd": None if result.cost_usd is None else float(result.cost_usd)}
     for name in ("spam", "importance"):
@@ -157,7 +109,7 @@ def _as_dict(result: "Evaluation") -> dict[str, Any]:
 
 
 def _text(classifier: str, results: "dict[str, Evaluation]", unlabelled: int) -> str:
-    from backfill.wording import printable  # start-up: only here
+    from backfill.wording import dollars, printable  # start-up: only here
 
     lines: list[str] = []
     for name, result in results.items():
@@ -168,7 +120,7 @@ def _text(classifier: str, results: "dict[str, Evaluation]", unlabelled: int) ->
         if result.gated:
             lines += [f"  decided by the gate, without a call: {result.gated}, {result.gated_wrong} of them wrongly"]
         if result.calls:
-            cost = "unknown" if result.cost_usd is None else f"${_cents(result.cost_usd)}"
+            cost = "unknown" if result.cost_usd is None else dollars(result.cost_usd)
             lines += [f"  calls: {result.calls}, cost: {cost}"]
         lines += ["", *_table("spam", result.spam), "", *_table("important", result.importance), ""]
     if unlabelled:

@@ -1,4 +1,4 @@
-"""Measures a classifier on labelled mail. Writes nothing.
+"""Measures a classifier on labelled mail. No verdict is kept.
 
 `labels` finds the mails and their labels, `judge` asks the classifier, `agreement` compares both.
 """

@@ -22,6 +22,7 @@ from backfill.lifecycle import ExitCode
 from backfill.message import Message
 from backfill.ports import Classifier, ModelInfo, Service
 from backfill.settings import Settings, env_file
+from backfill.throttle.calls import Throttler
 from backfill.throttle.mail import MailAllowance
 from backfill.verdict import Answer
 
@@ -208,7 +209,7 @@ def _api(
     if ledger is None:
         return
     try:
-        classifier = wiring.classifier(settings, ledger, clock)
+        classifier = wiring.classifier(settings, lambda: ledger, clock)
     except ConfigError as error:
         yield _failed("prompt", error)
         return
@@ -219,7 +220,9 @@ def _api(
         if State.FAIL in (key.state, model.state):
             yield Probe("answer", State.SKIPPED, "Not tried, for the reason above.")
         elif _is_agreed(settings, may_call):
-            throttler = wiring.throttler(settings, ledger, clock, settings.run_limits, keeps_pace=True)
+            limits = settings.run_limits
+            rates = limits.calls_per_minute, limits.tokens_per_minute, settings.llm.max_output_tokens
+            throttler = Throttler(ledger, clock, wiring.api(settings), *rates, keeps_pace=True)
             if throttler.wait(stop, PATIENCE_S, tokens=tokens + throttler.answer_tokens) is not None:
                 yield _answer(classifier, letter)
             elif stop.is_set():

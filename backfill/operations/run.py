@@ -9,7 +9,7 @@ from __future__ import annotations
 from loguru import logger
 
 from backfill import __version__
-from backfill.errors import BackfillError, ConfigError, Declined, FolderUnknown, LedgerUnusable, MailboxChanged
+from backfill.errors import BackfillError, Declined, FolderUnknown, LedgerUnusable, MailboxChanged
 from backfill.executor import Cap, Ended, Executor
 from backfill.executor.steering import Steering
 from backfill.ledger.locks import RunLock
@@ -17,6 +17,7 @@ from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Job, Run, describe
 from backfill.lifecycle import GIVEN_UP, JobState, RunOutcome
 from backfill.limits import GivenLimits, RunLimits
+from backfill.operations.calls import budget_of, day_limit
 from backfill.operations.consent import ask_consent
 from backfill.operations.parts import Audience, Parts, locked
 from backfill.operations.plan import Result, limits_of, plan_job, result_of
@@ -24,7 +25,6 @@ from backfill.operations.request import Intent, Request, choose
 from backfill.planner import Planner
 from backfill.ports import Effect
 from backfill.report.text import render_text
-from backfill.throttle.budget import Budget, DayLimit
 from backfill.throttle.calls import Throttler
 from backfill.throttle.gates import Gate, HoursGate
 
@@ -188,9 +188,9 @@ def _executor(
     if parts.classifier.is_metered:
         api, rates = parts.api, (limits.calls_per_minute, limits.tokens_per_minute)
         throttler = Throttler(ledger, clock, api.throttle, *rates, api.max_answer_tokens)
-        calls = None if limits.max_per_day is None else DayLimit(ledger, clock, api.throttle, limits.max_per_day)
+        calls = day_limit(ledger, clock, limits, api)
         gates = gates if calls is None else (*gates, calls)
-        budget = _budget(parts, audience, job, limits, calls)
+        budget = budget_of(parts, clock, job.id, calls, limits)
     return Executor(
         ledger=ledger,
         source=parts.source,
@@ -208,20 +208,3 @@ def _executor(
         gates=gates,
         steering=Steering(ledger, job.id, clock, stop, throttler),
     )
-
-
-def _budget(parts: Parts, audience: Audience, job: Job, limits: RunLimits, calls: DayLimit | None) -> Budget | None:
-    """None without a limit. Raises `ConfigError` for a limit on money where the price is not known."""
-    of_job, of_day = limits.max_cost_usd, limits.max_cost_usd_per_day
-    listed = None
-    if of_job is not None or of_day is not None:
-        listed = parts.price()
-        if listed is None:
-            raise ConfigError(
-                f"What {parts.api.model} costs at {parts.api.url} is not known, so a limit on the cost cannot be kept; "
-                "leave it out (--max-emails bounds a run as well), or choose a model with a listed price."
-            )
-    elif calls is None:
-        return None
-    tokens = parts.api.max_answer_tokens
-    return Budget(parts.ledger, audience.clock, job.id, listed, tokens, of_job, of_day, calls)

@@ -142,3 +142,60 @@ def test_a_refused_key_ends_it_with_the_code_for_that(offline: Project, api: Api
 
     assert done.returncode == 3
     assert api.call_count == 1
+
+
+def priced(api: ApiServer) -> None:
+    api.offer("/models", {"data": [{"id": "test/model-1", "pricing": {"prompt": "0.000001", "completion": "0.00001"}}]})
+
+
+def test_every_call_is_in_the_ledger_with_what_it_cost_and_belongs_to_no_job(
+    offline: Project, api: ApiServer, labelled: Path
+) -> None:
+    api.reply(Response(429, {"error": {"code": 429}}, {"Retry-After": "0"}), Response(403, moderated()))
+
+    figures(offline, str(labelled), "--yes")
+
+    calls = offline.rows("SELECT outcome, COUNT(*), SUM(cost_nano) FROM attempt GROUP BY outcome ORDER BY outcome")
+    assert [tuple(row) for row in calls] == [
+        ("ok", 29, 29 * 123_000),
+        ("rate_limited", 1, 0),
+        ("refused", 1, None),
+    ]
+    assert offline.rows("SELECT DISTINCT api, run_id, item_id FROM attempt") == [(f"calls:{api.url}", None, None)]
+    assert (offline.count("job"), offline.count("verdict")) == (0, 0)
+
+
+def test_the_limit_on_a_days_calls_holds_and_is_not_waited_for(
+    offline: Project, api: ApiServer, labelled: Path
+) -> None:
+    offline.configure(processing={"max_per_day": 4})
+
+    done = offline.run("evaluate", str(labelled), "--yes")
+
+    assert done.returncode == 75
+    assert "today's 4 calls (max_per_day) are made" in done.stderr
+    assert api.call_count == 4
+
+
+def test_the_limit_on_a_days_cost_holds(offline: Project, api: ApiServer, labelled: Path) -> None:
+    priced(api)
+    offline.configure(processing={"max_cost_usd_per_day": 0.005})
+
+    done = offline.run("evaluate", str(labelled), "--yes")
+
+    assert done.returncode == 5
+    assert "for another call" in done.stderr
+    assert 0 < api.call_count < 30
+    [(spent,)] = offline.rows("SELECT spent FROM purse WHERE name LIKE 'day:%'")
+    assert spent == api.call_count * 123_000
+
+
+def test_calls_that_are_blocked_for_long_are_not_waited_for(offline: Project, api: ApiServer, labelled: Path) -> None:
+    ledger = Ledger.open(f"sqlite:///{offline.ledger}")
+    Throttler(ledger, SystemClock(), f"calls:{api.url}", 600).block(3600, "quota")
+    ledger.close()
+
+    done = offline.run("evaluate", str(labelled), "--yes")
+
+    assert "quota, until 20" in done.stderr
+    assert (done.returncode, api.call_count) == (75, 0)

@@ -17,12 +17,10 @@ from backfill import resources
 from backfill.classifiers.chat import ChatClassifier, ChatSettings
 from backfill.classifiers.gated import GatedClassifier
 from backfill.classifiers.heuristic import HeuristicClassifier
-from backfill.clock import StopRequest
 from backfill.demo.compose import SampleMail
 from backfill.demo.mailbox import OWNER, sample_mailbox
 from backfill.demo.unseen import unseen_mails
 from backfill.evaluation.agreement import Judged, evaluate
-from backfill.evaluation.judge import Judge
 from backfill.evaluation.labels import Truth, find_mails
 from backfill.mail import mime, structure
 from backfill.mail.headers import Headers
@@ -59,7 +57,7 @@ def _prompt(name: str, raws: Sequence[bytes]) -> Iterator[Row]:
 
 def _rules(name: str, labelled: Sequence[tuple[Message, Truth]]) -> Iterator[Row]:
     rules = HeuristicClassifier(max_body_chars=MAX_BODY_CHARS)
-    judged = list(Judge(rules, None, StopRequest()).judge(labelled))
+    judged = [Judged(truth, rules.classify(message)) for message, truth in labelled]
     figures = evaluate(judged, Thresholds())
     for word, measured in (("spam", figures.spam), ("importance", figures.importance)):
         if measured.auc is not None:

@@ -1,0 +1,86 @@
+"""Puts together the metered calls of commands that work on no job, and the budget of all calls."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from backfill.clock import Clock
+from backfill.errors import ConfigError
+from backfill.ledger import Ledger
+from backfill.limits import RunLimits
+from backfill.metered import MeteredCalls
+from backfill.operations.parts import Api, Audience
+from backfill.ports import Classifier, Price
+from backfill.throttle.budget import Budget, DayLimit
+from backfill.throttle.calls import Throttler
+from backfill.throttle.gates import Gates
+
+#: Nothing is kept of such calls, so a day's limit that is reached ends the command instead of letting it wait.
+NO_WAIT_S: Final = 0.0
+
+
+class CallParts(Protocol):
+    """What calls are made of."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def limits(self) -> RunLimits: ...
+    @property
+    def api(self) -> Api: ...
+    @property
+    def classifier(self) -> Classifier: ...
+    def price(self) -> Price | None: ...
+
+
+def calls_for_no_run(parts: CallParts, audience: Audience) -> MeteredCalls:
+    """The calls of `evaluate` and `check`, of a classifier that is metered.
+
+    They keep to the pace and the blocks of the runs beside them, and count among the day's calls and cost. Writes.
+    Raises `ConfigError` as `budget_of` does.
+    """
+    ledger, clock, stop, limits, api = parts.ledger, audience.clock, audience.stop, parts.limits, parts.api
+    rates = limits.calls_per_minute, limits.tokens_per_minute
+    # A run at work keeps its own pace.
+    throttler = Throttler(ledger, clock, api.throttle, *rates, api.max_answer_tokens, keeps_pace=True)
+    day = day_limit(ledger, clock, limits, api)
+    tell = audience.observer.waiting
+    return MeteredCalls(
+        ledger,
+        parts.classifier,
+        throttler,
+        clock,
+        stop,
+        Gates(() if day is None else (day,), clock, stop, tell),
+        limits,
+        tell,
+        budget_of(parts, clock, None, day),
+        gate_patience_s=NO_WAIT_S,
+    )
+
+
+def day_limit(ledger: Ledger, clock: Clock, limits: RunLimits, api: Api) -> DayLimit | None:
+    """The limit on a day's calls; None without one."""
+    return None if limits.max_per_day is None else DayLimit(ledger, clock, api.throttle, limits.max_per_day)
+
+
+def budget_of(
+    parts: CallParts, clock: Clock, job_id: int | None, calls: DayLimit | None, limits: RunLimits | None = None
+) -> Budget | None:
+    """What the calls of a job, or of none, are booked on; None without a limit. `limits`: other than those of `parts`.
+
+    Raises `ConfigError` for a limit on money where nobody knows the price.
+    """
+    limits = limits or parts.limits
+    of_job, of_day = None if job_id is None else limits.max_cost_usd, limits.max_cost_usd_per_day
+    listed = None
+    if of_job is not None or of_day is not None:
+        listed = parts.price()
+        if listed is None:
+            raise ConfigError(
+                f"What {parts.api.model} costs at {parts.api.url} is not known, so a limit on the cost cannot be kept; "
+                "leave it out (--max-emails bounds a run as well), or choose a model with a listed price."
+            )
+    elif calls is None:
+        return None
+    return Budget(parts.ledger, clock, job_id, listed, parts.api.max_answer_tokens, of_job, of_day, calls)
