@@ -156,7 +156,7 @@ class Planner:
             try:
                 state = self.source.examine(folder)
             except FolderUnusable as error:
-                logger.warning("{!r} was not looked at for newer mail: {}", folder, error)
+                logger.warning("{!r} was not checked for newer mail: {}", folder, error)
                 continue
             is_newer = is_newer or state.uid_next - 1 > known.get(state.key, -1)
         return is_newer

@@ -121,7 +121,7 @@ class AskingThreads:
         try:
             self._start(self._started)
         except RuntimeError as error:  # the system starts no more threads, so this is the most
-            logger.warning("{} calls at once are all that this machine allows: {}", self.size - 1, error)
+            logger.warning("this machine allows only {} calls at once: {}", self.size - 1, error)
             with self._changed:
                 self.size -= 1
                 self._most = self.size

@@ -121,7 +121,7 @@ class Writer:
                     self.flow.calling.discard(item.id)
         if isinstance(error, LedgerUnusable):
             self.unusable = error
-        elif isinstance(error, Exception):  # not when somebody wants an end at once
+        elif isinstance(error, Exception):  # not at a KeyboardInterrupt: it ends the run at once
             self.unsaved.save(self.ledger, self.flow.run)
 
     def _commit(

@@ -94,7 +94,7 @@ KEEP_RECEIPTS = RowStatement(
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A receipt whose effect stands in the world, with its number in the ledger."""
+    """A receipt whose effect is not undone, with its number in the ledger."""
 
     id: int
     receipt: Receipt

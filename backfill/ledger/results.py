@@ -77,7 +77,7 @@ class Recorded:
     is_ours: bool  # this run still holds the claim
     is_reused: bool = False  # an earlier verdict counts
     receipts: dict[str, int] = field(default_factory=dict)  # effect → number of the verdict it was made from
-    is_done: bool = False  # the item needed nothing more
+    is_done: bool = False  # the item needs no effect, so it is DONE already
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def _verdicts(connection: Connection, run: Run, judged: Sequence[Answered | Reus
 def _held(
     connection: Connection, run: Run, held: Item, row: Row[Any] | None, counted: Recorded, receipts: dict[str, int]
 ) -> Recorded:
-    """Is the item that was classified still this run's?"""
+    """What became of one answer: adds whether this run still holds the item, and the item's receipts."""
     is_ours = row is not None and row.claimed_by == run.id and row.claim_no == held.claim_no
     found = counted.verdict
     if row is None:

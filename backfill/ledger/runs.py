@@ -241,7 +241,7 @@ def go_on(database: Database, connection: Connection, living: Run, now: int) -> 
 
 
 def latest_run(connection: Connection, job_id: int) -> RunInfo | None:
-    """The newest run of a job; None when there is none."""
+    """The newest run of a job; None: there was none."""
     row = connection.execute(text(LATEST), {"job": job_id}).one_or_none()
     return None if row is None else run_info(row)
 

@@ -95,7 +95,7 @@ job = Table(
     Column("state_reason", Text),
     Column("pace", Float),  # calls a minute, set by `backfill pace`; NULL: as configured
     Column("steered_at", BigInteger),  # when it was last paused, resumed, cancelled or given a pace
-    Column("consented_at", BigInteger),  # when the question before the first metered call was answered
+    Column("consented_at", BigInteger),  # when the operator agreed to the first metered call
     Column("created_at", BigInteger, nullable=False),
     Column("done_at", BigInteger),
     CheckConstraint(one_of("state", JobState), name="state"),

@@ -169,7 +169,11 @@ class Throttler:
         before = self.pace_in_force()
         self.ledger.throttles.slow(self._resources, slot.at_us, is_named=wait_s is not None)
         if (after := self.pace_in_force()) < before:
-            logger.info("refused for the pace: {:.4g} calls a minute instead of {:.4g}, for some time", after, before)
+            logger.info(
+                "a call was refused for its pace (429): {:.4g} calls a minute instead of {:.4g}, for some time",
+                after,
+                before,
+            )
 
     def heed(self, announced: Announced) -> None:
         """Obey the limits that the service announced, where they are lower than our own. Writes."""

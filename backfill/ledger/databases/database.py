@@ -293,7 +293,7 @@ class Database:
             found = os.stat(self.path)
         except FileNotFoundError:
             if self._file is None:
-                return  # it is about to be created
+                return  # the file is not created yet
             raise LedgerUnusable(FILE_GONE.format(path=self.path, what="removed or moved away")) from None
         if self._file is None:
             self._file = found.st_dev, found.st_ino

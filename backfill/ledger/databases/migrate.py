@@ -101,7 +101,7 @@ def _copy(database: Database, found: str, clock: Clock) -> None:
     assert database.path is not None
     target = database.path.with_name(f"{database.path.name}.backup-{found}-{clock.now():%Y%m%dT%H%M%SZ}")
     backup(database, target)
-    logger.info("the ledger is upgraded; as it was, it is kept as {}", target)
+    logger.info("the ledger is upgraded; a copy of the old ledger is kept as {}", target)
 
 
 def _upgrade(database: Database, schema: Schema) -> None:

@@ -1,4 +1,4 @@
-"""Figures for people, read from the ledger: one file a question. Nothing here writes.
+"""Figures for people, read from the ledger: one file for each question. Only the repair of `audit` writes.
 
 `report` (what has become of a job) · `status` (a job at this moment) · `rates` (how fast it was lately) · `audit` (do
 the tables agree).

@@ -47,12 +47,12 @@ UNKNOWN_CALLS = (AttemptOutcome.OPEN, AttemptOutcome.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class ReportReads:
-    """Questions about a job."""
+    """Reads the figures of a job's report."""
 
     database: Database
 
     def summary(self, job: Job) -> Summary:
-        """The job's figures over all its runs, in one snapshot. Reads every item once through its indexes."""
+        """The job's figures over all its runs, from one snapshot. Reads every item of the job."""
 
         def work(connection: Connection) -> Summary:
             folders = _folders(connection, job.id)
@@ -81,7 +81,7 @@ class ReportReads:
         if run is None:
             return None
         if run.outcome is None and not living_runs(self.database, connection, job_id):
-            return LastRun(RunOutcome.LOST)  # it has died, and no successor has found it yet
+            return LastRun(RunOutcome.LOST)  # it has died, and no other run has recorded its end yet
         return LastRun(None if run.outcome is None else RunOutcome(run.outcome), run.outcome_reason or "")
 
 
@@ -168,7 +168,7 @@ def _calls(connection: Connection, job_id: int) -> Calls:
 
 
 def _tokens(connection: Connection, job_id: int) -> tuple[Tokens, Decimal | None]:
-    """With what they have cost; None where no call has a known cost."""
+    """The tokens of a job's calls, and their cost in USD. None: no call has a known cost."""
     row = connection.execute(text(TOKENS), {"job": job_id}).one()
     tokens = Tokens(int(row.tokens_in or 0), int(row.tokens_out or 0), int(row.tokens_cached or 0))
     return tokens, usd(None if row.cost_nano is None else int(row.cost_nano))
@@ -212,7 +212,7 @@ def _histogram(connection: Connection, score: str, job_id: int) -> tuple[int, ..
 
 
 def _labels(connection: Connection, job_id: int) -> tuple[tuple[Label, int], ...]:
-    """Of the newest outcome of each DONE item."""
+    """How many DONE items have each label, by the newest outcome of each item."""
     counts: Counter[str] = Counter()
     for labels, mails in connection.execute(text(LABELS), {"job": job_id}):
         counts.update(dict.fromkeys(labels.split(","), mails))
