@@ -28,7 +28,7 @@ from backfill.ledger.schema import throttle
 from backfill.redaction import redacted
 
 MINUTE_US = 60_000_000
-# The clocks of several hosts, and the delay of a thread on its way to the ledger, differ by less than a minute. A time
+# The clocks of several hosts differ by less than a minute, and a thread reaches the ledger within a minute. So a time
 # that is further ahead shows that the clock was set back.
 SKEW_US = MINUTE_US
 # At high rates one statement reserves the slots of the next 0.1 s, for all threads of this process.
@@ -38,7 +38,7 @@ FOREVER_US = 2**62
 
 # The rate recovers by 0.1 % every 0.6 s: from a half to the whole in five minutes.
 STEP_US = 600_000
-# Refusals lower a rate to 1 % at most. In thousandths of the rate.
+# Refusals never lower a rate below 1 % of what was set. In thousandths of that rate.
 SLOWEST = 10
 # A second refusal within ten minutes shows that the rate is too high, even if the service named a wait at the first.
 REPEATED_US = 10 * MINUTE_US

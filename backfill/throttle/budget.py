@@ -1,9 +1,8 @@
 """What a call may cost, and whether the budget and the day's number of calls allow it.
 
 The estimate of a call is its upper bound: one token for every character of the question, and all the tokens that the
-answer may have. So a budget is never exceeded. A nearly used-up budget may refuse one call too many. The number of
-calls a day is exact. A limit binds only the runs that have it, but the calls and the cost of other runs count against
-it, too.
+answer may have. So a budget is never exceeded, but it may refuse a last call that it could pay. The number of calls a
+day is exact. A limit binds only the runs that have it, but the calls and the cost of other runs count against it, too.
 """
 
 from __future__ import annotations

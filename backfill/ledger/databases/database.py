@@ -41,10 +41,10 @@ T = TypeVar("T")
 
 # The most pieces of work in one commit. A larger commit would keep the first thread waiting for long.
 LARGEST_GROUP = 256
-# At most 10 threads read at the same time, of hundreds that may want to; the others wait, with no time limit. SQLite's
-# pool holds 15 connections.
+# At most 10 threads read at the same time; hundreds may want to. The others wait, with no time limit. SQLite's pool
+# holds 15 connections.
 READERS = 10
-# A server that restarts is back within seconds; one that recovers from a crash may need a minute.
+# A server that restarts is back within seconds. A server that recovers from a crash may need a minute.
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0, 10.0, 15.0)
 TRIES_AFTER_STOP = round(AFTER_STOP_S * 1000) // BUSY_SLICE_MS
 FILE_GONE = (
