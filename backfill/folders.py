@@ -102,8 +102,8 @@ def _all(folders: list[Folder], excluded: set[str]) -> list[str]:
     if hidden := sorted(excluded - left_out(folders)):  # All Mail has the mail of the excluded labels as well
         raise ConfigError(
             f"On this server {everything[0]!r} holds every mail, whatever its folder, so --exclude cannot keep "
-            f"{hidden[0]!r} out of --all-folders. Use --search, or exclude {everything[0]!r} as well, which means "
-            "that every folder is gone through by itself."
+            f"{hidden[0]!r} out of --all-folders. Use --search, or exclude {everything[0]!r} as well; then "
+            "each folder is worked on by itself."
         )
     return everything
 

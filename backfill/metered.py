@@ -321,7 +321,7 @@ def _classify(classifier: Classifier, message: Message, concession: Concession |
     with around_one_mail():
         answer = classifier.classify(message, concession)
         if not isinstance(answer, Answer):
-            raise TypeError("an answer that is none")
+            raise TypeError("the classifier returned something else than an Answer")
         return answer
 
 

@@ -60,11 +60,11 @@ class Selection:
         """
         for day in filter(None, (self.start_date, self.end_date)):
             if not FIRST_DAY <= day <= LAST_DAY:
-                raise ConfigError(f"{day} is no day of any mail; take one from {FIRST_DAY} to {LAST_DAY}.")
+                raise ConfigError(f"The day {day} is out of range; take one from {FIRST_DAY} to {LAST_DAY}.")
         if self.search is not None and (length := re.search(r"~?\{\d+\+?\}$", self.search.rstrip())):
             raise ConfigError(
-                f"--search ends in {length[0]}, which a server takes for the length of a text to come; "
-                f'what is searched for goes between quotes: "{length[0]}".'
+                f"--search ends in {length[0]}, which a server takes for the length of a text that follows; "
+                f'put the words to search for between quotes: "{length[0]}".'
             )
 
     def canonical(self) -> str:

@@ -300,7 +300,7 @@ def as_planned(settings: Settings, job: Job, ledger: OpenLedger, clock: Clock) -
     stored = None if build is None else build(planned, ledger, clock, job.planned_with.prompt)
     if stored is None or stored.fingerprint.digest() != job.fingerprint:
         raise ConfigError(
-            f"Job {job.id} was planned by a version of backfill that asked otherwise; "
+            f"Job {job.id} was planned by a version of backfill that asked the model in another way; "
             "classify its mail anew with --new-job."
         )
     return planned, stored

@@ -58,7 +58,7 @@ class SelectionOptions:
     end_date: Annotated[str | None, Parameter(help="Last day, YYYY-MM-DD, included.")] = None
     date_field: Annotated[
         Literal["sent", "received"] | None,
-        Parameter(help="Which date of a mail counts; a mail without a sent date has its received one. [default: sent]"),
+        Parameter(help="Which date of a mail counts; without a sent date, the received one does. [default: sent]"),
     ] = None
     search: Annotated[
         str | None, Parameter(help="More IMAP criteria, e.g. 'FROM bob LARGER 1000'. [default: imap.query]")

@@ -91,7 +91,7 @@ class Terminal:
     def confirm(self, question: str) -> bool:
         """Ask on the terminal. Raises `Declined` where standard input is not a terminal, so that nobody can answer."""
         if not sys.stdin.isatty():
-            raise Declined(f"{question} Nobody is here to agree; say --yes to go ahead.")
+            raise Declined(f"{question} There is no terminal to answer on; say --yes to go ahead.")
         self._console.print(printable(question), soft_wrap=True)
         # The handler of a run returns, and Python would then go on reading the answer after Ctrl-C (PEP 475).
         listening = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -71,7 +71,9 @@ class FlagsEffect:
             if mail.ref.uid in unproved and mail.ref.uid not in present:  # expunged since it was judged
                 yield Unapplied(mail.ref, self.name, MessageGone())
             elif mail.ref.uid in unproved:
-                sentence = f"The server took the keyword {unproved[mail.ref.uid]} and does not show it as asked."
+                sentence = (
+                    f"The server accepted a change of the keyword {unproved[mail.ref.uid]}, but does not show it."
+                )
                 yield Unapplied(mail.ref, self.name, EffectRefused(sentence))
             else:
                 yield self._receipt(mail, keywords, kept, refused.get(mail.ref.uid, {}))

@@ -250,9 +250,9 @@ def _key(service: Service) -> Probe:
     except BackfillError as error:
         return _failed("API key", error)
     if credit is None:
-        return Probe("API key", State.OK, "The service tells nothing of credit.")
+        return Probe("API key", State.OK, "The service does not say how much credit is left.")
     if credit.remaining_usd is None:
-        return Probe("API key", State.OK, "It works and has no limit of its own.")
+        return Probe("API key", State.OK, "It works, and has no spending limit of its own.")
     if not credit.remaining_usd:
         return Probe("API key", State.FAIL, "Its limit is used up.", REMEDIES["no_credit"], ExitCode.REFUSED)
     return Probe("API key", State.OK, f"It works; ${credit.remaining_usd:.2f} of its limit are left.")
@@ -273,7 +273,7 @@ def _model(service: Service, settings: Settings) -> Probe:
             "model",
             State.WARN,
             f"{wanted} is not among the {len(models)} models that the service lists.",
-            f"Look at llm.model{f'; near: {near}' if near else ''}.",
+            f"Correct llm.model{f'; similar names: {near}' if near else ''}.",
         )
     return _known_model(known, settings)
 

@@ -142,7 +142,7 @@ def decide(
         if request.new_job:
             raise ConfigError(
                 f"Job {found.id} is this very job: the same mail and the same classifier. Leave out --new-job to go on "
-                "with it, or pay again for what is known with --ask-again."
+                "with it, or pay again for known verdicts with --ask-again."
             )
         return _resumed(found)
     if not request.dry_run and not request.new_job and not request.ask_again:
@@ -194,10 +194,8 @@ def _price_of_anew(ledger: Ledger, job: Job) -> str:
     if not calls:
         return f"judges all of its {found:,} mails again"
     cost = "at an unknown cost" if summary.cost_usd is None else f"for ${summary.cost_usd:.4f}"
-    return (
-        f"asks about all of its {found:,} mails again; for what is there already {calls:,} calls with "
-        f"{tokens:,} tokens were made {cost}"
-    )
+    made = f"{calls:,} calls with {tokens:,} tokens were made {cost}"
+    return f"asks about all of its {found:,} mails again; until now {made}"
 
 
 def _resumed(job: Job) -> Decision:

@@ -39,8 +39,8 @@ CHANGING: Final = re.compile(
 QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 NOT_COMPARED: Final = (
-    "The criteria {search} match other mail now than when it was planned, so they were not asked again: mail that "
-    "planning missed could not be looked for."
+    "The criteria {search} match other mail now than when the job was planned. So this check could not look for mail "
+    "that planning missed."
 )
 NOT_FINISHED: Final = "Stopped early ({reason}): what follows has not been compared."
 
@@ -77,9 +77,9 @@ SENTENCES: Final = {
     Finding.FOLDER_GONE: "{folder} is no longer on the server; {mails} of its mails are in the ledger. Where it was "
     "renamed or deleted for good, `backfill cancel` this job and plan anew.",
     Finding.FOLDER_CLOSED: "{folder} cannot be opened; {mails} of its mails are in the ledger and wait until it can.",
-    Finding.HIDDEN: "{folder} holds {mails} mails more than the server lists: what it hides cannot be processed.",
+    Finding.HIDDEN: "{folder} holds {mails} mails more than the server lists: mails that it hides cannot be processed.",
     Finding.UNMARKED: "{folder}, UID {uid} is done, but does not bear the keyword of processed mail on the server.",
-    Finding.UNPLANNED: "{folder} is selected, but not planned to its end; the next run plans it.",
+    Finding.UNPLANNED: "{folder} is selected, but not fully planned; the next run plans the rest.",
 }
 
 

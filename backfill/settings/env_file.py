@@ -40,6 +40,6 @@ def _doubts(bindings: Iterator[object]) -> Iterator[str]:
         name, error = binding.key, binding.error  # type: ignore[attr-defined]
         value = written.partition("=")[2].lstrip()
         if error:
-            yield f"Line {line} cannot be read and is left out; does a quotation mark lack its other half?"
+            yield f"Line {line} cannot be read and is left out; is a closing quotation mark missing?"
         elif name and value[:1] not in ("'", '"') and _COMMENT.search(value):
             yield f"Line {line}: the value of {name} ends before ` #`; if ` #` belongs to it, put it in quotes."

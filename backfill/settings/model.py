@@ -75,7 +75,7 @@ def _host_name(host: str) -> str:
     """A host as a socket takes it. Refuses host:port, which has one colon; an IPv6 address has more."""
     host = bare(host)
     if host.count(":") == 1:
-        raise ValueError("should be a bare host name; the port belongs into imap.port")
+        raise ValueError("should be a bare host name; the port belongs in imap.port")
     return host
 
 

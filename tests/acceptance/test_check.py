@@ -141,7 +141,7 @@ def test_a_refused_key_and_a_model_that_is_not_listed_are_told_without_a_call(pr
     assert code == 3
     assert (found["API key"].state, found["answer"].state) == ("fail", "skipped")
     assert found["model"].state == "warn"
-    assert "near: test/model-" in found["model"].remedy
+    assert "similar names: test/model-" in found["model"].remedy
     assert api.call_count == 0
 
 

@@ -257,7 +257,7 @@ def test_a_job_of_a_version_that_showed_mails_otherwise_is_refused_and_never_mix
 
     assert (refused.returncode, as_planned.returncode) == (2, 2)
     assert re.search(r"rendering: 1 -> \d", complaints(refused.stderr)[0])
-    assert "by a version of backfill that asked otherwise" in complaints(as_planned.stderr)[0]
+    assert "by a version of backfill that asked the model in another way" in complaints(as_planned.stderr)[0]
     assert "--new-job" in complaints(as_planned.stderr)[0]
     assert api.call_count == 1
 
