@@ -66,7 +66,7 @@ def moment(text: str) -> datetime | None:
         return usual
     try:
         found = _odd(text)
-    except (ValueError, OverflowError):  # the 31st of February
+    except (ValueError, OverflowError):  # such as the 31st of February
         found = None
     if found and _EARLIEST <= found.year <= _LATEST:
         return found

@@ -125,9 +125,7 @@ def translated(error: BaseException, server: str, port: int) -> BackfillError:
                 return ConnectionLost(UNREADABLE)
             return throttling(text) or _ended(where, text)
         case IMAPClientError():
-            return throttling(text) or CommandFailed(
-                f"The mail server refuses: {text}", is_transient=is_transient(text), words=text
-            )
+            return _refused(text)
         case _:
             return CommandFailed(f"{UNREADABLE[:-1]} ({type(error).__name__}).")
 
@@ -142,6 +140,10 @@ def _about_store(text: str) -> BackfillError:
             )
         if is_for_good(text):
             return CommandFailed(f"The mail server refuses: {text}", is_for_good=True, words=text)
+    return _refused(text)
+
+
+def _refused(text: str) -> BackfillError:
     return throttling(text) or CommandFailed(
         f"The mail server refuses: {text}", is_transient=is_transient(text), words=text
     )

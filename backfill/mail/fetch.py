@@ -25,7 +25,6 @@ from backfill.mail.sections import Section, Sections, is_nil, literal
 from backfill.mail.seen_guard import SeenGuard
 from backfill.mail.session import Session
 from backfill.mail.structure import Part
-from backfill.mail.uidset import uid_sets
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.ports import Unfetched
 
@@ -255,13 +254,7 @@ class Fetcher:
         """Is each mail gone, or there but unreadable? Decided by a search in a fresh session."""
         if not uids:
             return []
-        self._session.renew()
-        there: set[int] = set()
-        try:
-            for uid_set, _ in uid_sets(uids):
-                there |= self._session.search(mailbox, f"UID {uid_set}")
-        except CommandFailed as refusal:
-            raise ServerUnavailable(str(refusal)) from refusal
+        there = self._session.present(mailbox, uids)
         return [
             Unfetched(MessageRef(mailbox, uid), MessageUnreadable(why) if uid in there else MessageGone())
             for uid in uids

@@ -47,7 +47,7 @@ def listed(records: Sequence[Record]) -> list[Listed]:
 
 def _entries(records: Sequence[Record]) -> list[tuple[bytes, frozenset[str]]]:
     entries: list[tuple[bytes, frozenset[str]]] = []
-    is_rest = False  # of a line that ended with a literal
+    is_rest = False  # whether this record is the rest of a line with a literal
     for record in records:
         line, literal = record if isinstance(record, tuple) else (record or b"", None)
         head = None if is_rest else _ENTRY.match(line)

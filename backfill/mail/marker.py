@@ -94,14 +94,7 @@ class ImapMarker:
 
     def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
         """Those of `uids` that the folder still has. Searched in a fresh session."""
-        self._session.renew()
-        there: set[int] = set()
-        try:
-            for uid_set, named in uid_sets(uids):
-                there |= named & self._session.search(mailbox, f"UID {uid_set}")
-        except CommandFailed as refusal:
-            raise ServerUnavailable(str(refusal)) from refusal
-        return frozenset(there)
+        return self._session.present(mailbox, uids)
 
     def close(self) -> None:
         """Log out; a later call would log in again."""

@@ -8,14 +8,14 @@ fewer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from loguru import logger
 
 from backfill.mail.errors import CommandFailed
 from backfill.mail.session import Session
-from backfill.mail.uidset import LIMIT
+from backfill.mail.uidset import uid_sets
 from backfill.message import MailboxKey
 from backfill.ports import UidWindow
 
@@ -37,7 +37,7 @@ def windows(session: Session, mailbox: MailboxKey, low: int, high: int, exists: 
 
     `exists`: the number of mails in the folder. If the server refuses the question by position, there is one piece.
     """
-    ends = _uids_at(session, mailbox, [str(position) for position in range(WINDOW, exists, WINDOW)])
+    ends = _uids_at(session, mailbox, (line for line, _ in uid_sets(range(WINDOW, exists, WINDOW))))
     counts = [*[WINDOW] * len(ends), exists - len(ends) * WINDOW]
     found: list[UidWindow] = []
     start, is_from_cut = low, low == 1
@@ -49,24 +49,13 @@ def windows(session: Session, mailbox: MailboxKey, low: int, high: int, exists: 
     return found
 
 
-def _uids_at(session: Session, mailbox: MailboxKey, positions: Sequence[str]) -> set[int]:
-    """The UIDs at these positions; none if the server refuses."""
+def _uids_at(session: Session, mailbox: MailboxKey, positions: Iterable[str]) -> set[int]:
+    """The UIDs at these sets of positions; none if the server refuses."""
     uids: set[int] = set()
     try:
-        for line in _lines(positions):
-            uids |= session.listed(mailbox, line, uid=False)
+        for several in positions:
+            uids |= session.listed(mailbox, several, uid=False)
     except CommandFailed as refusal:
         logger.debug("{} does not tell UIDs by position: {}", mailbox.folder, refusal)
         return set()
     return uids
-
-
-def _lines(positions: Iterable[str]) -> Iterator[str]:
-    line = ""
-    for position in positions:
-        if line and len(line) + 1 + len(position) > LIMIT:
-            yield line
-            line = ""
-        line = f"{line},{position}" if line else position
-    if line:
-        yield line

@@ -1,7 +1,7 @@
 """What a mail server's refusal asks for: to wait, for how many seconds, or an action of the user.
 
 IMAP has response codes for reasons (RFC 9051 §7.1, RFC 5530). Servers without codes have used the same texts for years.
-Only this module reads codes and texts. Pure.
+This module reads both. Pure.
 """
 
 from __future__ import annotations
@@ -90,6 +90,9 @@ _FOR_GOOD = re.compile(
     re.I,
 )
 
+_UNSAFE_LOGIN = re.compile(r"unsafe login", re.I)
+ALLOW_PROGRAMS: Final = "allow IMAP programs in the provider's settings, and use the code given there as the password"
+
 #: What a mail server requires before a login, and the remedy; the first match counts.
 _REMEDIES = (
     (
@@ -116,10 +119,7 @@ _REMEDIES = (
         re.compile(r"\[WEBALERT\b|web ?browser|web ?mail|web login|sign in (?:at|via|on) |https?://", re.I),
         "do what the server says (most often in a web browser), then run again",
     ),
-    (
-        re.compile(r"unsafe login", re.I),
-        "allow IMAP programs in the provider's settings, and use the code given there as the password",
-    ),
+    (_UNSAFE_LOGIN, ALLOW_PROGRAMS),
     (
         re.compile(r"(?:imap|protocol)\b.*\b(?:disabled|not (?:\w+ )?(?:enabled|allowed|permitted))|enable imap", re.I),
         "switch IMAP on in the provider's settings",
@@ -175,6 +175,11 @@ def _named(text: str) -> float | None:
 def is_transient(text: str) -> bool:
     """Does the server name a trouble of its own, or say that a later try may work?"""
     return _TRANSIENT.search(text) is not None
+
+
+def is_unsafe_login(text: str) -> bool:
+    """Is it NetEase's refusal to open a folder because the user has not allowed IMAP programs?"""
+    return _UNSAFE_LOGIN.search(text) is not None
 
 
 def remedy(text: str) -> str | None:

@@ -7,7 +7,7 @@ command, so no connection is used after an error. For one thread only: imapclien
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, IMAPClientReadOnlyError, ProtocolError
@@ -21,14 +21,16 @@ from backfill.errors import (
     MailError,
     MailThrottled,
     ServerTroubled,
+    ServerUnavailable,
 )
 from backfill.mail import folder_names, replies
 from backfill.mail.errors import FOREIGN, UNREADABLE, CommandFailed, ConnectionLost, FolderReadOnly, translated, words
 from backfill.mail.folder_names import Listed
 from backfill.mail.login import ImapAccount, connect, hang_up
-from backfill.mail.refusals import is_transient, throttling
+from backfill.mail.refusals import ALLOW_PROGRAMS, is_transient, is_unsafe_login, throttling
 from backfill.mail.replies import Row
 from backfill.mail.search import HIGHEST_UID, listed, search
+from backfill.mail.uidset import uid_sets
 from backfill.mail.wire import Client, Hears
 from backfill.message import MailboxKey
 
@@ -128,8 +130,22 @@ class Session:
         return folder_names.listed(self.ask(lambda client: client.listed()))
 
     def listed(self, mailbox: MailboxKey, ids: str, *, uid: bool) -> set[int]:
-        """The UIDs that FETCH lists for a set of UIDs, or of positions if `uid` is False."""
+        """The UIDs that FETCH lists for `ids`: a set of UIDs, or of positions if `uid` is False."""
         return self.ask(lambda client: listed(client, ids, uid=uid), mailbox)
+
+    def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
+        """Those of `uids` that the folder still has. Searched in a fresh session, which sees the folder as it is.
+
+        Raises `ServerUnavailable` also when the server refuses the search, so that no mail counts as gone.
+        """
+        self.renew()
+        there: set[int] = set()
+        try:
+            for uid_set, named in uid_sets(uids):
+                there |= named & self.search(mailbox, f"UID {uid_set}")
+        except CommandFailed as refusal:
+            raise ServerUnavailable(str(refusal)) from refusal
+        return frozenset(there)
 
     def renew(self) -> None:
         """Log out. The next command logs in anew and sees the folder as it is then."""
@@ -201,10 +217,9 @@ class Session:
             text = words(error)
             if patience := throttling(text):
                 raise patience from error
-            if re.search("unsafe login", text, re.I):  # NetEase: its user has not allowed IMAP programs
+            if is_unsafe_login(text):
                 raise CredentialsRefused(
-                    f"{self.account.server} opens no folder ({text}); allow IMAP programs in the provider's settings, "
-                    "and use the code given there as the password."
+                    f"{self.account.server} opens no folder ({text}); {ALLOW_PROGRAMS}."
                 ) from error
             if is_transient(text):
                 raise ServerTroubled(f"The mail server cannot open {folder!r} now: {text}") from error

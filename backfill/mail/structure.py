@@ -53,7 +53,7 @@ class Part:
 
     @property
     def is_attachment(self) -> bool:
-        """Is it a file to save? So says its disposition, or a file name without disposition inline."""
+        """Is it a file to save? True for disposition attachment, and for a part with a file name that is not inline."""
         return self.disposition == "attachment" or bool(self.filename and self.disposition != "inline")
 
 

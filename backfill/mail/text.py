@@ -33,7 +33,7 @@ _ODD = re.compile(f"[{''.join(f'{chr(each[0])}-{chr(each[-1])}' for each in (*_U
 
 _BASE64_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n"
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
-_ODD_LINE = re.compile(rb"[^A-Za-z0-9+/=\s]")  # a character that base64 has not
+_ODD_LINE = re.compile(rb"[^A-Za-z0-9+/=\s]")  # a character outside of base64
 #: The first line of base64 whose Content-Transfer-Encoding got lost.
 _BASE64_BEGINS = re.compile(rb"[A-Za-z0-9+/]{40,76}={0,2}\s*(?:\n|$)")
 _CODED_LINE = re.compile(rb"[ \t]*[A-Za-z0-9+/]{4,}={0,2}[ \t]*[\r\n]*")

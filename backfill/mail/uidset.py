@@ -1,4 +1,4 @@
-"""UIDs in IMAP's form `1:5,8,10:12`, in pieces that fit into a command line.
+"""UIDs, or positions, in IMAP's form `1:5,8,10:12`, in pieces that fit into a command line.
 
 imapclient writes every UID singly, and servers refuse long lines; RFC 7162 §4 asks them to accept 8,000 octets. Pure.
 """
