@@ -262,7 +262,7 @@ def test_a_folder_that_counts_mails_and_lists_none_never_ends_as_found_0(plans: 
         job = bench.job()
 
         for _ in range(2):  # the second time as well
-            with pytest.raises(FolderUnusable, match="holds 4 mails, and lists none"):
+            with pytest.raises(FolderUnusable, match="holds 4 mails, but lists none"):
                 bench.plan(job)
 
         assert Finding.UNPLANNED in bench.findings(job)
