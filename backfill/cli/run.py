@@ -23,7 +23,6 @@ def plan(
     selection: SelectionOptions | None = None,
     job: JobOptions | None = None,
     limits: LimitOptions | None = None,
-    yes: Yes = False,
     general: GeneralOptions = EVERYWHERE,
     json: Json = False,
 ) -> int:

@@ -29,6 +29,7 @@ from backfill.settings import as_written, env_file
 from backfill.settings.model import (
     KEYS,
     PREFIX,
+    RETIRED,
     SECTIONS,
     Imap,
     Llm,
@@ -139,7 +140,11 @@ def _nested(variables: Mapping[str, str]) -> dict[str, Any]:
 
 def _merge(values: dict[str, Any], winning: dict[str, Any]) -> dict[str, Any]:
     sections = {key: {**values.get(key, {}), **winning.get(key, {})} for key in SECTIONS.keys() & (values | winning)}
-    return values | winning | sections
+    kept = {
+        section: {key: value for key, value in keys.items() if f"{section}.{key}" not in RETIRED}
+        for section, keys in sections.items()
+    }
+    return values | winning | kept
 
 
 def _with_absolute_paths(settings: Settings, root: Path) -> Settings:
@@ -165,7 +170,7 @@ class _Layer:
 
     def refuse_unknown(self) -> None:
         for key, name in self.names.items():
-            if key not in KEYS:
+            if key not in KEYS and key not in RETIRED:
                 known = get_close_matches(key, KEYS, n=1, cutoff=0)[0]
                 nearest = known if name == key else PREFIX + known.upper().replace(".", "__")
                 what = "a section, not a key" if key in SECTIONS else "not a known key"

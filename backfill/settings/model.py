@@ -224,7 +224,6 @@ class Paths(Section):
     log_file: Path = Path("var/agent.log")
     analytics_file: Path | None = Path("var/analytics.jsonl")
     notes_dir: Path = Path("var/notes")
-    reports_dir: Path = Path("var/reports")
     prompt_file: Path = Path("config/prompt.md")
     note_template: Path = Path("config/note.md.j2")
 
@@ -342,3 +341,5 @@ KEYS: Final = tuple(
     for name in Settings.model_fields
     for key in (SECTIONS[name].model_fields if name in SECTIONS else [""])
 )
+#: Keys of earlier configuration files. They had no effect, and are passed over.
+RETIRED: Final = frozenset({"paths.reports_dir"})

@@ -116,6 +116,16 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest_known_key(
     assert f"the nearest key is {nearest}" in message
 
 
+@pytest.mark.parametrize("value", ["var/reports", "null"])
+def test_a_key_that_earlier_files_hold_is_passed_over(load: Load, value: str) -> None:
+    written = load(f"{MINIMAL}paths: {{reports_dir: {value}, log_file: a.log}}")
+    in_a_variable = load(BACKFILL_PATHS__REPORTS_DIR=value)
+    in_dotenv = load(dotenv=f"BACKFILL_PATHS__REPORTS_DIR={value}")
+
+    assert written.paths.log_file.name == "a.log"
+    assert in_a_variable.paths == in_dotenv.paths == load().paths
+
+
 def test_an_unknown_variable_is_named_as_it_is_spelt(load: Load, tmp_path: Path) -> None:
     in_environment = refusal(load, BACKFILL_IMAP__SERVR=SECRET)
     in_dotenv = refusal(load, MINIMAL, f"BACKFILL_LLM__MODLE={SECRET}")
