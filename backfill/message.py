@@ -87,7 +87,6 @@ class Message:
     sent_at: datetime | None  # Date header, UTC; None when absent or broken
     size: int  # RFC822.SIZE in bytes
     message_id: str = ""  # for people and notes; never used to identify a mail
-    server_id: str = ""  # the server's own id of the mail, the same under every label (X-GM-MSGID)
     key: str = field(init=False, compare=False)  # the content's `message_key`
 
     def __post_init__(self) -> None:

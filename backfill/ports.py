@@ -174,7 +174,6 @@ class ModelInfo:
 
     name: str
     price: Price | None = None
-    context_tokens: int | None = None
     parameters: frozenset[str] | None = None  # the request parameters that it supports
 
 

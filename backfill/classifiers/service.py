@@ -20,7 +20,6 @@ from backfill.classifiers.untrusted import (
     Reply,
     amount,
     clean,
-    count,
     json_object,
     mapping,
 )
@@ -90,11 +89,10 @@ def _models(document: dict[str, Any] | None) -> tuple[ModelInfo, ...] | None:
 def _read(listed: list[Any]) -> Iterator[ModelInfo]:
     for entry in listed:
         if isinstance(entry, dict) and (name := clean(entry.get("id"))):
-            context, parameters = entry.get("context_length"), entry.get("supported_parameters")
+            parameters = entry.get("supported_parameters")
             yield ModelInfo(
                 name,
                 _price(entry.get("pricing")),
-                count(context) or None,
                 frozenset(map(clean, parameters)) if isinstance(parameters, list) else None,
             )
 

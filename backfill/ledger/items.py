@@ -37,14 +37,14 @@ CLAIM = f"""UPDATE item SET claimed_by = :run, claim_no = claim_no + 1, begun = 
      WHERE id IN (SELECT id FROM item
                    WHERE {{job}} AND {ITEM_CLAIMABLE} AND due_at <= :now AND losses {{losses}} {{scope}}
                    ORDER BY due_at, rank LIMIT :limit)
- RETURNING id, mailbox_id, uid, status, claim_no, failures, losses, verdict_id, flags_before, rank"""
+ RETURNING id, mailbox_id, uid, status, claim_no, failures, verdict_id, flags_before, rank"""
 CLAIM_POSTGRESQL = f"""WITH due AS MATERIALIZED (
         SELECT id FROM item
          WHERE {{job}} AND {ITEM_CLAIMABLE} AND due_at <= :now AND losses {{losses}} {{scope}}
          ORDER BY due_at, rank LIMIT :limit FOR UPDATE SKIP LOCKED)
     UPDATE item SET claimed_by = :run, claim_no = claim_no + 1, begun = FALSE
       FROM due WHERE item.id = due.id
- RETURNING item.id, mailbox_id, uid, status, claim_no, failures, losses, verdict_id, flags_before, rank"""
+ RETURNING item.id, mailbox_id, uid, status, claim_no, failures, verdict_id, flags_before, rank"""
 
 # If the clock was set back after a mail was postponed, keep the length of its wait, measured from the present clock.
 # Done only when nothing is due: such mails are few, and the claim can use its index.
@@ -290,7 +290,6 @@ def _item(row: Row[Any], key: MailboxKey, known: Verdict | None) -> Item:
         status=ItemStatus(row.status),
         claim_no=row.claim_no,
         failures=row.failures,
-        losses=row.losses,
         verdict=known,
         flags_before=frozenset(json.loads(row.flags_before or "[]")),
     )

@@ -63,7 +63,6 @@ class Item:
     status: ItemStatus
     claim_no: int
     failures: int
-    losses: int
     verdict: Verdict | None
     flags_before: frozenset[str]
 

@@ -43,7 +43,7 @@ _STAND_IN = "Retrieval using the IMAP4 protocol failed for the following message
 
 _FACTS = ("RFC822.SIZE", "INTERNALDATE", "FLAGS")
 _OVERVIEW = (*_FACTS, "BODYSTRUCTURE", f"BODY.PEEK[HEADER.FIELDS ({' '.join(FIELDS)})]")
-_GMAIL_FACTS = ("X-GM-MSGID", "X-GM-LABELS")
+_GMAIL_FACTS = ("X-GM-LABELS",)
 
 
 @dataclass(slots=True)
@@ -241,7 +241,6 @@ class Fetcher:
             sent_at=sent.astimezone(UTC) if sent else None,
             size=size,
             message_id=headers.text("message-id"),
-            server_id=str(draft.row.get(b"X-GM-MSGID") or ""),
         )
 
     def _flags_of(self, row: Row) -> frozenset[str]:

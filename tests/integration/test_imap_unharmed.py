@@ -158,20 +158,11 @@ def test_a_batch_that_broke_off_after_its_bodies_is_still_compared_with_what_was
 # ── Gmail ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_gmails_own_name_of_a_mail_is_read_where_it_is_offered(reading: Make) -> None:
-    with ScriptedImap({1: MAIL}, capabilities=GMAIL) as server:
-        (mail,) = reading(server).fetch(INBOX, [1])
-
-    assert isinstance(mail, Message)
-    assert mail.server_id == "1278455344230334001"
-
-
-def test_other_servers_are_not_asked_for_gmails_names(reading: Make) -> None:
+def test_other_servers_are_not_asked_for_gmails_labels(reading: Make) -> None:
     with ScriptedImap({1: MAIL}) as server:
         (mail,) = reading(server).fetch(INBOX, [1])
 
     assert isinstance(mail, Message)
-    assert mail.server_id == ""
     assert "X-GM" not in " ".join(server.commands)
 
 

@@ -65,7 +65,7 @@ def test_a_local_server_lists_models_without_prices(api: ApiServer, service: Api
 
     [model] = service.models() or ()
     assert model.name == "llama3.2:latest"
-    assert (model.price, model.context_tokens, model.parameters) == (None, None, None)
+    assert (model.price, model.parameters) == (None, None)
 
 
 def test_the_list_is_asked_for_once(api: ApiServer, service: ApiService) -> None:

@@ -207,8 +207,6 @@ class ScriptedImap:
             items.append(b'INTERNALDATE "02-Jan-2024 10:00:00 +0000"')
         if "FLAGS" in command:
             items.append(f"FLAGS ({' '.join(sorted(self.flags[uid]))})".encode())
-        if "X-GM-MSGID" in command:
-            items.append(b"X-GM-MSGID %d" % (1278455344230334000 + uid))
         if "X-GM-LABELS" in command:
             items.append(f"X-GM-LABELS ({' '.join(sorted(self.labels[uid]))})".encode())
         if "BODYSTRUCTURE" in command:
