@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 
 from backfill.lifecycle import Disposition, ExitCode, IllegalTransition
 from backfill.redaction import redacted
+from backfill.shortages import shortage
 from backfill.verdict import Announced, Usage
 
 
@@ -56,13 +57,18 @@ class Unexpected(BackfillError):
 
 @contextmanager
 def around_one_mail() -> Iterator[None]:
-    """For work on one mail, or on a batch that can be halved: raises `Unexpected` for a bug's exception."""
+    """For work on one mail, or on a batch that can be halved: raises `Unexpected` for a bug's exception.
+
+    `MachineExhausted` where the machine gives no more memory, threads, files or room: that is no mail's fault.
+    """
     try:
         yield
     except (BackfillError, IllegalTransition):
         raise
     # Whatever error one odd mail causes in parsers, classifiers or effects, the others must be worked on.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
+        if (scarce := shortage(error)) is not None:
+            raise MachineExhausted.of(scarce) from error
         raise Unexpected.of(error) from None
 
 

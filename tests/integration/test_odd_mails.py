@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from backfill.errors import Concession, LedgerUnusable, ServerUnavailable, Unexpected
+from backfill.errors import Concession, LedgerUnusable, MachineExhausted, ServerUnavailable, Unexpected
 from backfill.lifecycle import RunOutcome
 from backfill.message import Content, Message, MessageRef
 from backfill.ports import Judged, Receipt, Unapplied
@@ -61,6 +62,33 @@ def test_a_mail_that_cannot_be_read_fails_alone_and_all_others_are_done(bench: B
     assert list(bench.statuses().values()).count("done") == 120 - len(odd)
     assert sorted(bench.classifier.asked_about) == sorted({*range(1, 121)} - odd)
     assert bench.rows("SELECT losses, claimed_by FROM item WHERE status = 'failed'") == [(3, None)] * len(odd)
+
+
+@pytest.mark.parametrize("stage", ["reading", "asking", "applying"])
+@pytest.mark.parametrize(
+    "shortage",
+    [MemoryError(), OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread")],
+    ids=["memory", "files", "threads"],
+)
+def test_a_machine_that_gives_no_more_ends_the_run_and_fails_no_mail(
+    bench: Bench, shortage: Exception, stage: str
+) -> None:
+    def gives_out(*_: object) -> Any:
+        raise shortage
+
+    bench.mailbox.holds(1, 2, 3)
+    match stage:
+        case "reading":
+            bench.mailbox.odd = dict.fromkeys((1, 2, 3), gives_out)
+        case "asking":
+            bench.classifier.classify = gives_out  # type: ignore[method-assign]
+        case _:
+            bench.effect.apply = gives_out  # type: ignore[method-assign]
+
+    with pytest.raises(MachineExhausted, match="ulimit"):
+        bench.run()
+
+    assert bench.rows("SELECT uid FROM item WHERE status = 'failed' OR losses > 0 OR claimed_by IS NOT NULL") == []
 
 
 def test_a_mail_that_can_be_read_after_all_is_done(bench: Bench) -> None:
