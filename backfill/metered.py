@@ -41,7 +41,7 @@ from backfill.throttle.calls import Throttler
 from backfill.throttle.gates import Gates
 from backfill.verdict import Announced, Answer, Usage
 
-# A longer block is not waited for here: a run gives the mail back, and the ledger keeps the time of the block.
+# For a longer block a call does not wait: a run gives the mail back, and the ledger keeps the end of the block.
 PATIENCE_S: Final = 60.0
 
 OUTCOMES: Final[dict[type[ClassifierError], AttemptOutcome]] = {
@@ -54,12 +54,12 @@ OUTCOMES: Final[dict[type[ClassifierError], AttemptOutcome]] = {
 #: The service turned these calls away before it worked on them, so they cost nothing. Any other call may have cost.
 FREE: Final = (AttemptOutcome.RATE_LIMITED, AttemptOutcome.HALTED)
 
-#: Notes in the ledger that a call is about to be made; the number of its attempt. Raises why it is not to be made.
+#: Opens the attempt of a call in the ledger and returns its number. Raises the reason where the call must not be made.
 Open = Callable[[Reservation | None], int]
 
 
 class Stopped(Exception):
-    """A stop came before the call was made; in a run the item stays claimed and is given back with the run."""
+    """A stop was requested before the call was made. A run's item stays claimed, and is given back with the run."""
 
 
 class Blocked(RateLimited):
@@ -70,11 +70,11 @@ class CallCounter(Protocol):
     """Counts the calls that are under way at the same time. Thread-safe."""
 
     def call_under_way(self) -> AbstractContextManager[None]:
-        """While a thread is about to ask, or asks."""
+        """Held while a thread makes a call, from just before it to its end."""
         ...
 
     def opening(self) -> AbstractContextManager[None]:
-        """While the call waits for the ledger."""
+        """Held while the call waits for the ledger."""
         ...
 
 
@@ -99,7 +99,7 @@ def _raise(error: LedgerUnusable) -> None:
 
 @dataclass(slots=True)
 class MeteredCalls:
-    """A classifier, with everything that its calls wait for and are booked on. Thread-safe.
+    """A classifier with everything that its calls wait for, and with the budget that they count against. Thread-safe.
 
     `throttler` None: the classifier is not metered, and its calls are made at once.
     """
@@ -111,16 +111,16 @@ class MeteredCalls:
     stop: StopRequest
     gates: Gates
     limits: RunLimits
-    tell: Callable[[str | None], None]  # why a call waits; None: it waits no more
+    tell: Callable[[str | None], None]  # gets the reason for which a call waits; None: it no longer waits
     budget: Budget | None = None
     counter: CallCounter = field(default_factory=OneAtATime)
-    gate_patience_s: float = inf  # a gate that stays closed for longer is not waited for
-    #: Is told when the ledger does not take what is noted beside an answer. Where it returns, the answer is not lost.
+    gate_patience_s: float = inf  # for a gate that stays closed for longer, a call does not wait
+    #: Called when the ledger cannot store what is known of a call. If it returns, the answer is still handed on.
     fail: Callable[[LedgerUnusable], None] = _raise
     _patiently: Callable[..., tuple[Answer, int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Wraps the one call in its retries, once for all mails."""
+        """Wrap the one call in its retries, once for all mails."""
         patience = backoff.on_exception(
             backoff.constant,
             (RateLimited, ServiceUnavailable),
@@ -128,13 +128,13 @@ class MeteredCalls:
             giveup=_asks_for_long,
             on_backoff=self._pause,
             interval=0,  # `_pause` sleeps
-            jitter=None,  # a random share of Retry-After would be less than what was asked for
-            logger=None,  # it would write the exception's text
+            jitter=None,  # jitter would wait for a random part of Retry-After, which is too short
+            logger=None,  # a logger would write the exception's text
         )
         self._patiently = patience(self._ask_once)
 
     def ask_for_no_run(self, message: Message) -> tuple[Answer, bool]:
-        """The answer about a mail of no job, and whether it took a call. Books the call; keeps nothing else. Writes.
+        """The answer about a mail of no job, and whether it took a call. Writes the call's attempt, but no verdict.
 
         Raises as `ask` does.
         """
@@ -224,11 +224,14 @@ class MeteredCalls:
         tokens: int,
         concession: Concession | None,
     ) -> tuple[int, Slot]:
-        """Note that a call is about to be made, with its slot. A slot that the ledger does not let use is returned."""
+        """Open the attempt of a call; returns its number, and a slot that is still current.
+
+        The slot is given back where the call must not be made.
+        """
         while True:
             try:
                 attempt_id = open_attempt(self._reservation(message, concession))
-            except CallsUsedUp:  # another call has taken the day's last; the gate is closed now
+            except CallsUsedUp:  # another call was the last one of the day; the gate is closed now
                 throttler.give_back(slot)
                 slot = self._wait_for_turn(throttler, tokens)
             except (BackfillError, Stopped):

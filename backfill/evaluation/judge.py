@@ -1,7 +1,7 @@
 """Asks a classifier about labelled mails, one after the other.
 
-An odd mail, which cannot be read or judged, counts as one without an answer. What concerns more than one mail, such as
-a refused key or a service that stays away, ends it.
+A mail that cannot be read or judged counts as a mail without an answer. An error that concerns more than one mail, such
+as a refused key or a service that stays away, is raised.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Ask = Callable[[Message], tuple[Answer, bool]]
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """`read` makes a mail of its bytes; `ask` has the classifier judge it."""
+    """`read` makes a `Message` of a mail's bytes; `ask` gets the classifier's answer about it."""
 
     read: Callable[[Labelled], Message]
     ask: Ask

@@ -1,4 +1,4 @@
-"""Puts together the metered calls of commands that work on no job, and the budget of all calls."""
+"""Makes the `MeteredCalls` of commands that work on no job, and the `Budget` of all calls."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from backfill.throttle.budget import Budget, DayLimit
 from backfill.throttle.calls import Throttler
 from backfill.throttle.gates import Gates
 
-#: Nothing is kept of such calls, so a day's limit that is reached ends the command instead of letting it wait.
+#: Seconds. These commands keep no verdict, so they end when the day's limit is reached, instead of waiting.
 NO_WAIT_S: Final = 0.0
 
 
 class CallParts(Protocol):
-    """What calls are made of."""
+    """The parts that `MeteredCalls` and `Budget` are made of."""
 
     @property
     def ledger(self) -> Ledger: ...
@@ -34,14 +34,14 @@ class CallParts(Protocol):
 
 
 def calls_for_no_run(parts: CallParts, audience: Audience) -> MeteredCalls:
-    """The calls of `evaluate` and `check`, of a classifier that is metered.
+    """The calls of `evaluate` and `check` to a metered classifier.
 
-    They keep to the pace and the blocks of the runs beside them, and count among the day's calls and cost. Writes.
+    They keep to the pace and the blocks of the runs at work, and count among the day's calls and cost. Writes.
     Raises `ConfigError` as `budget_of` does.
     """
     ledger, clock, stop, limits, api = parts.ledger, audience.clock, audience.stop, parts.limits, parts.api
     rates = limits.calls_per_minute, limits.tokens_per_minute
-    # A run at work keeps its own pace.
+    # `keeps_pace`: the pace of a run at work is not changed.
     throttler = Throttler(ledger, clock, api.throttle, *rates, api.max_answer_tokens, keeps_pace=True)
     day = day_limit(ledger, clock, limits, api)
     tell = audience.observer.waiting
@@ -67,9 +67,9 @@ def day_limit(ledger: Ledger, clock: Clock, limits: RunLimits, api: Api) -> DayL
 def budget_of(
     parts: CallParts, clock: Clock, job_id: int | None, calls: DayLimit | None, limits: RunLimits | None = None
 ) -> Budget | None:
-    """What the calls of a job, or of none, are booked on; None without a limit. `limits`: other than those of `parts`.
+    """The budget of a job's calls, or with `job_id` None of calls for no job; None where there is no limit.
 
-    Raises `ConfigError` for a limit on money where nobody knows the price.
+    `limits` None: those of `parts`. Raises `ConfigError` for a limit on money where the price is not known.
     """
     limits = limits or parts.limits
     of_job, of_day = None if job_id is None else limits.max_cost_usd, limits.max_cost_usd_per_day

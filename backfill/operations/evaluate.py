@@ -21,21 +21,21 @@ from backfill.wording import dollars
 
 
 class EvaluationParts(CallParts, Protocol):
-    """The ledger is needed only for a classifier that is metered."""
+    """What `evaluate` works with. It uses the ledger only for a metered classifier."""
 
     @property
     def thresholds(self) -> Thresholds: ...
     def read_mail(self, raw: bytes, size: int, owner: str) -> Message:
-        """A mail that lies in no mailbox, as the classifier is shown it. `owner`: its address; "" when unknown."""
+        """A mail outside any mailbox, as the classifier is shown it. `owner`: the owner's address; "" when unknown."""
         ...
 
 
 def evaluate(
     parts: EvaluationParts, audience: Audience, sets: Mapping[str, Iterable[Labelled]], owner: str
 ) -> dict[str, Evaluation]:
-    """The figures of each set of mails, by its name. A stop request ends it early, with those of the mails until then.
+    """The figures of each set of mails, by its name. After a stop request they cover the mails that were judged before.
 
-    Calls are made only after the question about them was answered with yes; raises `Declined` otherwise. Raises the
+    Calls are made only after the question about them was answered with yes; otherwise raises `Declined`. Raises a
     `BackfillError` that concerns more than one mail.
     """
 
@@ -58,7 +58,7 @@ def _free(classifier: Classifier) -> Ask:
 
 
 def _readable(read: Callable[[Labelled], Message], mails: Iterable[Labelled]) -> Iterator[Message]:
-    """What can be read of the mails; the others are left out here, and are counted when they are judged."""
+    """The mails that can be read. The others are left out here, and are counted as unanswered when they are judged."""
     for mail in mails:
         message = None
         with suppress(Unexpected), around_one_mail():
@@ -82,7 +82,7 @@ def _ask_consent(parts: EvaluationParts, audience: Audience, mails: Iterable[Mes
 
 
 def _tokens_of_call(classifier: Classifier, mail: Message) -> int | None:
-    """About how many tokens the call about a mail sends; None where it takes none, or nobody can tell."""
+    """About how many tokens the call about a mail sends; None where no call is needed, or where that is not known."""
     with suppress(Unexpected), around_one_mail():
         if classifier.decide_free(mail) is None:
             return classifier.estimate_tokens(mail)
