@@ -80,7 +80,7 @@ class ConfigError(BackfillError):
 
 
 class Declined(ConfigError):
-    """The answer to the question was no, or nobody was there to answer; nothing was started."""
+    """The question was answered with no, or nobody was there to answer it; nothing was started."""
 
     reason = "declined"
 
