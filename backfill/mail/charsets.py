@@ -1,7 +1,7 @@
 """Bytes to characters, also where a mail names a wrong charset, names none, or has a few broken characters.
 
 Pure, and total: any bytes give a str. Text that is valid UTF-8 is read as UTF-8. The declared charset is used when the
-bytes fit it; a few may be broken. Otherwise the charset is guessed from the bytes.
+bytes fit it; a few characters may be broken. Otherwise the charset is guessed from the bytes.
 """
 
 from __future__ import annotations

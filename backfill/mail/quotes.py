@@ -64,7 +64,10 @@ _ORIGINAL = re.compile(
 
 
 def trimmed(text: str, subject: str = "") -> str:
-    """`text` (cleaned) without signature, history, footers and PGP blocks; uncut when nothing readable would remain."""
+    """`text` (cleaned) without PGP blocks, signature, history and footers.
+
+    Only the blocks are taken out of a forwarded mail, or when nothing readable would remain otherwise.
+    """
     text = _without_blocks(text)
     if _FORWARDING.match(subject) or _is_forward(text):
         return text
@@ -136,7 +139,7 @@ def _without_signature(lines: list[str]) -> list[str]:
 
 
 def _is_written(line: str) -> bool:
-    """Is it a sentence, and no legal notice or advertisement of a program?"""
+    """Is it a sentence, and no small print such as a legal notice?"""
     return bool(_SENTENCE.match(line)) and not _SMALL_PRINT.search(line)
 
 

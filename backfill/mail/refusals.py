@@ -136,7 +136,7 @@ _REMEDIES = (
 
 
 def throttling(text: str) -> MailThrottled | None:
-    """The wait that a server's text asks for; None when it asks for none."""
+    """The error with the wait that a server's text asks for; None when it asks for none."""
     wait_s = next((wait_s for pattern, wait_s in _THROTTLED if pattern.search(text)), None)
     if backoff := _BACKOFF.search(text):
         wait_s = int(backoff[1][:9]) / 1000

@@ -42,7 +42,7 @@ _KEPT = re.compile(rb"\[PERMANENTFLAGS \((.*)\)\]", re.I)
 
 
 class Watch(Hears, Protocol):
-    """Told of the octets that a server sends and of the waits that it asks for. Called by several threads."""
+    """A listener for the octets that a server sends and the waits that it asks for. Called by several threads."""
 
     def throttled(self, wait_s: float, reason: str) -> None:
         """The server asks for no commands during the next `wait_s` seconds."""

@@ -55,7 +55,7 @@ class Patience:
 
 
 class Hears(Protocol):
-    """Told of octets when they come, and of long waits for the server."""
+    """A listener for octets when they come, and for long waits for the server."""
 
     def read(self, size: int) -> None:
         """`size` octets have come."""
