@@ -18,7 +18,7 @@ from backfill.errors import ConfigError, LedgerUnusable
 from backfill.ledger.databases.connect import AFTER_STOP_S, BUSY_TIMEOUT_MS
 from backfill.wording import printable
 
-WAITED = f"{BUSY_TIMEOUT_MS // 1000} s (after a stop {AFTER_STOP_S:g} s)"
+WAITED = f"{BUSY_TIMEOUT_MS // 1000} s ({AFTER_STOP_S:g} s after a stop)"
 #: By the beginning of SQLite's error name (https://sqlite.org/rescode.html).
 SQLITE = {
     "SQLITE_ERROR": "It lacks a table or a column; restore the newest backup beside it.",  # never a bad value
