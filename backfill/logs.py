@@ -160,6 +160,8 @@ def _forward_standard_logging() -> None:
     root.addHandler(_Forward(level=logging.WARNING))
     for name in ("imapclient", "urllib3", "twisted"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns of every text that is not ASCII, and quotes it as bytes. Our errors quote the server in words.
+    logging.getLogger("imapclient.util").setLevel(logging.ERROR)
 
 
 def _clean(record: Record) -> None:

@@ -158,6 +158,10 @@ class Planner:
             except FolderUnusable as error:
                 logger.warning("{!r} was not checked for newer mail: {}", folder, error)
                 continue
+            except MailThrottled:
+                raise
+            except ServerUnavailable:
+                return True  # planning tells one folder's trouble from an outage
             is_newer = is_newer or state.uid_next - 1 > known.get(state.key, -1)
         return is_newer
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backfill.cli.command import Command
 from backfill.cli.options import EVERYWHERE, GeneralOptions, Json
-from backfill.errors import FolderUnusable
+from backfill.errors import FolderUnusable, MailThrottled, ServerUnavailable
 from backfill.lifecycle import ExitCode
 
 if TYPE_CHECKING:
@@ -62,4 +62,9 @@ def _count(source: "MailSource", folder: "Folder") -> int | None:
     try:
         return source.examine(folder.name).exists if folder.is_selectable else None
     except FolderUnusable:
+        return None
+    except MailThrottled:
+        raise
+    except ServerUnavailable:
+        source.list_folders()  # raises in an outage, which is not this folder's trouble
         return None

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Final
 
 from backfill.clock import StopRequest
-from backfill.errors import Declined, FolderUnusable
+from backfill.errors import Declined, FolderUnusable, ServerUnavailable
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
 from backfill.limits import RunLimits
@@ -63,11 +63,11 @@ def processed_elsewhere(
         asked = Selection(folders=(folder,), force_reprocess=False)
         try:
             state = source.examine(folder)
-        except FolderUnusable:
-            continue  # the planner has reported it
-        for window in source.windows(state.key, 1, state.uid_next - 1):
-            if not stop.is_set():
-                found = source.survey(state.key, window, asked)
-                marked += sum(mail.skip_rule is not None for mail in found)
+            for window in source.windows(state.key, 1, state.uid_next - 1):
+                if not stop.is_set():
+                    found = source.survey(state.key, window, asked)
+                    marked += sum(mail.skip_rule is not None for mail in found)
+        except (FolderUnusable, ServerUnavailable):
+            continue  # the planner has reported it, and this is only a warning
     mails = "1 mail" if marked == 1 else f"{marked:,} mails"
     return PROCESSED_ELSEWHERE.format(mails=mails, ledger=ledger.database) if marked else None

@@ -7,7 +7,7 @@ then no longer true. After `verify --repair` the next run sets the keyword again
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -31,16 +31,17 @@ class MarkCheck:
     keyword: str  # the one that every processed mail bears
     stop: StopRequest
 
-    def missing(self, job: Job) -> list[Standing]:
+    def missing(self, job: Job, closed: Collection[str] = ()) -> list[Standing]:
         """The receipts that name the keyword although their mails are on the server without it.
 
-        Heeds a stop request between two pages.
+        `closed`: folders that are passed over. Heeds a stop request between two pages.
         """
         found: list[Standing] = []
         with closing(self.marker):
             for page in self._pages(job):
                 for mailbox, receipts in page.items():
-                    found += self._of_mailbox(mailbox, receipts)
+                    if mailbox.folder not in closed:
+                        found += self._of_mailbox(mailbox, receipts)
         return found
 
     def _pages(self, job: Job) -> Iterator[dict[MailboxKey, list[Standing]]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from backfill.errors import ConfigError, FolderUnusable
+from backfill.errors import ConfigError, FolderUnusable, MailThrottled, ServerUnavailable
 from backfill.fingerprint import Fingerprint
 from backfill.folders import FolderPatterns, resolve
 from backfill.ledger import Ledger
@@ -86,9 +86,12 @@ def choose(parts: Parts, audience: Audience, request: Request, said: str | None 
         for folder in selection.folders:
             try:
                 state = parts.source.examine(folder)
-            except FolderUnusable:
+            except MailThrottled:
+                raise
+            except (FolderUnusable, ServerUnavailable):
                 # The planner leaves out a folder that the server lists and does not open, so that the others are
-                # worked. A name that the server does not list is misspelt, and refused.
+                # worked. A name that the server does not list is misspelt, and refused. In an outage the list does
+                # not come either.
                 is_listed = folder in {each.name for each in parts.source.list_folders()}
                 if is_listed and len(selection.folders) > 1:
                     continue

@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Final
 
 from backfill.clock import StopRequest
-from backfill.errors import EffectUnavailable, FolderUnusable
+from backfill.errors import EffectUnavailable, FolderUnusable, MailThrottled, ServerUnavailable
 from backfill.ledger import Ledger
 from backfill.ledger.reads.audit import Difference, DifferenceKind
 from backfill.ledger.rows import Job, PlanRange
@@ -53,7 +53,7 @@ class Finding(StrEnum):
     BACK = "back"  # a mail that is vanished in the ledger is on the server
     EPOCH = "epoch"  # the folder has another UIDVALIDITY
     FOLDER_GONE = "folder_gone"  # the folder is planned, and the server does not have it
-    FOLDER_CLOSED = "folder_closed"  # the folder is planned, and the server has it and does not open it
+    FOLDER_CLOSED = "folder_closed"  # the folder is planned, and the server has it and does not open or search it
     HIDDEN = "hidden"  # the server counts more mails in the folder than it lists
     ANALYTICS = "analytics"  # analytics.jsonl does not hold what the ledger says
     UNMARKED = "unmarked"  # a mail does not bear the keyword that its receipt names
@@ -76,7 +76,8 @@ SENTENCES: Final = {
     Finding.EPOCH: "{folder} has another UIDVALIDITY than when it was planned; the next run plans it anew.",
     Finding.FOLDER_GONE: "{folder} is no longer on the server; {mails} of its mails are in the ledger. Where it was "
     "renamed or deleted for good, `backfill cancel` this job and plan anew.",
-    Finding.FOLDER_CLOSED: "{folder} cannot be opened; {mails} of its mails are in the ledger and wait until it can.",
+    Finding.FOLDER_CLOSED: "{folder} cannot be opened or searched; {mails} of its mails are in the ledger and wait "
+    "until it can.",
     Finding.HIDDEN: "{folder} holds {mails} mails more than the server lists: mails that it hides cannot be processed.",
     Finding.UNMARKED: "{folder}, UID {uid} is done, but does not bear the keyword of processed mail on the server.",
     Finding.UNPLANNED: "{folder} is selected, but not fully planned; the next run plans the rest.",
@@ -108,7 +109,8 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
         verification = Verification(ledger, parts.source, audience.stop)
         outside = verification.compare(job)
         check = parts.mark_check() if "flags" in effects else None
-        unmarked = check.missing(job) if check is not None else []
+        closed = {each.folder for each in outside.differences if each.kind is Finding.FOLDER_CLOSED}
+        unmarked = check.missing(job, closed) if check is not None else []
         is_repaired = repair and outside.is_complete and not audience.stop.is_set()
         if is_repaired:
             ledger.audit.repair(job.id)
@@ -158,7 +160,7 @@ class Verification:
         )
         for window in windows:
             is_open = window.mailbox_id in still_open
-            found += self._of_mailbox(job, keys[window.mailbox_id], window, is_open=is_open)
+            found += self._of_folder(job, keys[window.mailbox_id], window, is_open=is_open)
         notes = [NOT_COMPARED.format(search=job.selection.search)] if is_changing(job.selection) else []
         if self.stop.is_set():
             notes.append(NOT_FINISHED.format(reason=self.stop.reason))
@@ -170,6 +172,16 @@ class Verification:
             if window is None or not window.is_planned:
                 mailbox_id = None if window is None else window.mailbox_id
                 yield difference(Finding.UNPLANNED, mailbox_id, folder, None)
+
+    def _of_folder(self, job: Job, key: MailboxKey, window: PlanRange, *, is_open: bool) -> Iterator[Difference]:
+        """What differs in one folder. A folder that the server cannot search does not keep it from the others."""
+        try:
+            yield from self._of_mailbox(job, key, window, is_open=is_open)
+        except MailThrottled:
+            raise
+        except (FolderUnusable, ServerUnavailable):
+            self.source.list_folders()  # raises in an outage, which is not this folder's trouble
+            yield difference(Finding.FOLDER_CLOSED, window.mailbox_id, key.folder, None, window.planned)
 
     def _of_mailbox(self, job: Job, key: MailboxKey, window: PlanRange, *, is_open: bool) -> Iterator[Difference]:
         if self.stop.is_set():
