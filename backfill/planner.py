@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from backfill.clock import StopRequest
-from backfill.errors import BackfillError, FolderUnusable, MailThrottled, ServerUnavailable
+from backfill.errors import BackfillError, FolderUnusable, MailThrottled, ServerTroubled, ServerUnavailable
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, PlanRange
 from backfill.lifecycle import JobState
@@ -155,7 +155,7 @@ class Planner:
         for folder in job.selection.folders:
             try:
                 state = self.source.examine(folder)
-            except FolderUnusable as error:
+            except (FolderUnusable, ServerTroubled) as error:
                 logger.warning("{!r} was not checked for newer mail: {}", folder, error)
                 continue
             except MailThrottled:

@@ -287,6 +287,21 @@ def test_read_answers_takes_numbers_and_nothing_else() -> None:
 # Folders that do not open
 
 
+def test_a_folder_that_cannot_be_opened_now_hides_no_newer_mail_of_the_others(plans: Callable[..., Plans]) -> None:
+    with ScriptedImap({1: MAIL}) as server:
+        bench = plans(server)
+        job = bench.job(folders=("Odd", "INBOX"))
+        bench.plan(job)
+        done = bench.ledger.jobs.get(job.id)
+        server.mails[2] = MAIL
+        server.script = lambda command: (
+            [b"{tag} NO [SERVERBUG] internal error"] if command.startswith("EXAMINE") and "Odd" in command else None
+        )
+
+        assert done is not None
+        assert Planner(bench.ledger, bench.source, bench.stop).has_newer_mail(done)
+
+
 def test_a_folder_that_does_not_open_is_left_out_and_the_others_are_planned(plans: Callable[..., Plans]) -> None:
     def script(command: str) -> list[bytes] | None:
         return [b"{tag} NO [NOPERM] not yours"] if command.startswith('EXAMINE "Shared"') else None
