@@ -23,8 +23,9 @@ mail)
 `operations` (what each command does, without a terminal)
 
 Faces and roof:
-`settings` (YAML, `.env`, environment) · `wiring` (names to objects) · `processor` (the API for programs) · `progress` ·
-`logs` · `cli` (the command line) · `demo` (a mail server in memory and sample mail)
+`settings` (YAML, `.env`, environment) · `wiring` (names to objects) · `check_parts` (the same for `check`) ·
+`processor` (the API for programs) · `progress` · `logs` · `cli` (the command line) · `demo` (a mail server in memory
+and sample mail)
 """
 
 from __future__ import annotations

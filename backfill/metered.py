@@ -114,6 +114,7 @@ class MeteredCalls:
     tell: Callable[[str | None], None]  # gets the reason for which a call waits; None: it no longer waits
     budget: Budget | None = None
     counter: CallCounter = field(default_factory=OneAtATime)
+    concessions: frozenset[Concession] = frozenset(Concession)  # those that are made; each is one more call
     gate_patience_s: float = inf  # for a gate that stays closed for longer, a call does not wait
     #: Called when the ledger cannot store what is known of a call. If it returns, the answer is still handed on.
     fail: Callable[[LedgerUnusable], None] = _raise
@@ -138,14 +139,18 @@ class MeteredCalls:
 
         Raises as `ask` does.
         """
-        throttler = self.throttler
-        if throttler is None:
-            return self.ask(message, _never)[0], False
-        attempts = self.ledger.attempts
-        answer, attempt_id = self.ask(message, lambda reserved: attempts.open_without_run(throttler.resource, reserved))
-        if attempt_id is not None:
-            attempts.close(attempt_id, AttemptOutcome.OK, answer.usage)
-        return answer, attempt_id is not None
+        free = self._decide_free(message)
+        return (self.call_for_no_run(message), True) if free is None else (free, False)
+
+    def call_for_no_run(self, message: Message) -> Answer:
+        """The same, by a call in any case. Only where there is a throttler."""
+        throttler, attempts = self.throttler, self.ledger.attempts
+        assert throttler is not None
+        answer, attempt_id = self._call(
+            message, lambda reserved: attempts.open_without_run(throttler.resource, reserved), throttler
+        )
+        attempts.close(attempt_id, AttemptOutcome.OK, answer.usage)
+        return answer
 
     def ask(self, message: Message, open_attempt: Open) -> tuple[Answer, int | None]:
         """The answer, with the number of its attempt where it took a call; the caller closes the attempt.
@@ -153,21 +158,29 @@ class MeteredCalls:
         What costs nothing takes no slot. Raises `Stopped`, `Blocked`, `CallsUsedUp`, `BudgetReached`, what
         `open_attempt` raises, or the `ClassifierError` of the last call.
         """
-        with around_one_mail():
-            free = self.classifier.decide_free(message)
+        free = self._decide_free(message)
         if free is not None:
             return free, None
         if self.throttler is None:
             if not self.gates.pass_through():
                 raise Stopped
             return ask_free(self.classifier, message), None
+        return self._call(message, open_attempt, self.throttler)
+
+    def _decide_free(self, message: Message) -> Answer | None:
+        with around_one_mail():
+            return self.classifier.decide_free(message)
+
+    def _call(self, message: Message, open_attempt: Open, throttler: Throttler) -> tuple[Answer, int]:
         concession: Concession | None = None
         while True:
             try:
-                return self.ask_patiently(message, open_attempt, self.throttler, concession)
+                return self.ask_patiently(message, open_attempt, throttler, concession)
             except ClassifierError as error:
-                # One concession for a mail, tried once. Only RENAMED may come before another one.
+                # Each once, and one alone; but what the service calls things is learnt beside them.
                 if error.concession in (None, concession) or concession not in (None, Concession.RENAMED):
+                    raise
+                if error.concession not in self.concessions:
                     raise
                 concession = error.concession
 
@@ -326,10 +339,6 @@ def _classify(classifier: Classifier, message: Message, concession: Concession |
         if not isinstance(answer, Answer):
             raise TypeError("the classifier returned something else than an Answer")
         return answer
-
-
-def _never(reservation: Reservation | None) -> int:
-    raise AssertionError("a classifier that is not metered opens no attempt")
 
 
 def _asks_for_long(error: Any) -> bool:

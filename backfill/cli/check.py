@@ -28,19 +28,26 @@ def check(
     No mail and no keyword is touched. `check` asks before it makes one tiny request to the model: that request may
     cost a fraction of a cent.
     """
+    from backfill.check_parts import CheckParts  # start-up: brings the adapters
     from backfill.clock import SystemClock  # start-up: only here
-    from backfill.operations.check import exit_code, probe_all  # start-up: brings the adapters
+    from backfill.operations.check import exit_code, probe_all  # start-up: brings the ledger
+    from backfill.operations.parts import Audience  # start-up: as above
 
     command = Command.begin(general)
     may_call = None if not call else (lambda _: True) if yes else command.terminal.confirm
+    audience = Audience(SystemClock(), command.stop, command.terminal, None, command.terminal.say)
+    parts = CheckParts(command.settings, audience)
     probes: list[Probe] = []
     with command.listening():
-        for probe in probe_all(command.settings, SystemClock(), may_call, command.stop):
-            probes.append(probe)
-            if not as_json:
-                print(_line(probe), flush=True)
-            if command.stop.is_set():
-                break
+        try:
+            for probe in probe_all(parts, audience, may_call):
+                probes.append(probe)
+                if not as_json:
+                    print(_line(probe), flush=True)
+                if command.stop.is_set():
+                    break
+        finally:
+            parts.close()
     if as_json:
         print(json.dumps([asdict(probe) | {"exit_code": int(probe.exit_code)} for probe in probes]))
     return ExitCode.STOPPED_EARLY if command.stop.is_set() else exit_code(probes)

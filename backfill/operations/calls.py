@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, Protocol
 
 from backfill.clock import Clock
-from backfill.errors import ConfigError
+from backfill.errors import Concession, ConfigError
 from backfill.ledger import Ledger
 from backfill.limits import RunLimits
 from backfill.metered import MeteredCalls
@@ -33,13 +34,16 @@ class CallParts(Protocol):
     def price(self) -> Price | None: ...
 
 
-def calls_for_no_run(parts: CallParts, audience: Audience) -> MeteredCalls:
+def calls_for_no_run(parts: CallParts, audience: Audience, *, only_one: bool = False) -> MeteredCalls:
     """The calls of `evaluate` and `check` to a metered classifier.
 
     They keep to the pace and the blocks of the runs at work, and count among the day's calls and cost. Writes.
+    `only_one`: when the service is in trouble or cuts an answer, the call is not tried again.
     Raises `ConfigError` as `budget_of` does.
     """
     ledger, clock, stop, limits, api = parts.ledger, audience.clock, audience.stop, parts.limits, parts.api
+    limits = replace(limits, retry_attempts=1) if only_one else limits
+    concessions = {Concession.RENAMED} if only_one else Concession
     rates = limits.calls_per_minute, limits.tokens_per_minute
     # `keeps_pace`: the pace of a run at work is not changed.
     throttler = Throttler(ledger, clock, api.throttle, *rates, api.max_answer_tokens, keeps_pace=True)
@@ -55,6 +59,7 @@ def calls_for_no_run(parts: CallParts, audience: Audience) -> MeteredCalls:
         limits,
         tell,
         budget_of(parts, clock, None, day),
+        concessions=frozenset(concessions),
         gate_patience_s=NO_WAIT_S,
     )
 

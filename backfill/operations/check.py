@@ -12,22 +12,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from backfill import wiring
-from backfill.clock import Clock, StopRequest
-from backfill.errors import BackfillError, ClassifierError, Concession, ConfigError, Declined, MailError
-from backfill.ledger import Ledger
+from backfill.errors import BackfillError, BudgetReached, CallsUsedUp, ConfigError, Declined, MailError
 from backfill.lifecycle import ExitCode
 from backfill.message import Message
-from backfill.ports import Classifier, ModelInfo, Service
-from backfill.settings import Settings, env_file
-from backfill.throttle.calls import Throttler
-from backfill.throttle.mail import MailAllowance
-from backfill.verdict import Answer
-
-# The longest wait for a slot before the one call.
-PATIENCE_S: Final = 60.0
+from backfill.metered import Blocked, Stopped
+from backfill.operations.calls import CallParts, calls_for_no_run
+from backfill.operations.parts import Api, Audience
+from backfill.ports import MailMarker, MailSource, ModelInfo, Service
 
 
 class State(StrEnum):
@@ -82,51 +75,78 @@ _LETTER: Final = b"\r\n".join(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the settings say, as far as the probes need it."""
+
+    config_path: Path
+    env_path: Path | None  # None: no .env is wanted
+    doubts: tuple[str, ...]  # about lines of .env
+    note_template: Path
+    notes_dir: Path | None  # None: no notes are written
+    prompt_file: Path
+    keywords: frozenset[str]  # that are set on mails
+    response_format: str
+    has_api: bool
+
+
+class CheckParts(CallParts, Protocol):
+    """What is probed. A part that cannot be made raises a `BackfillError` when it is asked for."""
+
+    @property
+    def facts(self) -> Facts: ...
+    @property
+    def account(self) -> str: ...
+    def prove_ledger(self) -> str:
+        """Open the ledger and write to it; its name."""
+        ...
+
+    def prove_outputs(self) -> None:
+        """Make each output once."""
+        ...
+
+    def probed_source(self, *, is_counted: bool) -> MailSource:
+        """A source that does not wait. `is_counted`: what it reads counts for the bytes of the day."""
+        ...
+
+    def probed_marker(self, *, is_counted: bool) -> MailMarker: ...
+    def service(self) -> Service: ...
+    def read_mail(self, raw: bytes, size: int, owner: str) -> Message: ...
+
+
 def exit_code(probes: list[Probe]) -> ExitCode:
     """The exit code of the worst failure, by `WORST_FIRST`."""
     found = {probe.exit_code for probe in probes}
     return next((code for code in WORST_FIRST if code in found), ExitCode.OK)
 
 
-def probe_all(
-    settings: Settings, clock: Clock, may_call: Callable[[str], bool] | None, stop: StopRequest
-) -> Iterator[Probe]:
+def probe_all(parts: CheckParts, audience: Audience, may_call: Callable[[str], bool] | None) -> Iterator[Probe]:
     """Every probe, as it is done. `may_call` gets the question before the one call; None: no call is made."""
-    yield Probe("configuration", State.OK, str(settings.config_path))
-    if settings.env_path is not None:
-        for doubt in env_file.doubts(settings.env_path):
-            yield Probe(".env", State.WARN, doubt, str(settings.env_path))
-    yield from _disk(settings)
-    ledger: Ledger | None = None
+    facts = parts.facts
+    yield Probe("configuration", State.OK, str(facts.config_path))
+    for doubt in facts.doubts:
+        yield Probe(".env", State.WARN, doubt, str(facts.env_path))
+    yield from _disk(parts)
+    has_ledger = False
     try:
-        ledger = wiring.open_ledger(settings, clock, stop)
-        ledger.secrets.get(wiring.PROMPT_SECRET)  # writes on first use
+        yield Probe("ledger", State.OK, parts.prove_ledger())
+        has_ledger = True
     except BackfillError as error:
         yield _failed("ledger", error)
-    else:
-        yield Probe("ledger", State.OK, str(ledger.database))
-    allowance = None if ledger is None else wiring.mail_allowance(settings, ledger, clock)  # these bytes count, too
-    try:
-        yield from _mail(settings, allowance)
-        if settings.classifier != "heuristic":
-            yield from _api(settings, clock, ledger, may_call, stop)
-    finally:
-        if allowance is not None:
-            allowance.close()
-        if ledger is not None:
-            ledger.close()
+    yield from _mail(parts, is_counted=has_ledger)
+    if facts.has_api:
+        yield from _api(parts, audience, may_call, has_ledger=has_ledger)
 
 
-def _disk(settings: Settings) -> Iterator[Probe]:
+def _disk(parts: CheckParts) -> Iterator[Probe]:
     try:
-        for effect in wiring.effects(settings):
-            effect.close()
+        parts.prove_outputs()
     except ConfigError as error:
         yield _failed("note template", error)
     else:
-        yield Probe("note template", State.OK, str(settings.paths.note_template))
-    if "notes" in settings.effects:
-        yield _writable("notes folder", settings.paths.notes_dir)
+        yield Probe("note template", State.OK, str(parts.facts.note_template))
+    if parts.facts.notes_dir is not None:
+        yield _writable("notes folder", parts.facts.notes_dir)
 
 
 def _writable(name: str, folder: Path) -> Probe:
@@ -145,11 +165,11 @@ def _writable(name: str, folder: Path) -> Probe:
         )
 
 
-def _mail(settings: Settings, allowance: MailAllowance | None) -> Iterator[Probe]:
-    source = wiring.mail_source(settings, allowance)
+def _mail(parts: CheckParts, *, is_counted: bool) -> Iterator[Probe]:
+    source = parts.probed_source(is_counted=is_counted)
     try:
         folders = source.list_folders()
-        yield Probe("mail login", State.OK, f"{wiring.account(settings).name}, {len(folders)} folders")
+        yield Probe("mail login", State.OK, f"{parts.account}, {len(folders)} folders")
         first = source.examine("INBOX")
         yield Probe("INBOX", State.OK, f"{first.exists} mails")
         source.close()
@@ -163,10 +183,9 @@ def _mail(settings: Settings, allowance: MailAllowance | None) -> Iterator[Probe
                 f"{first.key.uidvalidity}, then {second.key.uidvalidity}: the server renumbers its mails.",
                 "Mail is planned anew each time; verdicts are kept and not paid for again. Ask the server's operator.",
             )
-        if "flags" in settings.effects:
-            marker = wiring.marker(settings, allowance)
+        if tags := parts.facts.keywords:
+            marker = parts.probed_marker(is_counted=is_counted)
             try:
-                tags = {settings.imap.processed_tag, settings.imap.important_tag, settings.imap.spam_tag}
                 yield _keywords(tags, marker.permitted(second.key, tags))
             finally:
                 marker.close()
@@ -176,7 +195,7 @@ def _mail(settings: Settings, allowance: MailAllowance | None) -> Iterator[Probe
         source.close()
 
 
-def _keywords(wanted: set[str], kept: frozenset[str]) -> Probe:
+def _keywords(wanted: frozenset[str], kept: frozenset[str]) -> Probe:
     if missing := sorted(wanted - kept):
         return Probe(
             "keywords",
@@ -189,55 +208,39 @@ def _keywords(wanted: set[str], kept: frozenset[str]) -> Probe:
 
 
 def _api(
-    settings: Settings,
-    clock: Clock,
-    ledger: Ledger | None,
-    may_call: Callable[[str], bool] | None,
-    stop: StopRequest,
+    parts: CheckParts, audience: Audience, may_call: Callable[[str], bool] | None, *, has_ledger: bool
 ) -> Iterator[Probe]:
     try:
-        service = wiring.service(settings, clock)
+        service = parts.service()
     except ConfigError as error:
         yield _failed("API key", error)
         return
     try:
-        key, model = _key(service), _model(service, settings)
+        key, model = _key(service), _model(service, parts)
     finally:
         service.close()
     yield key
     yield model
-    if ledger is None:
+    if not has_ledger:
         return
     try:
-        classifier = wiring.classifier(settings, lambda: ledger, clock)
+        classifier = parts.classifier
     except ConfigError as error:
         yield _failed("prompt", error)
         return
-    try:
-        letter = wiring.read_mail(settings, _LETTER, len(_LETTER), owner="you@example.com")
-        tokens = classifier.estimate_tokens(letter)
-        yield Probe("prompt", State.OK, f"{settings.paths.prompt_file}, about {tokens} tokens with a mail of two lines")
-        if State.FAIL in (key.state, model.state):
-            yield Probe("answer", State.SKIPPED, "Not tried, for the reason above.")
-        elif _is_agreed(settings, may_call):
-            limits = settings.run_limits
-            rates = limits.calls_per_minute, limits.tokens_per_minute, settings.llm.max_output_tokens
-            throttler = Throttler(ledger, clock, wiring.api(settings), *rates, keeps_pace=True)
-            if throttler.wait(stop, PATIENCE_S, tokens=tokens + throttler.answer_tokens) is not None:
-                yield _answer(classifier, letter)
-            elif stop.is_set():
-                yield Probe("answer", State.SKIPPED, "Not tried, since it was stopped.")
-            else:
-                yield Probe("answer", State.WARN, f"Calls are blocked: {throttler.reason()}.", "Try again after that.")
-        else:
-            yield Probe("answer", State.SKIPPED, "No call was made.", "Say --yes to make it.")
-    finally:
-        classifier.close()
+    letter = parts.read_mail(_LETTER, len(_LETTER), "you@example.com")
+    tokens = classifier.estimate_tokens(letter)
+    yield Probe("prompt", State.OK, f"{parts.facts.prompt_file}, about {tokens} tokens with a mail of two lines")
+    if State.FAIL in (key.state, model.state):
+        yield Probe("answer", State.SKIPPED, "Not tried, for the reason above.")
+    elif _is_agreed(parts.api, may_call):
+        yield _answer(parts, audience, letter)
+    else:
+        yield Probe("answer", State.SKIPPED, "No call was made.", "Say --yes to make it.")
 
 
-def _is_agreed(settings: Settings, may_call: Callable[[str], bool] | None) -> bool:
-    llm = settings.llm
-    question = f"One small request is to be sent to {llm.model} at {llm.api_url}; it costs less than a cent."
+def _is_agreed(api: Api, may_call: Callable[[str], bool] | None) -> bool:
+    question = f"One small request is to be sent to {api.model} at {api.url}; it costs less than a cent."
     try:
         return may_call is not None and may_call(question)
     except Declined:  # standard input is not a terminal
@@ -258,8 +261,8 @@ def _key(service: Service) -> Probe:
     return Probe("API key", State.OK, f"It works; ${credit.remaining_usd:.2f} of its limit are left.")
 
 
-def _model(service: Service, settings: Settings) -> Probe:
-    wanted = settings.llm.model or ""
+def _model(service: Service, parts: CheckParts) -> Probe:
+    wanted = parts.api.model
     try:
         models = service.models()
     except BackfillError as error:
@@ -275,26 +278,32 @@ def _model(service: Service, settings: Settings) -> Probe:
             f"{wanted} is not among the {len(models)} models that the service lists.",
             f"Correct llm.model{f'; similar names: {near}' if near else ''}.",
         )
-    return _known_model(known, settings)
+    return _known_model(known, parts.facts.response_format)
 
 
-def _known_model(model: ModelInfo, settings: Settings) -> Probe:
+def _known_model(model: ModelInfo, response_format: str) -> Probe:
     price = "price unknown"
     if model.price is not None:
         million = 1_000_000
         price = (
             f"${model.price.prompt * million:.2f} in, ${model.price.completion * million:.2f} out per million tokens"
         )
-    needed = {"json_schema": "structured_outputs", "json_object": "response_format"}.get(settings.llm.response_format)
+    needed = {"json_schema": "structured_outputs", "json_object": "response_format"}.get(response_format)
     if needed and model.parameters is not None and needed not in model.parameters:
         return Probe("model", State.WARN, f"{model.name} is not listed with {needed}.", REMEDIES["request_refused"])
     return Probe("model", State.OK, f"{model.name}, {price}")
 
 
-def _answer(classifier: Classifier, letter: Message) -> Probe:
-    """Make one request as a run makes it."""
+def _answer(parts: CheckParts, audience: Audience, letter: Message) -> Probe:
+    """One request like those of a run, that counts like them."""
     try:
-        answer = _answer_of(classifier, letter)
+        answer = calls_for_no_run(parts, audience, only_one=True).call_for_no_run(letter)
+    except Stopped:
+        return Probe("answer", State.SKIPPED, "Not tried, since it was stopped.")
+    except Blocked as error:
+        return Probe("answer", State.WARN, f"Calls are blocked: {error}.", "Try again after that.")
+    except (CallsUsedUp, BudgetReached) as error:
+        return Probe("answer", State.WARN, str(error), "Try again when the limit is renewed, or raise it.")
     except BackfillError as error:
         return _failed("answer", error)
     usage, scores = answer.usage, answer.scores
@@ -302,19 +311,6 @@ def _answer(classifier: Classifier, letter: Message) -> Probe:
     cost = "cost unknown" if usage.cost_usd is None else f"${usage.cost_usd:.6f}"
     by = f" by {answer.model}" if answer.model else ""
     return Probe("answer", State.OK, f"importance {scores.importance}, spam {scores.spam}{by}; {tokens}, {cost}")
-
-
-def _answer_of(classifier: Classifier, letter: Message) -> Answer:
-    """The answer of one call, or of a second one where the first has shown what the service calls its parameters.
-
-    A run does the same.
-    """
-    try:
-        return classifier.classify(letter)
-    except ClassifierError as error:
-        if error.concession is not Concession.RENAMED:
-            raise
-        return classifier.classify(letter, error.concession)
 
 
 def _failed(name: str, error: BackfillError) -> Probe:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from backfill.check_parts import CheckParts
 from backfill.clock import StopRequest, SystemClock
 from backfill.ledger import Ledger
 from backfill.operations.check import Probe, State, exit_code, probe_all
+from backfill.operations.parts import Audience
 from backfill.settings import load
 from backfill.throttle.calls import Throttler
 from tests.conftest import Mailbox
 from tests.support.api_server import ApiServer, Response, completion, verdict
+from tests.support.bench import Observed
 from tests.support.dovecot import PASSWORD
 from tests.support.project import KEY, Project, letter
 from tests.support.scripted_imap import ScriptedImap
@@ -37,8 +40,10 @@ def probes(project: Project, *, may_call: bool = True, stop: StopRequest | None 
             stop.set("SIGINT")
         return True
 
-    settings = load(project.config, project.folder / ".env")
-    found = list(probe_all(settings, SystemClock(), agree if may_call else None, stop or StopRequest()))
+    audience = Audience(SystemClock(), stop or StopRequest(), Observed(), None, lambda sentence: None)
+    parts = CheckParts(load(project.config, project.folder / ".env"), audience)
+    found = list(probe_all(parts, audience, agree if may_call else None))
+    parts.close()
     assert KEY not in repr(found)
     return exit_code(found), {probe.name: probe for probe in found}
 
@@ -62,7 +67,49 @@ def test_everything_that_works_is_said_to_work_and_nothing_is_touched(
         "345 tokens in, 17 out, $0.000123",
     ):
         assert part in done.stdout
-    assert (api.call_count, project.flags(), project.notes(), project.count("attempt")) == (1, {1: set()}, [], 0)
+    assert (api.call_count, project.flags(), project.notes()) == (1, {1: set()}, [])
+    assert project.rows("SELECT api, run_id, outcome, cost_nano FROM attempt") == [
+        (f"calls:{api.url}", None, "ok", 123_000)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "booked"),
+    [
+        (Response(503, {"error": {"code": 503}}), ("unavailable", 503, None)),
+        (Response(402, {"error": {"code": 402}}), ("halted", 402, 0)),
+        (Response(429, {"error": {"code": 429}}), ("rate_limited", 429, 0)),
+    ],
+    ids=["down", "no credit", "rate limited"],
+)
+def test_a_call_that_fails_is_made_once_and_noted(
+    project: Project, api: ApiServer, answer: Response, booked: tuple[str, int, int | None]
+) -> None:
+    api.reply(answer)
+
+    _, found = probes(project)
+
+    assert (found["answer"].state, api.call_count) == ("fail", 1)
+    assert project.rows("SELECT outcome, http_status, cost_nano FROM attempt") == [booked]
+
+
+def test_a_days_calls_that_are_made_are_not_exceeded_nor_waited_for(project: Project, api: ApiServer) -> None:
+    project.configure(processing={"max_per_day": 1})
+    probes(project)
+
+    code, found = probes(project)
+
+    assert (code, found["answer"].state, api.call_count) == (0, State.WARN, 1)
+    assert "today's 1 calls (max_per_day) are made" in found["answer"].detail
+
+
+def test_a_days_money_that_is_spent_is_not_exceeded(project: Project, api: ApiServer) -> None:
+    project.configure(processing={"max_cost_usd_per_day": 0.000001})
+
+    code, found = probes(project)
+
+    assert (code, found["answer"].state, api.call_count) == (0, State.WARN, 0)
+    assert "for another call" in found["answer"].detail
 
 
 def test_without_a_call_none_is_made_and_without_anybody_to_ask_neither(project: Project, api: ApiServer) -> None:
