@@ -195,7 +195,7 @@ def test_a_stop_while_another_program_holds_the_ledger_is_heeded_after_five_seco
         stop.set("SIGTERM")
         began = clock.monotonic()
 
-        with pytest.raises(LedgerUnusable, match=r"Another program .* 5 s after a stop"):
+        with pytest.raises(LedgerUnusable, match=r"Another program .*\(5 s after a stop\)"):
             ledger.throttles.set_rate("calls:x", 60)
 
         assert 4 <= clock.monotonic() - began <= 8
