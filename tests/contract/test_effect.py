@@ -1,4 +1,4 @@
-"""What every effect promises, whatever it writes."""
+"""What every effect promises, whatever it writes, and the ones that stand in for it in tests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
 from backfill.ports import Effect, Receipt
 from backfill.verdict import Label
+from tests.support.bench import BenchEffect
 from tests.support.judged import INBOX, judged
 from tests.support.memory_marker import MemoryMarker
+from tests.support.world import Diary, RefusingOnce
 
 NOTE_TEMPLATE = Path(__file__).parents[2] / "config" / "note.md.j2"
 
@@ -28,11 +30,15 @@ class Bench:
     world: Callable[[], Any]
 
 
-@pytest.fixture(params=["flags", "notes"])
+@pytest.fixture(params=["flags", "notes", "bench", "world"])
 def bench(request, tmp_path) -> Bench:
-    if request.param == "notes":
+    if request.param == "bench":
+        applied: list[int] = []
+        return Bench(make=lambda: BenchEffect(applied), world=lambda: set(applied))
+    if request.param in ("notes", "world"):
+        notes = NotesEffect(tmp_path / "notes", NOTE_TEMPLATE.read_text("utf-8"))
         return Bench(
-            make=lambda: NotesEffect(tmp_path / "notes", NOTE_TEMPLATE.read_text("utf-8")),
+            make=lambda: notes if request.param == "notes" else RefusingOnce(notes, (), Diary(tmp_path / "refusals")),
             world=lambda: {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()},
         )
     marker = MemoryMarker(INBOX)

@@ -1,10 +1,13 @@
-"""What every mail source promises: one suite, on Dovecot and on the demo's server."""
+"""What every mail source and every marker promises: one suite, on Dovecot, on the demo's server, and on the ones in
+memory that stand in for a server in tests.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +19,10 @@ from backfill.mail.source import ImapMarker, ImapSource
 from backfill.message import Message
 from backfill.ports import MailMarker, MailSource, Surveyed, UidWindow, Unfetched
 from backfill.selection import DateField, Selection
+from tests.support.bench import INBOX as KEY
+from tests.support.bench import BenchMailbox
+from tests.support.memory_marker import MemoryMarker
+from tests.support.world import Diary, World, WorldMailbox, WorldMarker
 from tests.unit.test_mime import ODD
 
 OWNER = "user@example.org"
@@ -23,7 +30,8 @@ Opened = tuple[MailSource, MailMarker]
 
 
 def mail(number: int, date_header: str = "Mon, 1 Jan 2024 10:00:00 +0000") -> bytes:
-    return f"From: bob@example.org\r\nDate: {date_header}\r\nSubject: {number}\r\n\r\nmail number {number}\r\n".encode()
+    head = f"From: bob@example.org\r\nDate: {date_header}\r\nSubject: mail {number}\r\n"
+    return f"{head}\r\nmail number {number}\r\n".encode()
 
 
 INBOX = [mail(number) for number in range(1, 121)]
@@ -31,8 +39,31 @@ FOLDERS = {"INBOX": INBOX, "Entwürfe & more": [mail(7)], "odd": [path.read_byte
 
 
 @pytest.fixture(params=["dovecot", "demo"])
-def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
+def served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     """A source and a marker on a server that holds `FOLDERS`."""
+    yield from _served(request, monkeypatch)
+
+
+@pytest.fixture(params=["dovecot", "demo", "bench", "world"])
+def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Opened]:
+    """A source and a marker on a mailbox that holds `INBOX`."""
+    match request.param:
+        case "bench":
+            mailbox, marker = BenchMailbox(), MemoryMarker(KEY)
+            mailbox.holds(*range(1, 121))
+            marker.mails = mailbox.keywords
+            yield mailbox, marker
+        case "world":
+            world = World(mails=120)
+            mailbox = WorldMailbox.of(world, None, Diary(tmp_path / "oddities"), is_first=False)
+            marker = WorldMarker(world, Diary(tmp_path / "stores"))
+            marker.mails = mailbox.keywords
+            yield mailbox, marker
+        case _:
+            yield from _served(request, monkeypatch)
+
+
+def _served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     if request.param == "dovecot":
         mailbox = request.getfixturevalue("mailbox")
         for folder, mails in FOLDERS.items():
@@ -55,8 +86,17 @@ def _on(account: ImapAccount) -> Iterator[Opened]:
         marker.close()
 
 
-def test_folders_are_listed_by_their_own_names(opened: Opened) -> None:
+def test_each_folder_that_can_be_selected_can_be_examined(opened: Opened) -> None:
     source, _ = opened
+
+    names = [folder.name for folder in source.list_folders() if folder.is_selectable]
+
+    assert "INBOX" in names
+    assert [source.examine(name).key.folder for name in names] == names
+
+
+def test_folders_are_listed_by_their_own_names(served: Opened) -> None:
+    source, _ = served
 
     assert set(FOLDERS) <= {folder.name for folder in source.list_folders() if folder.is_selectable}
 
@@ -94,10 +134,14 @@ def test_another_epoch_is_noticed_by_every_call(opened: Opened) -> None:
     inbox = source.examine("INBOX").key
     former = replace(inbox, uidvalidity=inbox.uidvalidity - 1)
     calls: list[Callable[[], object]] = [
+        lambda: source.windows(former, 1, 10),
         lambda: source.survey(former, UidWindow(1, 10), Selection()),
         lambda: list(source.fetch(former, [1])),
         lambda: marker.add(former, "AIProcessed", [1]),
         lambda: marker.present(former, [1]),
+        lambda: marker.permitted(former, ["AIProcessed"]),
+        lambda: marker.remove(former, "AIProcessed", [1]),
+        lambda: marker.bearing(former, "AIProcessed", [1]),
     ]
 
     for call in calls:
@@ -129,19 +173,21 @@ def test_every_mail_asked_for_is_answered_once(opened: Opened) -> None:
     source, _ = opened
     inbox = source.examine("INBOX").key
 
-    answers = {each.ref.uid: each for each in source.fetch(inbox, [*range(120, 0, -1), 999, 1])}
+    fetched = list(source.fetch(inbox, [*range(120, 0, -1), 999, 1]))
 
+    answers = {each.ref.uid: each for each in fetched}
+    assert len(fetched) == len(answers) == 121
     gone = answers.pop(999)
     assert isinstance(gone, Unfetched)
     assert isinstance(gone.error, MessageGone)
-    assert {uid: each.content.body for uid, each in answers.items() if isinstance(each, Message)} == {
-        uid: f"mail number {uid}" for uid in range(1, 121)
+    assert {uid: each.content.subject for uid, each in answers.items() if isinstance(each, Message)} == {
+        uid: f"mail {uid}" for uid in range(1, 121)
     }
 
 
 @pytest.mark.parametrize("number", range(len(ODD)), ids=[path.stem for path in ODD])
-def test_the_same_bytes_are_the_same_question_on_every_server(opened: Opened, number: int) -> None:
-    source, _ = opened
+def test_the_same_bytes_are_the_same_question_on_every_server(served: Opened, number: int) -> None:
+    source, _ = served
     raw = ODD[number].read_bytes()
 
     (message,) = source.fetch(source.examine("odd").key, [number + 1])
@@ -159,6 +205,7 @@ def test_keywords_are_kept_and_seen_and_reading_marks_nothing_read(opened: Opene
     assert marker.permitted(inbox, ["AIProcessed"]) == {"AIProcessed"}
     assert marker.add(inbox, "AIProcessed", [1, 2]) == {1, 2}
     assert marker.remove(inbox, "AIProcessed", [2]) == {2}
+    assert marker.bearing(inbox, "aiprocessed", [1, 2, 3]) == {1}
 
     source.examine("INBOX")
     flags = {each.ref.uid: each.flags for each in source.fetch(inbox, [1, 2, 3]) if isinstance(each, Message)}

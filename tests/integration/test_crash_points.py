@@ -41,6 +41,8 @@ WHOLE = replace(WORLD, is_whole=True)
 DONE = {1, 2, 3, 4, 7, 9, 10, 11, 12, 13, 14}
 #: On PostgreSQL it waits for writers by a lock of a transaction of its own, and writes nothing.
 NO_WRITES = {"outcomes.after"}
+# `evaluate` and `check` write this, and no run does.
+OF_NO_RUN = {"attempts.open_without_run"}
 # The threads decide how often a step occurs; so often a run is begun anew in which it did not occur as often as hoped.
 TRIES = 5
 STEPS = [
@@ -167,7 +169,7 @@ def _writing(part: type) -> set[str]:
 def test_every_verb_that_writes_is_a_step() -> None:
     listed = {f"{part}.{verb}" for part, verbs in WRITES.items() for verb in verbs}
 
-    assert writing_verbs() - NO_WRITES == listed
+    assert writing_verbs() - NO_WRITES - OF_NO_RUN == listed
 
 
 def test_every_step_is_reached(uncut: Uncut) -> None:

@@ -6,14 +6,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from backfill.analytics import AnalyticsFile
 from backfill.clock import StopRequest
-from backfill.errors import Concession, MessageGone
+from backfill.errors import Concession, FolderUnknown, MailboxChanged, MessageGone
 from backfill.executor import Ended
 from backfill.fingerprint import Fingerprint
 from backfill.ledger import Ledger
@@ -44,13 +44,15 @@ from backfill.ports import (
 from backfill.selection import Selection
 from backfill.throttle.gates import Gate
 from backfill.throttle.mail import MailAllowance
-from backfill.verdict import Answer, Scores, Thresholds, Usage
+from backfill.verdict import Announced, Answer, Scores, Thresholds, Usage
 
 #: A call is set aside with 400 characters at 1e-6 and 100 tokens of answer at 1e-5: 0.0014 USD.
 PRICE = Price(Decimal("0.000001"), Decimal("0.00001"))
 INBOX = MailboxKey("owner@example.org", "INBOX", 7)
 API = "calls:bench"
-WINDOW = 5_000  # UIDs that are surveyed at once
+WINDOW = 5_000  # mails that are surveyed at once
+SENT = date(2024, 1, 1)
+PROCESSED = "AIProcessed"
 
 
 class PowerCut(BaseException):
@@ -83,63 +85,85 @@ class BenchClock:
 
 @dataclass
 class BenchMailbox:
-    """A mailbox in memory; `MailSource`."""
+    """One folder in memory; `MailSource`. All its mails are of the day `SENT`; search criteria are not heeded."""
 
     contents: dict[int, str] = field(default_factory=dict)  # UID → subject
     gone: set[int] = field(default_factory=set)
-    odd: dict[int, Callable[[], Message]] = field(default_factory=dict)  # UID → what reading it comes to
+    odd: dict[int, Callable[[], Message | Unfetched]] = field(default_factory=dict)  # UID → what reading it comes to
+    keywords: dict[int, set[str]] = field(default_factory=dict)  # UID → what a marker has set
     key: MailboxKey = INBOX
 
     def holds(self, *uids: int, subject: str | None = None) -> None:
         for uid in uids:
             self.contents[uid] = subject or f"mail {uid}"
+            self.keywords[uid] = set()
 
     def list_folders(self) -> list[Folder]:
-        return [Folder("INBOX")]
+        return [Folder(self.key.folder)]
 
     def examine(self, folder: str) -> MailboxState:
+        if folder != self.key.folder:
+            raise FolderUnknown
         return MailboxState(self.key, len(self.contents), max(self.contents, default=0) + 1)
 
     def windows(self, mailbox: MailboxKey, low: int, high: int) -> list[UidWindow]:
-        starts = range(low, high + 1, WINDOW)
-        return [UidWindow(start, min(start + WINDOW - 1, high)) for start in starts]
+        self._open(mailbox)
+        starts = [low, *[uid for uid in sorted(self.contents) if low <= uid <= high][WINDOW::WINDOW]]
+        ends = [*(start - 1 for start in starts[1:]), high]
+        return [UidWindow(start, end) for start, end in zip(starts, ends, strict=True)]
 
     def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
-        return [Surveyed(uid) for uid in sorted(self.contents) if window.low <= uid <= window.high]
+        self._open(mailbox)
+        if not (selection.start_date or SENT) <= SENT <= (selection.end_date or SENT):
+            return []
+        done = set() if selection.force_reprocess else {uid for uid in self.keywords if PROCESSED in self.keywords[uid]}
+        return [
+            Surveyed(uid, "already processed" if uid in done else None)
+            for uid in sorted(self.contents)
+            if window.low <= uid <= window.high
+        ]
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
-        for uid in uids:
+        self._open(mailbox)
+        for uid in dict.fromkeys(uids):
             ref = MessageRef(mailbox, uid)
-            if uid in self.gone:
+            if uid in self.gone or uid not in self.contents:
                 yield Unfetched(ref, MessageGone())
             elif uid in self.odd:
                 yield self.odd[uid]()
             else:
-                yield Message(ref, Content(subject=self.contents[uid]), frozenset(), None, None, 10)
+                flags = frozenset(self.keywords.get(uid, ()))
+                yield Message(ref, Content(subject=self.contents[uid]), flags, None, None, 10)
 
     def close(self) -> None:
         return
 
+    def _open(self, mailbox: MailboxKey) -> None:
+        if mailbox != self.key:
+            raise MailboxChanged
+
 
 @dataclass
 class BenchClassifier:
-    """A metered classifier. `answers` decides per mail: scores, or an error to raise."""
+    """Metered unless a test says otherwise. `answers` decides per mail: scores, or an error to raise."""
 
     answers: Callable[[Message], Scores] = lambda message: Scores(5, 1)
     asked_about: list[int] = field(default_factory=list)
     is_metered: bool = True
     cost: Decimal | None = None
+    announced: Announced | None = None  # beside each answer
     fingerprint: Fingerprint = field(default_factory=lambda: Fingerprint.of("prompt", classifier="bench"))
 
     def decide_free(self, message: Message) -> Answer | None:
-        return None
+        return None if self.is_metered else self.classify(message)
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
         self.asked_about.append(message.ref.uid)
-        return Answer(self.answers(message), "bench", usage=Usage(tokens_in=100, tokens_out=5, cost_usd=self.cost))
+        usage = Usage(tokens_in=100, tokens_out=5, cost_usd=self.cost, announced=self.announced)
+        return Answer(self.answers(message), "bench", usage=usage if self.is_metered else Usage())
 
     def estimate_tokens(self, message: Message) -> int:
-        return 100
+        return max(100, len(message.content.body) // 4) if self.is_metered else 0
 
     def close(self) -> None:
         return

@@ -11,10 +11,11 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,8 @@ from backfill.clock import StopRequest, SystemClock
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
 from backfill.errors import (
-    Concession,
     EffectRefused,
     MailError,
-    MessageGone,
     MessageRefused,
     MessageUnreadable,
     RateLimited,
@@ -44,24 +43,21 @@ from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.operations.parts import Api, Audience, locked
 from backfill.ports import (
     Effect,
-    Folder,
     Judged,
-    MailboxState,
     Price,
     Receipt,
-    Surveyed,
-    UidWindow,
     Unapplied,
     Unfetched,
 )
 from backfill.selection import Selection
 from backfill.throttle.mail import AHEAD_BYTES, MailAllowance
-from backfill.verdict import Announced, Answer, Scores, Usage
-from tests.support.bench import BenchParts
+from backfill.verdict import Announced, Scores
+from tests.support.bench import INBOX, BenchClassifier, BenchMailbox, BenchParts
+from tests.support.memory_marker import MemoryMarker
 
-INBOX = MailboxKey("owner@example.org", "INBOX", 7)
 API = "calls:world"
 PRICE = Price(Decimal("1e-9"), Decimal("1e-9"))
+FINGERPRINT = Fingerprint.of("prompt", classifier="world")
 NOTE = "{{ subject | quoted }}\n{{ body | fenced }}\n"
 CONCURRENCY = 3
 CUT = 137
@@ -192,100 +188,64 @@ class LeftOut(MailError):
     reason = "left_out"
 
 
-@dataclass(frozen=True)
-class WorldSource:
-    """The world's mailbox, for reading. The first time some mail is gone for a while."""
+@dataclass(kw_only=True)
+class WorldMailbox(BenchMailbox):
+    """The world's mailbox, for reading. Some of its mails cannot be read, or not the first time."""
 
     world: World
-    allowance: MailAllowance
+    allowance: MailAllowance | None  # None: nothing limits what is read
     oddities: Diary
-    is_first: bool
 
-    def list_folders(self) -> list[Folder]:
-        return [Folder("INBOX")]
-
-    def examine(self, folder: str) -> MailboxState:
-        return MailboxState(INBOX, self.world.mails, self.world.mails + 1)
-
-    def windows(self, mailbox: MailboxKey, low: int, high: int) -> list[UidWindow]:
-        return [UidWindow(low, high)]
-
-    def survey(self, mailbox: MailboxKey, window: UidWindow, selection: Selection) -> list[Surveyed]:
-        return [Surveyed(uid) for uid in range(window.low, min(window.high, self.world.mails) + 1)]
+    @classmethod
+    def of(cls, world: World, allowance: MailAllowance | None, oddities: Diary, *, is_first: bool) -> WorldMailbox:
+        """As it is for a command; `is_first`: while some mail is gone."""
+        mailbox = cls(world=world, allowance=allowance, oddities=oddities, gone={*world.gone} if is_first else set())
+        mailbox.holds(*range(1, world.mails + 1))
+        for uids, error in ((world.left_out, LeftOut()), (world.unreadable, MessageUnreadable())):
+            for uid in uids:
+                mailbox.odd[uid] = partial(Unfetched, MessageRef(INBOX, uid), error)
+        return mailbox
 
     def fetch(self, mailbox: MailboxKey, uids: Sequence[int]) -> Iterator[Message | Unfetched]:
-        self.allowance.read(AHEAD_BYTES)
+        if self.allowance is not None:
+            self.allowance.read(AHEAD_BYTES)
         if not self.oddities.entries() and {*uids} & {*self.world.odd}:
             if len(uids) == 1:
                 self.oddities.note(uid=uids[0])
             raise ArithmeticError
-        for uid in uids:
-            ref = MessageRef(mailbox, uid)
-            if uid in self.world.left_out:
-                yield Unfetched(ref, LeftOut())
-            elif self.is_first and uid in self.world.gone:
-                yield Unfetched(ref, MessageGone())
-            elif uid in self.world.unreadable:
-                yield Unfetched(ref, MessageUnreadable())
-            else:
-                yield Message(ref, self.world.content(uid), frozenset(), None, None, 100)
-
-    def close(self) -> None:
-        return
+        for read in super().fetch(mailbox, uids):
+            yield replace(read, content=self.world.content(read.ref.uid)) if isinstance(read, Message) else read
 
 
-@dataclass(frozen=True)
-class WorldClassifier:
-    """A metered classifier whose calls an observer counts."""
+def world_classifier(world: World, folder: Path, *, is_first: bool) -> BenchClassifier:
+    """A metered classifier whose calls an observer counts. `is_first`: while it refuses some mail."""
+    calls, throttled = Diary(folder / "calls.jsonl"), Diary(folder / "throttled.jsonl")
 
-    world: World
-    calls: Diary
-    throttled: Diary
-    is_first: bool
-    is_metered = True
-    fingerprint = Fingerprint.of("prompt", classifier="world")
-
-    def decide_free(self, message: Message) -> Answer | None:
-        return None
-
-    def classify(self, message: Message, concession: Concession | None = None) -> Answer:
-        self.calls.note(subject=message.content.subject)
-        if message.ref.uid in self.world.throttled and not self.throttled.entries():
-            self.throttled.note(uid=message.ref.uid)
+    def answer(message: Message) -> Scores:
+        calls.note(subject=message.content.subject)
+        if message.ref.uid in world.throttled and not throttled.entries():
+            throttled.note(uid=message.ref.uid)
             raise RateLimited(wait_s=0.01)
-        if self.is_first and message.ref.uid in self.world.refused:
+        if is_first and message.ref.uid in world.refused:
             raise MessageRefused
-        usage = Usage(tokens_in=10, tokens_out=2, announced=Announced(calls_per_minute=50_000))
-        return Answer(Scores(9, 1), "world", usage=usage)
+        return Scores(9, 1)
 
-    def estimate_tokens(self, message: Message) -> int:
-        return 10
-
-    def close(self) -> None:
-        return
+    return BenchClassifier(answer, announced=Announced(calls_per_minute=50_000), fingerprint=FINGERPRINT)
 
 
-@dataclass(frozen=True)
-class WorldMarker:
-    """The world's mailbox, for keywords."""
+class WorldMarker(MemoryMarker):
+    """The world's mailbox, for keywords. It remembers those of earlier processes; an observer counts what is set."""
 
-    stores: Diary
-
-    def permitted(self, mailbox: MailboxKey, keywords: Iterable[str]) -> frozenset[str]:
-        return frozenset(keywords)
+    def __init__(self, world: World, stores: Diary) -> None:
+        super().__init__(INBOX)
+        self.holds(*range(1, world.mails + 1))
+        self._stores = stores
+        for entry in stores.entries():
+            super().add(INBOX, entry["keyword"], entry["uids"])
 
     def add(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
-        self.stores.note(keyword=keyword, uids=list(uids))
-        return frozenset(uids)
-
-    def remove(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
-        return frozenset(uids)
-
-    def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
-        return frozenset(uids)
-
-    def close(self) -> None:
-        return
+        self._stores.note(keyword=keyword, uids=list(uids))
+        return super().add(mailbox, keyword, uids)
 
 
 class ShiftedClock(SystemClock):
@@ -357,7 +317,7 @@ class Command:
         ledger = self.ledger
         ledger.secrets.get("prompt")
         with locked(ledger) as lock:
-            job = ledger.jobs.open(INBOX.account, Selection(), WorldClassifier.fingerprint, dry_run=False)
+            job = ledger.jobs.open(INBOX.account, Selection(), FINGERPRINT, dry_run=False)
             ledger.jobs.reopen(job.id)
             ledger.jobs.consent(job.id)
             operation.work(self._parts(is_first=True), self._audience(), job, "run", GivenLimits(), lock)
@@ -396,12 +356,13 @@ class Command:
 
     def _parts(self, *, is_first: bool) -> BenchParts:
         ledger, clock, folder = self.ledger, self.clock, self.folder
-        calls, throttled = Diary(folder / "calls.jsonl"), Diary(folder / "throttled.jsonl")
         allowance = MailAllowance(ledger, clock, INBOX.account, 10**15)
         oddities = Diary(folder / "oddities.jsonl")
-        source: Any = Stepped("source", WorldSource(self.world, allowance, oddities, is_first), self.steps, "fetch")
+        source: Any = Stepped(
+            "source", WorldMailbox.of(self.world, allowance, oddities, is_first=is_first), self.steps, "fetch"
+        )
         classifier: Any = Stepped(
-            "api", WorldClassifier(self.world, calls, throttled, is_first), self.steps, "classify"
+            "api", world_classifier(self.world, folder, is_first=is_first), self.steps, "classify"
         )
         limits = RunLimits(
             calls_per_minute=60_000,
@@ -430,7 +391,7 @@ class Command:
         notes: Any = RefusingOnce(
             NotesEffect(self.folder / "notes", NOTE), self.world.unnotable, Diary(self.folder / "refusals.jsonl")
         )
-        marker: Any = Stepped("server", WorldMarker(Diary(self.folder / "stores.jsonl")), self.steps, "add")
+        marker: Any = Stepped("server", WorldMarker(self.world, Diary(self.folder / "stores.jsonl")), self.steps, "add")
         flags = FlagsEffect(marker, processed_tag="AIProcessed", important_tag="Important", spam_tag="Spam")
         return SteppedEffect("notes", notes, self.steps), flags  # type: ignore[return-value]
 
