@@ -139,6 +139,15 @@ class Module:
 
 Rule = Callable[[Module], Iterator[str]]
 
+#: Calls whose text says how another text is built.
+TAKES_APART = {"compile", "match", "fullmatch", "search", "sub", "split", "partition", "rpartition"}
+TAKES_APART |= {"startswith", "endswith", "removeprefix", "removesuffix"}
+#: Nothing but letters and $ and the like, as in IMAP keywords.
+KEYWORD_CLASS = re.compile(r"\^?\[[^\]]*(A-Z|a-z|\\w)[^\]]*\$[^\]]*\]([+*]|\{[\d,]+\})\$?")
+LEDGER_SCHEME = re.compile(r"\W*(sqlite|postgres)[\w|]*\W*:")
+#: SQLAlchemy's own reader of URLs, which connects.
+KNOW_THE_DRIVERS = {"backfill/ledger/databases/connect.py"}
+
 
 # ── the walls ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -265,6 +274,32 @@ def private_folders_and_files_are_made_in_files_only(module: Module) -> Iterator
             yield f"line {node.lineno}: a mode of its own"
 
 
+def keywords_are_told_apart_in_keywords_only(module: Module) -> Iterator[str]:
+    for node in patterns(module) if module.house != "keywords" else ():
+        if KEYWORD_CLASS.fullmatch(str(node.value)):
+            yield f"line {node.lineno}: {node.value!r}; ask keywords.is_keyword"
+
+
+def ledger_urls_are_taken_apart_in_ledger_url_only(module: Module) -> Iterator[str]:
+    if module.house == "ledger_url":
+        return
+    for node in patterns(module):
+        if LEDGER_SCHEME.match(str(node.value)):
+            yield f"line {node.lineno}: {node.value!r}; ledger_url knows what a ledger's URL is"
+    for imported in module.imports:
+        if imported.name.endswith(".make_url") and module.path not in KNOW_THE_DRIVERS:
+            yield f"line {imported.line}: {imported.name}"
+
+
+def patterns(module: Module) -> Iterator[ast.Constant]:
+    """The texts that something is compared with or taken apart by: what `re` and the string methods are given."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in TAKES_APART:
+            yield from (
+                each for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)
+            )
+
+
 def dotted(node: ast.expr) -> str:
     """`os.replace` as it is written; "" before the dots of what is no name."""
     if isinstance(node, ast.Attribute):
@@ -365,6 +400,16 @@ BREACHES: dict[Rule, list[tuple[str, str]]] = {
         ("backfill/analytics.py", "os.makedirs(folder)"),
         ("backfill/report/render.py", "tempfile.NamedTemporaryFile(dir=folder)"),
         ("backfill/effects/notes.py", "os.open(path, flags, 0o600)"),
+    ],
+    keywords_are_told_apart_in_keywords_only: [
+        ("backfill/mail/marker.py", "WORD = re.compile(r'[A-Za-z0-9$_-]+')"),
+        ("backfill/settings/model.py", "re.fullmatch(r'[\\w.$-]{1,50}', tag)"),
+    ],
+    ledger_urls_are_taken_apart_in_ledger_url_only: [
+        ("backfill/wiring.py", "url.removeprefix('sqlite:///')"),
+        ("backfill/settings/model.py", "re.compile(r'(sqlite|postgresql)://.*')"),
+        ("backfill/cli/ledger.py", "if url.startswith(('postgresql:', 'x')): pass"),
+        ("backfill/ledger/databases/migrate.py", "from sqlalchemy.engine import make_url"),
     ],
     every_module_says_what_it_is_for: [("backfill/cli.py", "import sys")],
     every_package_names_what_is_in_it: [("backfill/effects/__init__.py", '"""The outputs: flags."""')],

@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from backfill.errors import ConfigError
+from backfill.ledger_url import RULE, is_ledger_url
 
 # Another process can write a planning window within this time, also on a slow disk.
 BUSY_TIMEOUT_MS = 30_000
@@ -36,19 +37,18 @@ KEEPALIVE = {
 
 def checked(url: str) -> URL:
     """The URL with its driver and, for SQLite, an absolute path. Raises `ConfigError` if we cannot use it."""
+    refused = f"paths.ledger_url should be {RULE}."
+    if not is_ledger_url(url):
+        raise ConfigError(refused)
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise ConfigError("paths.ledger_url is no database URL; try sqlite:///var/ledger.db") from error
+    except (ArgumentError, ValueError) as error:  # a port that is no number
+        raise ConfigError(refused) from error
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        if parsed.query:
-            raise ConfigError(
-                "paths.ledger_url names a SQLite file, which takes no options; leave out all after the ?."
-            )
-        return parsed.set(drivername="sqlite+pysqlite", database=os.path.abspath(parsed.database or ""))
-    raise ConfigError("paths.ledger_url must name a SQLite file (sqlite:///…) or PostgreSQL (postgresql://…).")
+    if parsed.query:
+        raise ConfigError("paths.ledger_url names a SQLite file, which takes no options; leave out all after the ?.")
+    return parsed.set(drivername="sqlite+pysqlite", database=os.path.abspath(parsed.database or ""))
 
 
 def postgresql_engine(url: URL) -> Engine:
