@@ -163,9 +163,9 @@ class Price:
     completion: Decimal
     request: Decimal = Decimal(0)
 
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> Decimal:
-        """USD for one call."""
-        return self.prompt * prompt_tokens + self.completion * completion_tokens + self.request
+    def cost(self, prompt_tokens: int, completion_tokens: int, *, calls: int = 1) -> Decimal:
+        """USD for `calls` calls that take these tokens together."""
+        return self.prompt * prompt_tokens + self.completion * completion_tokens + self.request * calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +192,10 @@ class Service(Protocol):
 
     def models(self) -> tuple[ModelInfo, ...] | None:
         """All models; None: the service has no list. The service is asked once."""
+        ...
+
+    def model(self, name: str) -> ModelInfo | None:
+        """The model of exactly this name; None: it is not listed, or there is no list."""
         ...
 
     def price_of(self, model: str) -> Price | None:

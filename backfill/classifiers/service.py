@@ -50,9 +50,14 @@ class ApiService:
                 self._models, self._is_asked = _models(document), True
             return self._models
 
+    def model(self, name: str) -> ModelInfo | None:
+        """The model of exactly this name; None: it is not listed, or there is no list."""
+        return next((known for known in self.models() or () if known.name == name), None)
+
     def price_of(self, model: str) -> Price | None:
         """The list price of the model of exactly this name."""
-        return next((known.price for known in self.models() or () if known.name == model), None)
+        known = self.model(model)
+        return None if known is None else known.price
 
     def credit(self) -> Credit | None:
         """The key's credit by OpenRouter's `GET /key`; None for other services, which have no such call."""

@@ -111,9 +111,7 @@ class Forecaster:
         return pace if limits.between is None else f"{pace} between {limits.between}"
 
     def _cost(self, calls: int, tokens_in: int, tokens_out: int) -> Decimal | None:
-        if self.price is None:
-            return None
-        return self.price.prompt * tokens_in + self.price.completion * tokens_out + self.price.request * calls
+        return None if self.price is None else self.price.cost(tokens_in, tokens_out, calls=calls)
 
     def _sample(self, job: Job) -> Iterable[Message]:
         refs = self.ledger.open_items.sample(job.id, SAMPLE)

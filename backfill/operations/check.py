@@ -269,7 +269,7 @@ def _model(service: Service, parts: CheckParts) -> Probe:
         return _failed("model", error)
     if models is None:
         return Probe("model", State.OK, f"{wanted}; the service has no list of models.")
-    known = next((model for model in models if model.name == wanted), None)
+    known = service.model(wanted)
     if known is None:
         near = ", ".join(get_close_matches(wanted, [model.name for model in models], n=3))
         return Probe(

@@ -74,7 +74,7 @@ def _ask_consent(parts: EvaluationParts, audience: Audience, mails: Iterable[Mes
     estimates = [tokens for mail in mails if (tokens := _tokens_of_call(parts.classifier, mail)) is not None]
     calls, tokens = len(estimates), sum(estimates)
     price, api = parts.price(), parts.api
-    most = None if price is None else price.cost(tokens, calls * api.max_answer_tokens)
+    most = None if price is None else price.cost(tokens, calls * api.max_answer_tokens, calls=calls)
     cost = "at a price that is not known" if most is None else f"for at most about {dollars(most)} by the list price"
     question = f"{calls} mails, about {tokens:,} tokens, are to be sent to {api.model} at {api.url}, {cost}."
     if calls and not audience.confirm(question):

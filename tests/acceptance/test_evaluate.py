@@ -88,6 +88,18 @@ def test_a_model_is_asked_only_after_the_question_was_agreed_to(
     assert api.call_count == 0
 
 
+def test_a_price_of_each_request_is_in_the_question_for_every_mail(
+    offline: Project, api: ApiServer, labelled: Path
+) -> None:
+    pricing = {"prompt": "0.000000001", "completion": "0.000000001", "request": "0.01"}
+    api.offer("/models", {"data": [{"id": "test/model-1", "pricing": pricing}]})
+
+    done = offline.run("evaluate", str(labelled))
+
+    assert "30 mails, about" in done.stderr
+    assert "for at most about $0.3" in done.stderr
+
+
 def test_a_models_calls_are_counted_and_cost_what_they_cost(offline: Project, api: ApiServer, labelled: Path) -> None:
     api.answer_with(lambda call: verdict(1, 9) if "lotto" in call.mail or "pills" in call.mail else verdict(9, 1))
     api.reply(Response(429, {"error": {"code": 429}}, {"Retry-After": "0"}), Response(403, moderated()))

@@ -68,6 +68,13 @@ def test_a_local_server_lists_models_without_prices(api: ApiServer, service: Api
     assert (model.price, model.parameters) == (None, None)
 
 
+def test_a_price_of_each_request_is_counted_for_every_call() -> None:
+    price = Price(Decimal("0.001"), Decimal("0.002"), Decimal("0.01"))
+
+    assert price.cost(10, 5) == Decimal("0.03")
+    assert price.cost(10, 5, calls=3) == Decimal("0.05")
+
+
 def test_the_list_is_asked_for_once(api: ApiServer, service: ApiService) -> None:
     api.offer("/models", document("models_openrouter"))
 
