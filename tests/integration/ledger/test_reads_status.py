@@ -358,3 +358,21 @@ def test_a_watcher_reads_no_table_that_grows(bench):
     assert not re.search(rf"SCAN ({grows})(?! USING)|Seq Scan on ({grows})", plan), plan
     assert not re.search("autoindex_item|uq_item_job_id", plan), plan  # through which a whole job would be read
     assert all(index in plan for index in ("ix_item_claimable", "ix_item_failed", "ix_attempt_cost")), plan
+
+
+@pytest.mark.parametrize("outcome", [AttemptOutcome.OK, AttemptOutcome.RATE_LIMITED, AttemptOutcome.UNKNOWN])
+def test_a_call_that_belongs_to_no_run_changes_no_figure_of_a_job(bench, outcome):
+    bench.plan(1, 2)
+    run = bench.run()
+    for item in bench.claim(run):
+        call(bench, run, item)
+    ledger, job = bench.ledger, bench.job
+
+    def figures():
+        return ledger.report.summary(job), ledger.status.of(job.id), ledger.audit.differences(job.id)
+
+    before = figures()
+    attempt = ledger.attempts.open_without_run(API, None)
+    ledger.attempts.close(attempt, outcome, Usage(tokens_in=5, tokens_out=5, cost_usd=Decimal(1), http_status=429))
+
+    assert figures() == before
