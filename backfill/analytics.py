@@ -79,6 +79,7 @@ class AnalyticsFile:
         Raises `EffectUnavailable` if the file cannot be read.
         """
         try:
+            self._refuse_pipe()
             with open(self.path, "rb") as file:
                 return self._difference(file)
         except FileNotFoundError:
@@ -97,9 +98,16 @@ class AnalyticsFile:
             return f"{self.path} is shorter than the ledger says; it is written anew."
         if not self._ends_as_committed(file, sink):
             return EDITED.format(path=self.path)
-        if length > sink.committed_bytes or self._has_outcomes(sink.last_outcome_id):
+        if self._has_outcomes(sink.last_outcome_id):
             return f"{self.path} is not up to date; the lines that are missing are added."
+        if length > sink.committed_bytes:
+            return f"{self.path} ends with bytes that this ledger did not record; they are cut off."
         return None
+
+    def _refuse_pipe(self) -> None:
+        """Raises `EffectUnavailable` for a pipe or a device: opening it waits for another process, or has no end."""
+        if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+            raise EffectUnavailable(f"{self.path} is no regular file; name another with paths.analytics_file.")
 
     def _has_outcomes(self, after: int) -> bool:
         return bool(self.ledger.outcomes.after(after, 1))
@@ -108,6 +116,7 @@ class AnalyticsFile:
     def _open(self) -> Iterator[tuple[BinaryIO, Sink]]:
         try:
             files.make_folder(self.path.parent)
+            self._refuse_pipe()
             with (
                 FileLock(f"{self.path}.lock", timeout=LOCK_TIMEOUT_S, mode=files.FILE_MODE),
                 open(files.private(self.path, os.O_RDWR | os.O_CREAT), "r+b") as file,

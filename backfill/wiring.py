@@ -330,7 +330,10 @@ EFFECTS: Final[dict[str, Callable[[Settings, MailAllowance | None], Effect]]] = 
 
 
 def _template(path: Path, key: str) -> str:
+    unreadable = f"{path} cannot be read; `backfill init` writes one, or set {key}."
+    if path.exists() and not path.is_file():  # a pipe or a device may be read without end
+        raise ConfigError(unreadable)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read; `backfill init` writes one, or set {key}.") from error
+        raise ConfigError(unreadable) from error

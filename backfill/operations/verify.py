@@ -154,7 +154,7 @@ class Verification:
         """What differs, folder by folder; ends early at a stop request. Raises what the source raises."""
         keys = self.ledger.plans.mailbox_keys(job.id)
         still_open = self.ledger.plans.open_mailboxes(job.id)
-        windows = self.ledger.plans.ranges(job.id)
+        windows = [window for window in self.ledger.plans.ranges(job.id) if window.mailbox_id in keys]
         found = list(
             self._unplanned(job, {keys[w.mailbox_id].folder: w for w in windows if w.mailbox_id in still_open})
         )

@@ -45,6 +45,14 @@ def remove(name: str) -> Change:
     return lambda project: (project.folder / name).unlink()
 
 
+def make_pipe(name: str) -> Change:
+    def change(project: Project) -> None:
+        (project.folder / name).unlink()
+        os.mkfifo(project.folder / name)
+
+    return change
+
+
 MISTAKES = {
     "wrong password": Mistake(
         r"refused to log in .*check username, password",
@@ -98,6 +106,7 @@ MISTAKES = {
     ),
     "broken YAML": Mistake(r"config\.yaml, line 2: not valid YAML", change=write("config/config.yaml", "imap:\n  - [")),
     "no prompt": Mistake(r"prompt\.md cannot be read; `backfill init` writes one", change=remove("config/prompt.md")),
+    "a pipe as prompt": Mistake(r"prompt\.md cannot be read", change=make_pipe("config/prompt.md")),
     "an empty prompt": Mistake(r"needs a prompt", change=write("config/prompt.md", "<!-- nothing -->\n")),
     "a broken note template": Mistake(
         r"note template does not work.*paths\.note_template", change=write("config/note.md.j2", "{{ subject | frob }}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,25 @@ def test_what_a_full_disk_left_torn_is_named_and_brought_up_to_date(bench: Bench
     assert "not up to date" in str(before)
     assert uids(file) == list(range(1, 21))
     assert analytics.difference() is None
+
+
+def test_a_pipe_or_a_device_in_its_place_is_refused_and_not_waited_for(bench: Bench, file: Path) -> None:
+    os.mkfifo(file)
+    analytics = AnalyticsFile(bench.ledger, file)
+
+    with pytest.raises(EffectUnavailable, match="no regular file"):
+        analytics.difference()
+    with pytest.raises(EffectUnavailable, match="no regular file"):
+        analytics.catch_up()
+
+
+def test_what_somebody_appended_is_said_to_be_cut_off(bench: Bench, file: Path) -> None:
+    bench.run(analytics=True)
+    file.write_text(file.read_text() + "{}\n")
+
+    sentence = AnalyticsFile(bench.ledger, file).difference()
+
+    assert "cut off" in str(sentence)
 
 
 def test_a_file_of_somebody_else_is_left_alone_and_no_call_is_made(bench: Bench, file: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -174,6 +176,19 @@ def test_a_selected_folder_without_a_plan_is_named(bench: Bench) -> None:
 
     assert (difference.kind, difference.folder) == (Finding.UNPLANNED, "Sent")
     assert "the next run plans it" in difference.sentence
+
+
+def test_a_plan_whose_mailbox_was_removed_by_hand_counts_as_not_planned(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, url=f"sqlite:///{tmp_path}/cut.db")
+    searched(bench, 1, fitting={1})
+    job = planned(bench, Selection(folders=("INBOX",)), {1}, high=1)
+    with closing(sqlite3.connect(tmp_path / "cut.db")) as connection, connection:
+        connection.execute("DELETE FROM mailbox")
+
+    differences = compared(bench, job).differences
+    bench.close()
+
+    assert [(each.kind, each.folder) for each in differences] == [(Finding.UNPLANNED, "INBOX")]
 
 
 def test_a_folder_that_is_not_planned_to_its_end_is_named(bench: Bench) -> None:

@@ -46,8 +46,15 @@ def prepare_file(path: Path) -> None:
 
 
 def refuse_network(path: Path, mountinfo: str) -> None:
-    """Raises `ConfigError` if `path` lies on a network file system. `mountinfo`: the text of /proc/self/mountinfo."""
-    kind = network_kind(path.resolve(), mountinfo)
+    """Raises `ConfigError` if `path` lies on a network file system. `mountinfo`: the text of /proc/self/mountinfo.
+
+    Raises `LedgerUnusable` for symbolic links that lead in a circle.
+    """
+    try:
+        place = path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: Python's name for a loop, before 3.13
+        raise LedgerUnusable(f"The ledger {path} cannot be used: its symbolic links lead in a circle.") from error
+    kind = network_kind(place, mountinfo)
     if kind is not None:
         raise ConfigError(
             f"The ledger {path} lies on a network file system ({kind}), where SQLite's locks cannot be trusted. Set "

@@ -392,6 +392,14 @@ def test_a_ledger_on_a_network_file_system_is_refused_with_what_to_do(tmp_path):
         refuse_network(tmp_path / "ledger.db", mounts)
 
 
+def test_a_ledger_whose_links_lead_in_a_circle_is_unusable_and_no_bug(tmp_path):
+    ledger = tmp_path / "ledger.db"
+    ledger.symlink_to(ledger)
+
+    with pytest.raises(LedgerUnusable, match="in a circle"):
+        refuse_network(ledger, "")
+
+
 @pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://", "sqlite:///:memory:", "nonsense", ""])
 def test_a_url_of_something_else_is_refused(url):
     with pytest.raises(ConfigError, match=r"paths\.ledger_url"):
