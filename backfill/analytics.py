@@ -96,6 +96,8 @@ class AnalyticsFile:
             return f"{self.path} is empty; it is written anew." if self._has_outcomes(0) else None
         if length < sink.committed_bytes:
             return f"{self.path} is shorter than the ledger says; it is written anew."
+        if not self._has_last(sink):
+            return f"{self.path} holds mails that are no longer in the ledger; it is written anew."
         if not self._ends_as_committed(file, sink):
             return EDITED.format(path=self.path)
         if self._has_outcomes(sink.last_outcome_id):
@@ -148,6 +150,9 @@ class AnalyticsFile:
         if length < sink.committed_bytes:
             logger.warning("{} is shorter than the ledger says; it is written anew", self.path)
             return self._moved(sink, 0, 0)
+        if not self._has_last(sink):  # rows were removed by hand, and planned again
+            logger.warning("{} holds mails that are no longer in the ledger; it is written anew", self.path)
+            return self._moved(sink, 0, 0)
         if not self._ends_as_committed(file, sink):
             raise EffectUnavailable(EDITED.format(path=self.path))
         return sink
@@ -163,6 +168,11 @@ class AnalyticsFile:
             if 0 < sink.committed_bytes <= length and self._ends_as_committed(file, sink):
                 return sink
         return None
+
+    def _has_last(self, sink: Sink) -> bool:
+        """Is the outcome of the last line still in the ledger?"""
+        outcomes = self.ledger.outcomes.after(sink.last_outcome_id - 1, 1)
+        return not sink.committed_bytes or (bool(outcomes) and outcomes[0].id == sink.last_outcome_id)
 
     def _ends_as_committed(self, file: BinaryIO, sink: Sink) -> bool:
         """Is the last committed line, by its place in the file, the line of the last committed outcome?

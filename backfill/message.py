@@ -11,7 +11,10 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+#: UIDs and UIDVALIDITY lie between 1 and this (RFC 9051 §9: nz-number).
+HIGHEST_UID: Final = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True, order=True)

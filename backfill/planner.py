@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from loguru import logger
 
 from backfill.clock import StopRequest
-from backfill.errors import BackfillError, FolderUnusable, MailThrottled, ServerTroubled, ServerUnavailable
+from backfill.errors import (
+    BackfillError,
+    FolderUnusable,
+    MailboxChanged,
+    MailThrottled,
+    ServerTroubled,
+    ServerUnavailable,
+)
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, PlanRange
 from backfill.lifecycle import JobState
@@ -59,10 +66,13 @@ class Planner:
         errors: dict[str, BackfillError] = {}
         for folder in job.selection.folders:
             try:
-                new += self._plan_folder(job, folder)
+                try:
+                    new += self._plan_folder(job, folder)
+                except MailboxChanged:  # the folder was made anew since it was opened
+                    new += self._plan_folder(job, folder)
                 was_away = False
             except FolderUnusable as error:
-                errors[folder] = error
+                errors[folder], was_away = error, False
             except ServerUnavailable as error:
                 # One folder alone may make the server fail. Two in a row are an outage.
                 if was_away or isinstance(error, MailThrottled):

@@ -118,7 +118,8 @@ class Flow:
         """Claim nothing more from a mailbox in this run, because its folder does not open. The others go on."""
         if mailbox_id not in self.left_out:
             logger.bind(job=self.job.id, run=self.run.uuid).warning("left out until the next run: {}", error)
-            self.left_out = {**self.left_out, mailbox_id: error}  # a new dict, since other threads read the old one
+            with self.asking_lock:
+                self.left_out = {**self.left_out, mailbox_id: error}  # a new dict, since other threads read the old one
 
     def open_attempt(self, call: Call) -> int:
         """Let the writer open the attempt of a call. Waits; returns the attempt's number.

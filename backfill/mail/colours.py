@@ -74,7 +74,7 @@ def colour(text: str) -> Colour | None:
             reds, greens, blues = (float(found[place]) * full for place in (1, 3, 4))
             return Colour(reds, greens, blues, _alpha(found[5], found[6]))
         if found := _HSL.fullmatch(text):  # hue is not computed: only white, black, transparent
-            light, alpha_of_it = float(found[1]) * 2.55, _alpha(found[2], found[3])
+            light, alpha_of_it = float(found[1]) * 255 / 100, _alpha(found[2], found[3])
             return Colour(light, light, light, alpha_of_it) if light in (0.0, 255.0) or alpha_of_it < _FAINT else None
     except ValueError:  # a number such as 1.2.3
         pass

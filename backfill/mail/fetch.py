@@ -20,6 +20,7 @@ from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost
 from backfill.mail.headers import FIELDS, Headers
 from backfill.mail.mime import LOOKS, Piece, Reading, Text, content, text_of, whole
 from backfill.mail.passages import Passage, charset, passages
+from backfill.mail.positions import highest_uid
 from backfill.mail.replies import Row
 from backfill.mail.sections import Section, Sections, is_nil, literal
 from backfill.mail.seen_guard import SeenGuard
@@ -141,9 +142,7 @@ class Fetcher:
         """Does the server still give out another mail: one that it gave out before, or else the newest?"""
         good, self._good = self._good, None
         try:
-            uid = (
-                good.uid if good and good.mailbox == mailbox else max(self._session.search(mailbox, "UID *"), default=0)
-            )
+            uid = good.uid if good and good.mailbox == mailbox else highest_uid(self._session, mailbox)
             found = self._sections.fetch(mailbox, {uid: 0}, [Section("", 1024)], _FACTS)
             row, came = found.get(uid, ({}, {}))
             self._guard.check(self._session, mailbox, self._unread([_Draft(uid, row, Headers(b""), None, ())]))

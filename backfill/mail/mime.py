@@ -15,10 +15,10 @@ from backfill.mail.calendars import calendar_text
 from backfill.mail.charsets import decoded
 from backfill.mail.headers import BROKEN, Headers, authentication, words_decoded
 from backfill.mail.html import HIDDEN, Link, declared_charset, links_in_text, looks_like_html, text_and_links
-from backfill.mail.passages import CALENDAR, HTML, Passage, charset, passages
+from backfill.mail.passages import CALENDAR, Passage, charset, passages
 from backfill.mail.quotes import trimmed
 from backfill.mail.spam_marks import marked_spam
-from backfill.mail.structure import Part
+from backfill.mail.structure import HTML, Part
 from backfill.mail.text import clean, one_line, transfer_decoded
 from backfill.message import Attachment, Content, MisleadingLink
 from backfill.sites import are_one_site

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from backfill.mail.structure import Part
+from backfill.mail.structure import HTML, Part
 
 MAX_TEXTS = 6  # text parts read in one mail
-HTML = frozenset({"text/html", "application/xhtml+xml"})
 READABLE = HTML | {"text/plain"}
 CALENDAR = "text/calendar"
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
 
-from backfill.mail.wire import Client, Record
-
-#: Also the highest UIDVALIDITY (RFC 9051 §9, nz-number).
-HIGHEST_UID: Final = 2**32 - 1
+from backfill.mail.wire import Client, Record, ReplyTooLarge
+from backfill.message import HIGHEST_UID
 
 #: UIDs read of one range. A window holds about 5,000 mails; a longer range names UIDs without mails.
-_LONGEST_RANGE = 1_000_000
+_MOST = 1_000_000
 
 _ALL = re.compile(rb"\bALL ([\d:,]+)", re.IGNORECASE)
 _UID = re.compile(rb"\bUID (\d+)", re.IGNORECASE)
@@ -61,8 +58,15 @@ def read_answers(kind: str, lines: Iterable[Record]) -> Iterator[int]:
 
 
 def _members(sequence_set: bytes) -> Iterator[int]:
-    """The members of a sequence-set (RFC 9051 §9). A range may run downwards. A huge range is cut to spare memory."""
+    """The members of a sequence-set (RFC 9051 §9). A range may run downwards.
+
+    Raises `ReplyTooLarge` before it names more than `_MOST` numbers: a short line may stand for billions.
+    """
+    named = 0
     for piece in sequence_set.split(b","):
         first, _, last = piece.partition(b":")
         low, high = sorted((int(first or 0), int(last or first or 0)))
-        yield from range(low, min(high, low + _LONGEST_RANGE) + 1)
+        named += high - low + 1
+        if named > _MOST:
+            raise ReplyTooLarge(f"SEARCH: a set of more than {_MOST} numbers")
+        yield from range(low, high + 1)

@@ -16,11 +16,10 @@ from loguru import logger
 from backfill.errors import MarksMailRead, StoreUnavailable
 from backfill.mail.errors import CommandFailed, FolderReadOnly
 from backfill.mail.login import ImapAccount
-from backfill.mail.search import HIGHEST_UID
 from backfill.mail.session import Session, Watch
 from backfill.mail.uidset import uid_sets
 from backfill.mail.wire import Client
-from backfill.message import MailboxKey
+from backfill.message import HIGHEST_UID, MailboxKey
 
 SEEN = "\\Seen"
 

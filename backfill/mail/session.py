@@ -29,10 +29,10 @@ from backfill.mail.folder_names import Listed
 from backfill.mail.login import ImapAccount, connect, hang_up
 from backfill.mail.refusals import ALLOW_PROGRAMS, is_transient, is_unsafe_login, throttling
 from backfill.mail.replies import Row
-from backfill.mail.search import HIGHEST_UID, listed, search
+from backfill.mail.search import listed, search
 from backfill.mail.uidset import uid_sets
 from backfill.mail.wire import Client, Hears
-from backfill.message import MailboxKey
+from backfill.message import HIGHEST_UID, MailboxKey
 
 SLOWED_S = 60.0  # wait after the server says that it slows the account down
 

@@ -18,12 +18,11 @@ from backfill.mail.login import ImapAccount
 from backfill.mail.marker import ImapMarker, checked_keyword, search_key
 from backfill.mail.mime import Reading
 from backfill.mail.positions import highest_uid, windows
-from backfill.mail.search import HIGHEST_UID
 from backfill.mail.seen_guard import SeenGuard
 from backfill.mail.session import Session, Watch
 from backfill.mail.survey import survey
 from backfill.mail.wire import Client
-from backfill.message import MailboxKey, Message
+from backfill.message import HIGHEST_UID, MailboxKey, Message
 from backfill.ports import Folder, MailboxState, Surveyed, UidWindow, Unfetched
 from backfill.selection import Selection
 

@@ -19,6 +19,7 @@ from imapclient.response_types import BodyData
 
 from backfill.mail.charsets import decoded
 
+HTML = frozenset({"text/html", "application/xhtml+xml"})
 MAX_DEPTH = 40
 MAX_ATTACHMENTS = 50
 
@@ -92,7 +93,7 @@ def _attached(part: Part, *, is_related: bool = False) -> Iterator[Part]:
             yield from _attached(child, is_related=part.content_type == "multipart/related")
         return
     is_picture_of_html = is_related and part.content_type.startswith("image/") and part.disposition != "attachment"
-    is_read = part.content_type in ("text/plain", "text/html") and not part.is_attachment
+    is_read = part.content_type in ({"text/plain"} | HTML) and not part.is_attachment
     if not is_read and not is_picture_of_html:
         yield part
 

@@ -18,6 +18,7 @@ from backfill.folders import FolderPatterns, resolve
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job, describe
 from backfill.lifecycle import GIVEN_UP, UNFINISHED, JobState
+from backfill.message import HIGHEST_UID
 from backfill.operations.earlier import Outputs, earlier_ledger, why_there_is_no_job
 from backfill.operations.parts import Audience, Parts
 from backfill.ports import UidWindow
@@ -97,7 +98,8 @@ def choose(parts: Parts, audience: Audience, request: Request, said: str | None 
                     continue
                 raise
             if selection.search:  # no mail has this UID yet, but the server reads the criteria all the same
-                parts.source.survey(state.key, UidWindow(state.uid_next, state.uid_next), selection)
+                beyond = min(state.uid_next, HIGHEST_UID)
+                parts.source.survey(state.key, UidWindow(beyond, beyond), selection)
         for effect in () if request.dry_run else parts.effects():
             effect.close()
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from backfill.analytics import AnalyticsFile
 from backfill.errors import EffectUnavailable
@@ -144,6 +145,22 @@ def test_what_somebody_appended_is_said_to_be_cut_off(bench: Bench, file: Path) 
     sentence = AnalyticsFile(bench.ledger, file).difference()
 
     assert "cut off" in str(sentence)
+
+
+def test_a_file_whose_last_mail_was_removed_from_the_ledger_is_written_anew(bench: Bench, file: Path) -> None:
+    bench.run(analytics=True)
+    last = bench.ledger.outcomes.sinks()[0].last_outcome_id
+    bench.ledger.outcomes.database.write(
+        lambda connection: connection.execute(text("DELETE FROM outcome WHERE id = :last"), {"last": last})
+    )
+    analytics = AnalyticsFile(bench.ledger, file)
+
+    before = analytics.difference()
+    analytics.catch_up()
+
+    assert "no longer in the ledger" in str(before)
+    assert len(uids(file)) == 19
+    assert analytics.difference() is None
 
 
 def test_a_file_of_somebody_else_is_left_alone_and_no_call_is_made(bench: Bench, file: Path) -> None:

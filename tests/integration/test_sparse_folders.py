@@ -14,8 +14,10 @@ from backfill.fingerprint import Fingerprint
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
 from backfill.mail.login import ImapAccount
-from backfill.mail.search import HIGHEST_UID, read_answers
+from backfill.mail.search import read_answers
 from backfill.mail.source import ImapSource
+from backfill.mail.wire import ReplyTooLarge
+from backfill.message import HIGHEST_UID
 from backfill.operations.verify import Finding, Verification
 from backfill.planner import Planned, Planner
 from backfill.selection import Selection
@@ -277,6 +279,11 @@ def test_verify_names_mails_that_the_server_counts_and_does_not_list(plans: Call
 
         assert bench.uids(job) == [1, 2]
         assert bench.findings(job) == [Finding.HIDDEN]
+
+
+def test_a_short_line_that_stands_for_billions_of_mails_is_refused() -> None:
+    with pytest.raises(ReplyTooLarge):
+        list(read_answers("ESEARCH", [b"UID ALL 1:4294967295,1:4294967295"]))
 
 
 def test_read_answers_takes_numbers_and_nothing_else() -> None:
