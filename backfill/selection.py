@@ -76,8 +76,8 @@ class Selection:
     @classmethod
     def from_canonical(cls, text: str) -> Selection:
         """The selection that `canonical` wrote. Raises `ConfigError` for a key this version does not know."""
-        fields = json.loads(text)
         try:
+            fields = json.loads(text)
             return cls(
                 folders=tuple(fields.pop("folders")),
                 start_date=_day(fields.pop("start_date")),
@@ -87,7 +87,7 @@ class Selection:
                 force_reprocess=fields.pop("force_reprocess"),
                 **fields,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"The ledger holds a selection of another version of backfill: {error}") from error
 
     def differences(self, other: Selection) -> list[str]:

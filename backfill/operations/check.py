@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
-from backfill.errors import BackfillError, BudgetReached, CallsUsedUp, ConfigError, Declined, MailError
+from backfill.errors import BackfillError, BudgetReached, CallsUsedUp, ConfigError, Declined, MailError, MailThrottled
 from backfill.lifecycle import ExitCode
 from backfill.message import Message
 from backfill.metered import Blocked, Stopped
@@ -315,4 +315,6 @@ def _answer(parts: CheckParts, audience: Audience, letter: Message) -> Probe:
 
 def _failed(name: str, error: BackfillError) -> Probe:
     code = ExitCode.REFUSED if error.exit_code in (ExitCode.BUG, ExitCode.STOPPED_EARLY) else error.exit_code
+    if isinstance(error, MailThrottled):  # nothing is refused: it works later
+        code = ExitCode.UNREACHABLE
     return Probe(name, State.FAIL, str(error), REMEDIES.get(error.reason, ""), code)

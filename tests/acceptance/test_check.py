@@ -276,6 +276,16 @@ def test_a_server_that_keeps_no_keywords_is_warned_of_and_none_was_tried(project
     assert server.said("UID STORE") == []
 
 
+def test_a_server_that_asks_for_patience_has_refused_nothing(project: Project) -> None:
+    with ScriptedImap(greeting=b"* BYE [ALERT] Too many connections from your IP") as server:
+        project.configure(imap={"server": server.host, "port": server.port})
+
+        code, found = probes(project, may_call=False)
+
+    assert (code, found["mail server"].state) == (4, State.FAIL)
+    assert "Too many connections" in found["mail server"].detail
+
+
 def test_a_server_that_renumbers_its_mails_is_warned_of(project: Project) -> None:
     server = ScriptedImap()
 

@@ -50,3 +50,9 @@ def test_what_no_new_job_may_select_is_refused_and_read_from_the_ledger_of_an_ea
 
     assert Selection.from_canonical(stored) == selection
     assert replace(Selection.from_canonical(stored), force_reprocess=False).search == selection.search
+
+
+@pytest.mark.parametrize("stored", ["{", "[]", '"INBOX"', '{"folders": 5}'])
+def test_a_stored_selection_that_somebody_damaged_is_refused_and_no_bug(stored: str) -> None:
+    with pytest.raises(ConfigError, match="The ledger holds a selection"):
+        Selection.from_canonical(stored)
