@@ -119,8 +119,11 @@ class AnalyticsFile:
         try:
             files.make_folder(self.path.parent)
             self._refuse_pipe()
+            lock = Path(f"{self.path}.lock")
+            # FileLock tries again where it cannot create its file, and then says that another process holds it.
+            os.close(files.private(lock, os.O_RDWR | os.O_CREAT))
             with (
-                FileLock(f"{self.path}.lock", timeout=LOCK_TIMEOUT_S, mode=files.FILE_MODE),
+                FileLock(lock, timeout=LOCK_TIMEOUT_S, mode=files.FILE_MODE),
                 open(files.private(self.path, os.O_RDWR | os.O_CREAT), "r+b") as file,
             ):
                 sink = self._recognised(file)

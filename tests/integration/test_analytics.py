@@ -138,6 +138,12 @@ def test_a_pipe_or_a_device_in_its_place_is_refused_and_not_waited_for(bench: Be
         analytics.catch_up()
 
 
+@pytest.mark.timeout(10)
+def test_a_folder_that_takes_no_file_is_named_at_once(bench: Bench) -> None:
+    with pytest.raises(EffectUnavailable, match="cannot be written: No such file"):
+        AnalyticsFile(bench.ledger, Path("/proc/analytics.jsonl")).catch_up()
+
+
 def test_what_somebody_appended_is_said_to_be_cut_off(bench: Bench, file: Path) -> None:
     bench.run(analytics=True)
     file.write_text(file.read_text() + "{}\n")
