@@ -18,8 +18,9 @@ from backfill.clock import Clock
 from backfill.errors import FolderUnusable, ServerUnavailable, Unexpected, around_one_mail
 from backfill.executor.flow import Flow
 from backfill.executor.reader import LONGEST_WAIT_S
-from backfill.executor.results import Applied, Judgment
+from backfill.executor.results import Judgment, Unfinished
 from backfill.ledger import Ledger
+from backfill.ledger.results import Finished
 from backfill.message import MessageRef
 from backfill.ports import Effect, Judged, Receipt, Unapplied
 from backfill.verdict import Thresholds
@@ -54,8 +55,8 @@ class Effecter:
             batch.sort(key=lambda judgment: judgment.item.ref)
             for _, of_mailbox in groupby(batch, key=lambda judgment: judgment.item.mailbox_id):
                 with suppress(_LeftOff):
-                    for applied in self._apply(list(of_mailbox)):
-                        self.flow.results.put(applied)
+                    for result in self._apply(list(of_mailbox)):
+                        self.flow.results.put(result)
 
     def _gather(self) -> tuple[list[Judgment], bool]:
         batch: list[Judgment] = []
@@ -76,7 +77,7 @@ class Effecter:
             batch.append(judgment)
         return batch, False
 
-    def _apply(self, batch: Sequence[Judgment]) -> list[Applied]:
+    def _apply(self, batch: Sequence[Judgment]) -> list[Finished | Unfinished]:
         receipts: dict[MessageRef, list[Receipt]] = {judgment.item.ref: [] for judgment in batch}
         refusals: dict[MessageRef, list[Unapplied]] = {judgment.item.ref: [] for judgment in batch}
         for effect in self.effects:
@@ -86,15 +87,15 @@ class Effecter:
                 for answer in self._answers(effect, mails, batch[0].item.mailbox_id):
                     kept = receipts if isinstance(answer, Receipt) else refusals
                     kept[answer.ref].append(answer)  # type: ignore[arg-type]  # the pair matches by the line above
-        return [
-            Applied(
-                judgment=judgment,
-                labels=self.thresholds.labels(judgment.verdict.scores),
-                receipts=tuple(receipts[judgment.item.ref]),
-                refusals=tuple(refusals[judgment.item.ref]),
-            )
-            for judgment in batch
-        ]
+        return [self._result(each, receipts[each.item.ref], refusals[each.item.ref]) for each in batch]
+
+    def _result(
+        self, judgment: Judgment, receipts: Sequence[Receipt], refusals: Sequence[Unapplied]
+    ) -> Finished | Unfinished:
+        item, verdict = judgment.item, judgment.verdict
+        if refusals:
+            return Unfinished(item, verdict, tuple(receipts), refusals[0].error)
+        return Finished(item, verdict, self.thresholds.labels(verdict.scores), tuple(receipts), judgment.is_reused)
 
     def _judged(self, judgment: Judgment, effect: Effect) -> Judged:
         has_earlier = effect.name in judgment.receipts

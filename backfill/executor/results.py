@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from backfill.errors import BackfillError
 from backfill.ledger.attempts import Call
+from backfill.ledger.results import Finished
 from backfill.ledger.rows import Item
 from backfill.ledger.verdicts import Answered, Reused
 from backfill.message import Message
 from backfill.metered import Stopped
-from backfill.ports import Receipt, Unapplied
-from backfill.verdict import Label, Verdict
+from backfill.ports import Receipt
+from backfill.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,13 @@ class Judgment:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """What became of a judgment in the effects stage."""
+class Unfinished:
+    """A judged mail of which an effect could not be applied. `receipts`: those of the other effects."""
 
-    judgment: Judgment
-    labels: tuple[Label, ...]
+    item: Item
+    verdict: Verdict
     receipts: tuple[Receipt, ...]
-    refusals: tuple[Unapplied, ...]
+    error: BackfillError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +80,4 @@ class Opening:
 
 
 #: What the writer gets. A thread puts its answer before its next opening, so the answer is saved before the next call.
-Result = Answered | Reused | Troubled | Applied | Opening
+Result = Answered | Reused | Troubled | Finished | Unfinished | Opening

@@ -32,7 +32,7 @@ from backfill.errors import (
 )
 from backfill.executor.breaker import Befalls, Breaker
 from backfill.executor.flow import Flow
-from backfill.executor.results import Applied, Judgment, Opening, Result, Troubled
+from backfill.executor.results import Judgment, Opening, Result, Troubled, Unfinished
 from backfill.executor.unsaved import Unsaved
 from backfill.ledger import Ledger
 from backfill.ledger.results import Committed, Finished, Needs, Recorded
@@ -81,24 +81,29 @@ class Writer:
 
     def _settle(self, ready: Sequence[Result]) -> None:
         judged: list[Answered | Reused] = []
-        applied: list[Applied] = []
+        finished: list[Finished] = []
+        refused: list[Unfinished] = []
         openings: list[Opening] = []
         try:
             for result in ready:
                 match result:
                     case Answered() | Reused():
                         judged.append(result)
-                    case Applied():
-                        applied.append(result)
+                    case Finished():
+                        finished.append(result)
+                    case Unfinished():
+                        refused.append(result)
                     case Opening():
                         openings.append(result)
                     case Troubled():
                         self._trouble(result)
                     case _:
                         assert_never(result)
-            while judged or applied or openings:
-                judged = self._commit(judged, applied, openings)
-                applied, openings = [], []
+            while judged or finished or openings:
+                judged = self._commit(judged, finished, openings)
+                finished, openings = [], []
+            for each in refused:
+                self._refused(each)
         except LedgerUnusable as error:
             self._rescue(ready, error)
             if self.flow.error is None:  # else the run ends with that one
@@ -125,7 +130,7 @@ class Writer:
             self.unsaved.save(self.ledger, self.flow.run)
 
     def _commit(
-        self, judged: Sequence[Answered | Reused], applied: Sequence[Applied], openings: Sequence[Opening]
+        self, judged: Sequence[Answered | Reused], finished: Sequence[Finished], openings: Sequence[Opening]
     ) -> list[Answered | Reused]:
         """Save all of it, and wake the threads that wait for their attempts.
 
@@ -135,51 +140,45 @@ class Writer:
             for opening in openings:
                 opening.refuse()
             openings = []
-        done = [result for result in applied if not result.refusals]
         try:
-            committed = self._save(judged, done, openings)
+            committed = self._save(judged, finished, openings)
         except Unexpected as error:
-            steps = [*judged, *done, *openings]
+            steps = [*judged, *finished, *openings]
             if len(steps) > 1:
-                return self._commit_one_by_one(judged, applied, openings)
+                return self._commit_one_by_one(judged, finished, openings)
             if not steps:
                 raise
             self._lose(steps[0], error)
-            done, judged, openings, committed = [], [], [], Committed([], [], [])
+            finished, judged, openings, committed = [], [], [], Committed([], [], [])
         for opening, answer in zip(openings, committed.opened, strict=True):
             opening.answer(answer)
-        for result, is_ours in zip(done, committed.done, strict=True):
+        for result, is_ours in zip(finished, committed.done, strict=True):
             if is_ours:
-                self._done(result.judgment.item, result.judgment.verdict.scores, is_reused=result.judgment.is_reused)
+                self._done(result.item, result.verdict.scores, is_reused=result.is_reused)
         waiting: list[Answered | Reused] = []
         for one, record in zip(judged, committed.recorded, strict=True):
             waiting += self._recorded(one, record)
-        for result in applied:
-            if result.refusals:
-                self._refused(result)
         return waiting
 
     def _save(
-        self, judged: Sequence[Answered | Reused], done: Sequence[Applied], openings: Sequence[Opening]
+        self, judged: Sequence[Answered | Reused], finished: Sequence[Finished], openings: Sequence[Opening]
     ) -> Committed:
         """Save all of it. Raises `Unexpected` if one cannot be saved, e.g. a value that the database refuses."""
         with around_one_mail():
             return self.ledger.results.commit(
                 self.flow.run,
-                finished=[
-                    Finished(each.judgment.item, each.judgment.verdict, each.labels, each.receipts) for each in done
-                ],
+                finished=finished,
                 judged=judged,
                 calls=[opening.call for opening in openings],
                 needs=self.needs,
             )
 
     def _commit_one_by_one(
-        self, judged: Sequence[Answered | Reused], applied: Sequence[Applied], openings: Sequence[Opening]
+        self, judged: Sequence[Answered | Reused], finished: Sequence[Finished], openings: Sequence[Opening]
     ) -> list[Answered | Reused]:
         """Save each in a transaction of its own, because one of them cannot be saved."""
         waiting: list[Answered | Reused] = []
-        for one in applied:
+        for one in finished:
             self._commit([], [one], [])
         for answer in judged:
             waiting += self._commit([answer], [], [])
@@ -187,26 +186,26 @@ class Writer:
             self._commit([], [], [opening])
         return waiting
 
-    def _lose(self, result: Answered | Reused | Applied | Opening, error: Unexpected) -> None:
+    def _lose(self, result: Answered | Reused | Finished | Opening, error: Unexpected) -> None:
         """Count the error of a result that cannot be saved against its mail."""
         match result:
             case Answered(item, message):
                 self._trouble(Troubled(item, error, message.key, was_asked=True))
             case Reused(item, message):
                 self._trouble(Troubled(item, error, message.key))
-            case Applied(judgment):
-                self._dispose(judgment.item, error, is_inside=False)
+            case Finished(item):
+                self._dispose(item, error, is_inside=False)
             case Opening():
                 result.answer(error)
             case _:
                 assert_never(result)
 
-    def _refused(self, result: Applied) -> None:
+    def _refused(self, result: Unfinished) -> None:
         """An effect refused the mail. Record the receipts of the other effects."""
-        item, error = result.judgment.item, result.refusals[0].error
+        item, error = result.item, result.error
         try:
             with around_one_mail():
-                self.ledger.receipts.keep(item, result.judgment.verdict, result.receipts)
+                self.ledger.receipts.keep(item, result.verdict, result.receipts)
         except Unexpected as odd:
             error = odd
         self._dispose(item, error, is_inside=False)

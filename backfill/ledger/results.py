@@ -82,12 +82,16 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An item whose effects are all applied. `receipts`: those that are not in the ledger yet."""
+    """An item whose effects are all applied. `receipts`: those that are not in the ledger yet.
+
+    `is_reused`: the verdict was known before this run took the item. The ledger does not read it.
+    """
 
     item: Item
     verdict: Verdict
     labels: tuple[Label, ...]
     receipts: tuple[Receipt, ...]
+    is_reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from backfill.errors import LedgerUnusable
 from backfill.executor.asker import Asker
 from backfill.executor.bounds import Cap
 from backfill.executor.flow import Flow
-from backfill.executor.results import Applied, Judgment, Opening, Task
+from backfill.executor.results import Opening, Task
 from backfill.executor.writer import Writer
 from backfill.ledger.attempts import Call
-from backfill.ledger.results import Needs
+from backfill.ledger.results import Finished, Needs
 from backfill.ledger.verdicts import Answered
 from backfill.lifecycle import IllegalTransition
 from backfill.limits import RunLimits
@@ -163,8 +163,7 @@ def test_an_answer_is_saved_when_what_was_ready_with_it_ends_the_run(bench):
     opening = Opening(Call(task.item))
     flow.results.put(opening)
     verdict = Verdict(1, task.message.key, Scores(5, 1), "bench", None, None, truncated=False)
-    judgment = Judgment(task.item, task.message, verdict, frozenset(), {})
-    flow.results.put(Applied(judgment, (), (), ()))  # of a mail that has no verdict yet, which is a bug
+    flow.results.put(Finished(task.item, verdict, (), ()))  # of a mail that has no verdict yet, which is a bug
 
     with pytest.raises(IllegalTransition):
         writer.save(0.01)
