@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import imaplib
 import io
+import re
 import selectors
 import socket
 import ssl
@@ -29,6 +30,9 @@ GREETING_S = 3.0
 
 _KB, _MB = 1024, 1024 * 1024
 _LINE = 1_000_000  # octets of one line of a reply; imaplib's own limit
+
+#: The beginning of a line of a reply: `* SEARCH`, `* 3 EXISTS`, `ABCD1 OK` (RFC 9051 §9, in any case: §2.2.2).
+_STATUS = re.compile(rb"\A(\* (?:\d+ )?|[A-Z]{4}\d+ )([A-Za-z][A-Za-z-]*)([ \r\n])")
 
 #: A piece of a reply from imaplib: a line, or a line that ends with {size} together with its literal.
 Record = bytes | tuple[bytes, bytes] | None
@@ -147,6 +151,7 @@ class Wire(imaplib.IMAP4):
         line = self._buffer().readline(_LINE + 1)
         if len(line) > _LINE:
             raise ReplyTooLarge(f"{self._command_name}: a line of more than {_LINE} octets")
+        line = _STATUS.sub(_as_imaplib_reads_it, line, count=1)
         self.is_slowed = self.is_slowed or (line.endswith(b"[THROTTLED]\r\n") and b" OK " in line)
         return line
 
@@ -308,6 +313,12 @@ class Client(IMAPClient):  # type: ignore[misc]  # it has no types
         kind, data = self.wire.select(quoted, readonly)  # type: ignore[arg-type]  # bytes are sent unchanged
         self._checkok("select", kind, data)
         return dict(self.wire.untagged_responses)
+
+
+def _as_imaplib_reads_it(status: re.Match[bytes]) -> bytes:
+    """imaplib knows words in capitals only, and wants text behind OK, NO and BAD. Servers leave both out."""
+    text = b" " if status[3] in b"\r\n" and not status[1].startswith(b"*") else b""
+    return status[1] + status[2].upper() + text + status[3]
 
 
 def _name(line: bytes) -> str:

@@ -137,7 +137,7 @@ def test_a_reply_beyond_the_limit_costs_the_connection_and_not_the_next_command(
         source.close()
 
         assert [each.uid for each in found] == [1]
-        assert server.connections == 2
+        assert server.connections < 10  # one for each half that is tried, down to 500 UIDs
 
 
 def test_uids_outside_of_what_was_asked_are_dropped(account: Callable[..., ImapAccount]) -> None:

@@ -291,6 +291,27 @@ def test_read_answers_takes_numbers_and_nothing_else() -> None:
     assert list(read_answers("ESEARCH", [b'(TAG "A7") UID COUNT 4'])) == []
 
 
+def test_words_in_small_letters_and_statuses_without_text_are_read(plans: Callable[..., Plans]) -> None:
+    def script(command: str) -> list[bytes] | None:
+        match command.split()[0]:
+            case "EXAMINE":
+                facts = b"* 2 exists", b"* ok [UIDVALIDITY 7] valid", b"* ok [UIDNEXT 5] next"
+                return [*facts, b"{tag} ok"]
+            case "FETCH":
+                return [b"* 2 fetch (uid 4)", b"{tag} OK"]
+            case "UID":
+                return [b"* search 3 4", b"{tag} ok"]
+        return None
+
+    with ScriptedImap({3: MAIL, 4: MAIL}, script) as server:
+        bench = plans(server)
+        job = bench.job()
+
+        bench.plan(job)
+
+        assert bench.uids(job) == [3, 4]
+
+
 # Folders that do not open
 
 
