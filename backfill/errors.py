@@ -275,7 +275,8 @@ class ConnectionMisconfigured(ClassifierError):
 
 
 class ModelUnknown(ClassifierError):
-    """The API does not know the model, or offers no endpoint for it under these privacy settings."""
+    """The API does not know the model, or offers no endpoint for it under these privacy settings: llm.model, llm.zdr,
+    llm.data_collection. `backfill check` names similar models."""
 
     exit_code = ExitCode.REFUSED
     reason = "model_unknown"

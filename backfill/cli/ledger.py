@@ -51,7 +51,8 @@ def verify(
             print(f"  … and {len(sentences) - LISTED} more; --json lists them all.")
         print("".join(f"{printable(note)}\n" for note in verified.notes), end="")
         if sentences and verified.is_repaired:
-            print("What can be repaired here is repaired; now: backfill run, then backfill verify.")
+            number = verified.job.id
+            print(f"Repaired where it can be; now: backfill run --job {number}, then backfill verify {number}.")
     if not verified.is_complete:
         return ExitCode.STOPPED_EARLY
     return ExitCode.DIFFERENCE if sentences else ExitCode.OK

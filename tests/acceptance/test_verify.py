@@ -55,7 +55,7 @@ def test_outputs_that_were_chosen_after_the_work_are_made_after_a_repair_without
     project.succeed("run", "--yes")
 
     assert repaired.returncode == 7
-    assert "now: backfill run" in repaired.stdout
+    assert "backfill run --job 1, then backfill verify 1" in repaired.stdout
     assert api.call_count == 2
     assert len(project.notes()) == 2
     assert all(PROCESSED in flags for flags in project.flags().values())
