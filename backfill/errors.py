@@ -275,8 +275,7 @@ class ConnectionMisconfigured(ClassifierError):
 
 
 class ModelUnknown(ClassifierError):
-    """The API does not know the model, or offers no endpoint for it under these privacy settings: llm.model, llm.zdr,
-    llm.data_collection. `backfill check` names similar models."""
+    """The API does not know the model (llm.model), or offers no endpoint for it under llm.zdr, llm.data_collection."""
 
     exit_code = ExitCode.REFUSED
     reason = "model_unknown"
