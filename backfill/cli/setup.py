@@ -1,7 +1,7 @@
 """`backfill demo` and `backfill init`: the commands for people who have no project folder yet."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -18,11 +18,22 @@ def demo(folder: Annotated[Path, Parameter(help="Where the demo's files go.")] =
     return tell(folder, write=print)
 
 
-def init(folder: Annotated[Path, Parameter(help="The project folder.")] = Path()) -> int:
+#: The examples in config/rubrics/; they are written out here because `--help` lists them, and a test compares both.
+RubricName = Literal["inbox-triage", "receipts-and-tax", "family-archive"]
+
+
+def init(
+    folder: Annotated[Path, Parameter(help="The project folder.")] = Path(),
+    *,
+    rubric: Annotated[
+        RubricName | None,
+        Parameter(help="Ask for the scores and categories of this example. [default: importance and spam]"),
+    ] = None,
+) -> int:
     """Write config/ and .env from templates; a file that exists is left alone."""
     from backfill.operations.scaffold import scaffold  # start-up: rarely used
 
-    for path, is_new in scaffold(folder):
+    for path, is_new in scaffold(folder, rubric):
         print(f"{'written' if is_new else 'left as it is'}: {path}")
     print("Now put your account into config/config.yaml and the secrets into .env, then: backfill check")
     return ExitCode.OK

@@ -16,6 +16,7 @@ from backfill import resources
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = {"config.yaml", "env.example", "note.md.j2", "prompt.md"}
+RUBRICS = {"family-archive.yaml", "inbox-triage.yaml", "receipts-and-tax.yaml"}
 
 
 def run(*argv: str | Path, cwd: Path) -> str:
@@ -69,6 +70,7 @@ def test_the_wheel_has_every_file_of_the_package_the_migrations_and_the_template
         if path.is_file() and "__pycache__" not in path.parts
     }
     templates = {f"backfill/_resources/config/{name}" for name in TEMPLATES}
+    templates |= {f"backfill/_resources/config/rubrics/{name}" for name in RUBRICS}
     assert {name for name in names if name.startswith("backfill/")} == package | migrations | templates
     assert "backfill/py.typed" in names
 
@@ -78,15 +80,17 @@ def test_an_installed_backfill_finds_its_resources_from_any_folder(python: Path,
 import backfill
 from backfill import resources
 print(backfill.__file__)
-print(*sorted(path.name for path in resources.folder("config").iterdir()))
+print(*sorted(path.name for path in resources.folder("config").iterdir() if path.is_file()))
+print(*sorted(path.name for path in (resources.folder("config") / "rubrics").iterdir()))
 print(resources.folder("migrations").is_dir())
 print(resources.text("config/prompt.md"), end="")
 """
 
-    package, templates, has_migrations, *prompt = run(python, "-c", script, cwd=tmp_path).split("\n")
+    package, templates, rubrics, has_migrations, *prompt = run(python, "-c", script, cwd=tmp_path).split("\n")
 
     assert Path(package).is_relative_to(python.parents[1])
     assert set(templates.split()) == TEMPLATES
+    assert set(rubrics.split()) == RUBRICS
     assert has_migrations == "True"
     assert "\n".join(prompt) == (ROOT / "config" / "prompt.md").read_text(encoding="utf-8").strip()
 
