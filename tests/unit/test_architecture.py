@@ -397,7 +397,7 @@ BREACHES: dict[Rule, list[tuple[str, str]]] = {
     ],
     private_folders_and_files_are_made_in_files_only: [
         ("backfill/logs.py", "log_file.parent.mkdir(mode=0o777, parents=True)"),
-        ("backfill/analytics.py", "os.makedirs(folder)"),
+        ("backfill/analytics/file.py", "os.makedirs(folder)"),
         ("backfill/report/render.py", "tempfile.NamedTemporaryFile(dir=folder)"),
         ("backfill/effects/notes.py", "os.open(path, flags, 0o600)"),
     ],

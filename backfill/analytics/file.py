@@ -7,7 +7,6 @@ too short, or gone, is written anew: everything in it comes from the ledger.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -20,11 +19,10 @@ from filelock import FileLock, Timeout
 from loguru import logger
 
 from backfill import files
+from backfill.analytics.lines import line, stands_for
 from backfill.errors import EffectUnavailable
 from backfill.ledger import Ledger
-from backfill.ledger.budgets import usd
 from backfill.ledger.outcomes import Sink
-from backfill.ledger.rows import OutcomeRow
 
 # The lines that are appended and synced together.
 BATCH = 500
@@ -32,7 +30,6 @@ BATCH = 500
 LOCK_TIMEOUT_S = 30
 # In bytes. Only a folder's name, a message key and a reason can make a line long.
 LONGEST_LINE = 65_536
-IDENTITY = ("account", "folder", "uidvalidity", "uid", "status", "run", "processed_at")
 
 FOREIGN = (
     "{path} holds lines that this ledger did not write; move it away, or name another file with paths.analytics_file. "
@@ -188,38 +185,4 @@ class AnalyticsFile:
         file.seek(start)
         lines = file.read(sink.committed_bytes - start).split(b"\n")
         outcomes = self.ledger.outcomes.after(sink.last_outcome_id - 1, 1)
-        return lines[-1] == b"" and len(lines) > 1 and bool(outcomes) and _stands_for(lines[-2], outcomes[0])
-
-
-def _stands_for(written: bytes, outcome: OutcomeRow) -> bool:
-    """Is `written` a line of this outcome? Compares the keys that every version has written with the same meaning."""
-    try:
-        said, meant = json.loads(written), json.loads(line(outcome))
-    except ValueError:
-        return False
-    return isinstance(said, dict) and all(said.get(key) == meant[key] for key in IDENTITY)
-
-
-def line(outcome: OutcomeRow) -> bytes:
-    """One JSON line in ASCII, its keys in a fixed order."""
-    cost = usd(outcome.cost_nano)
-    fields = {
-        "account": outcome.ref.mailbox.account,
-        "folder": outcome.ref.mailbox.folder,
-        "uidvalidity": outcome.ref.mailbox.uidvalidity,
-        "uid": outcome.ref.uid,
-        "message_key": outcome.message_key,
-        "status": outcome.status,
-        "importance_score": outcome.importance,
-        "spam_score": outcome.spam,
-        "labels": list(outcome.labels),
-        "model": outcome.model,
-        "tokens": outcome.tokens,
-        "cost_usd": None if cost is None else float(cost),
-        "latency_s": None if outcome.latency_us is None else round(outcome.latency_us / 1e6, 3),
-        "error": outcome.reason,
-        "run": outcome.run_uuid,
-        "processed_at": outcome.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "supersedes": outcome.supersedes,
-    }
-    return json.dumps(fields, ensure_ascii=True).encode("ascii") + b"\n"
+        return lines[-1] == b"" and len(lines) > 1 and bool(outcomes) and stands_for(lines[-2], outcomes[0])
