@@ -105,6 +105,19 @@ JOB_TRANSITIONS: Final[dict[tuple[JobState, JobState], str]] = {
 }
 
 
+#: Which verdict is a mail's current one: that of the newest job, by its number, whose verdict on the mail *stands*. The
+#: mail is one UID of one mailbox epoch. A verdict stands if its job is real (a dry run writes nothing), and the item
+#: has one of these statuses while the job has this state. An older job is *superseded* for a mail if the current
+#: verdict is a newer job's and another one: then it neither applies its verdict nor reports a difference. A resume, a
+#: retry or the time of an answer change nothing: only the job's number counts, so any order of runs ends alike.
+STANDING: Final[dict[JobState, frozenset[ItemStatus]]] = {
+    **dict.fromkeys(JobState, frozenset({ItemStatus.CLASSIFIED, ItemStatus.DONE, ItemStatus.FAILED})),
+    # Nobody brings about the rest of a cancelled job. What it judged and did not apply must not hold up an older job.
+    JobState.CANCELLED: frozenset({ItemStatus.DONE}),
+    JobState.UNDONE: frozenset(),
+}
+
+
 class RunOutcome(StrEnum):
     """How one process's work on a job ended."""
 

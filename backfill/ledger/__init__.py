@@ -2,9 +2,10 @@
 
 `Ledger` groups its methods by what they write: `jobs`, `plans`, `runs`, `items` (claim, postpone, release, skip,
 vanish, fail, retry), `results` (from a call to the outcome), `verdicts`, `receipts` (reapply, take back), `attempts`,
-`throttles`, `budgets`, `outcomes`, `steering` (pause, resume, cancel, pace), `secrets`. Three only read: `open_items`
-(what is left), `report` (the figures of a job), `status` (a job at this moment). `audit` compares the tables, and
-repairs what needs no mail server. One public method is one short transaction.
+`throttles`, `budgets`, `outcomes`, `steering` (pause, resume, cancel, pace), `secrets`. Four only read: `open_items`
+(what is left), `current` (which verdict counts for a mail that several jobs judged), `report` (the figures of a job),
+`status` (a job at this moment). `audit` compares the tables, and repairs what needs no mail server. One public method
+is one short transaction.
 
 Beside these: `schema` (the tables) · `rows` and `parameters` (the values that are returned) · `item_states` and
 `job_states` (the conditions of each change of a state) · `locks` (which runs are alive) · `reads` (figures for people)
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.ledger.attempts import Attempts
 from backfill.ledger.budgets import Budgets
+from backfill.ledger.current import Current
 from backfill.ledger.databases import migrate
 from backfill.ledger.databases.database import Database
 from backfill.ledger.items import Items
@@ -53,6 +55,7 @@ class Ledger:
     throttles: Throttles
     outcomes: Outcomes
     open_items: OpenItems
+    current: Current
     report: ReportReads
     status: StatusReads
     audit: Audit
@@ -87,6 +90,7 @@ class Ledger:
             throttles=Throttles(database, clock),
             outcomes=Outcomes(database),
             open_items=OpenItems(database),
+            current=Current(database),
             report=ReportReads(database),
             status=StatusReads(database, clock),
             audit=Audit(database, clock),

@@ -56,6 +56,8 @@ ITEM_RETRIED = "retried_by IS NOT NULL"
 ITEM_CLAIMED = "claimed_by IS NOT NULL"
 ITEM_FAILED = "status = 'failed'"
 ITEM_LEFT_OUT = one_of("status", frozenset({ItemStatus.SKIPPED, ItemStatus.VANISHED}))
+#: Judged items, by mail: whose verdict is the mail's current one? See `current`.
+ITEM_JUDGED = "verdict_id IS NOT NULL"
 ATTEMPT_OPEN = "outcome = 'open'"
 ATTEMPT_COST = "cost_nano IS NOT NULL"
 #: An attempt belongs either to a run and an item, or to an API alone.
@@ -66,6 +68,10 @@ RECEIPT_CURRENT = "undone_at IS NULL AND NOT stale"
 
 def _id() -> Column[int]:
     return Column("id", Id, primary_key=True)
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
 mailbox = Table(
@@ -133,7 +139,7 @@ run = Table(
     CheckConstraint(f"outcome IS NULL OR {one_of('outcome', RunOutcome)}", name="outcome"),
     CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="ended"),
     Index("ix_run_job_id", "job_id"),
-    Index("ix_run_alive", "id", sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL")),
+    _partial("ix_run_alive", "id", where="ended_at IS NULL"),
 )
 
 message = Table(
@@ -193,32 +199,13 @@ item = Table(
     CheckConstraint(f"({one_of('status', FINAL)}) = (final_at IS NOT NULL)", name="final"),
     CheckConstraint("claimed_by IS NULL OR final_at IS NULL", name="claim"),
     CheckConstraint("status NOT IN ('classified', 'done') OR verdict_id IS NOT NULL", name="judged"),
-    Index(
-        "ix_item_claimable",
-        "job_id",
-        "due_at",
-        "rank",
-        sqlite_where=text(ITEM_CLAIMABLE),
-        postgresql_where=text(ITEM_CLAIMABLE),
-    ),
+    _partial("ix_item_claimable", "job_id", "due_at", "rank", where=ITEM_CLAIMABLE),
     # For a run that works only on retried mails, while many other mails are pending.
-    Index(
-        "ix_item_retried",
-        "retried_by",
-        "due_at",
-        "rank",
-        sqlite_where=text(f"{ITEM_RETRIED} AND {ITEM_CLAIMABLE}"),
-        postgresql_where=text(f"{ITEM_RETRIED} AND {ITEM_CLAIMABLE}"),
-    ),
-    Index("ix_item_claimed", "claimed_by", sqlite_where=text(ITEM_CLAIMED), postgresql_where=text(ITEM_CLAIMED)),
-    Index("ix_item_failed", "job_id", sqlite_where=text(ITEM_FAILED), postgresql_where=text(ITEM_FAILED)),
-    Index(
-        "ix_item_left_out",
-        "job_id",
-        "status",
-        sqlite_where=text(ITEM_LEFT_OUT),
-        postgresql_where=text(ITEM_LEFT_OUT),
-    ),
+    _partial("ix_item_retried", "retried_by", "due_at", "rank", where=f"{ITEM_RETRIED} AND {ITEM_CLAIMABLE}"),
+    _partial("ix_item_claimed", "claimed_by", where=ITEM_CLAIMED),
+    _partial("ix_item_judged", "mailbox_id", "uid", "job_id", where=ITEM_JUDGED),
+    _partial("ix_item_failed", "job_id", where=ITEM_FAILED),
+    _partial("ix_item_left_out", "job_id", "status", where=ITEM_LEFT_OUT),
 )
 
 attempt = Table(
@@ -243,23 +230,11 @@ attempt = Table(
     CheckConstraint(ATTEMPT_ASKER, name="asker"),
     Index("ix_attempt_item_id", "item_id"),
     Index("ix_attempt_started_at", "started_at"),  # for the cost and the number of a day's calls
-    Index("ix_attempt_open", "run_id", sqlite_where=text(ATTEMPT_OPEN), postgresql_where=text(ATTEMPT_OPEN)),
+    _partial("ix_attempt_open", "run_id", where=ATTEMPT_OPEN),
     # The cost of a job is summed from this index alone; `status --watch` asks for it every second.
-    Index(
-        "ix_attempt_cost",
-        "run_id",
-        "cost_nano",
-        sqlite_where=text(ATTEMPT_COST),
-        postgresql_where=text(ATTEMPT_COST),
-    ),
+    _partial("ix_attempt_cost", "run_id", "cost_nano", where=ATTEMPT_COST),
     # Two runs never ask the same question at the same time. Rows without a question never conflict.
-    Index(
-        "uq_attempt_question_open",
-        "question",
-        unique=True,
-        sqlite_where=text(ATTEMPT_OPEN),
-        postgresql_where=text(ATTEMPT_OPEN),
-    ),
+    _partial("uq_attempt_question_open", "question", where=ATTEMPT_OPEN, unique=True),
 )
 
 receipt = Table(
