@@ -249,6 +249,18 @@ class Unapplied:
     error: BackfillError
 
 
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """An effect that was taken back. Nothing of ours is left, except for what `kept` names.
+
+    `kept`: a sentence about what was left on purpose, e.g. a note that its owner has edited; "": nothing was left.
+    """
+
+    ref: MessageRef
+    effect: str
+    kept: str = ""
+
+
 class Effect(Protocol):
     """One output. Applying it twice leaves the same keyword, or the same file with the same bytes, as once."""
 
@@ -262,6 +274,29 @@ class Effect(Protocol):
         """Apply the effect; each of `mails` gets exactly one answer. All lie in one mailbox.
 
         Raises an error that concerns all of them: `EffectUnavailable`, `ServerUnavailable`, `MailboxChanged`.
+        """
+        ...
+
+    def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
+        """What a crashed `apply` may have written to these mails, as receipts for `undo`. Changes nothing.
+
+        A receipt covers `Judged.previous`, too. A mail to which nothing can have been written gets none.
+        """
+        ...
+
+    def undo(self, receipts: Sequence[Receipt]) -> Iterator[Undone | Unapplied]:
+        """Take back what receipts say, and no more; each gets exactly one answer. All lie in one mailbox.
+
+        Undoing twice is as once, and `apply` afterwards brings the effect about again. `Undone` also if nothing of it
+        is there any more. `Unapplied`: it still stands; with `MessageGone` if the mail itself is gone. Raises as
+        `apply` does, and an error that concerns the whole folder.
+        """
+        ...
+
+    def traces(self, receipt: Receipt) -> tuple[str, ...]:
+        """What `undo` is to take back by this receipt, in words to be counted for people; (): nothing.
+
+        E.g. the keywords, or "note".
         """
         ...
 

@@ -11,18 +11,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from backfill.errors import EffectRefused, KeywordRefused, MessageGone
 from backfill.message import MailboxKey
-from backfill.ports import Judged, MailMarker, Receipt, ReceiptState, Unapplied
+from backfill.ports import Judged, MailMarker, Receipt, ReceiptState, Unapplied, Undone
 from backfill.verdict import Label
 
 NOT_KEPT = "the server keeps none of these keywords in this folder (PERMANENTFLAGS, RFC 9051 §7.1)"
+
+NOT_REMOVED = "The server does not remove the keyword {word} in {folder!r}."
+NOT_WRITABLE = "The folder {folder!r} lets nobody remove the keyword {word}: it may be read-only."
 
 
 class FlagsEffect:
     """Sets the processed keyword and one per label; removes the keyword of a label that no longer holds.
 
     A keyword that the mail bore before it was first processed is never removed: its owner or another program had
-    set it. Keywords are compared without regard to case, as IMAP does (RFC 9051 §2.3.2). Owns `marker` and closes
-    it. Used by one thread.
+    set it. The receipt's `added` names those that it did not bear, which `undo` removes. If the owner sets one of
+    these by hand later, nothing tells it from ours. Keywords are compared without regard to case, as IMAP does (RFC
+    9051 §2.3.2). Owns `marker` and closes it. Used by one thread.
     """
 
     name = "flags"
@@ -78,6 +82,49 @@ class FlagsEffect:
             else:
                 yield self._receipt(mail, keywords, kept, refused.get(mail.ref.uid, {}))
 
+    def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
+        for mail in mails:
+            wanted, earlier = self._wanted(mail), _added(mail.previous)
+            added = [*earlier, *(word for word in wanted if not _bears((*mail.flags_before, *earlier), word))]
+            detail = {"keywords": list(wanted), "added": added, "refused": []}
+            yield Receipt(mail.ref, self.name, ReceiptState.APPLIED, detail)
+
+    def undo(self, receipts: Sequence[Receipt]) -> Iterator[Undone | Unapplied]:
+        """Remove the keywords that we added. Those that a mail bore before us are not in `added`, and stay."""
+        if not receipts:
+            return
+        mailbox = receipts[0].ref.mailbox
+        bearers: dict[str, list[int]] = {}
+        spelt: dict[str, str] = {}
+        for receipt in receipts:
+            for keyword in self.traces(receipt):
+                spelt[keyword.casefold()] = keyword
+                bearers.setdefault(keyword.casefold(), []).append(receipt.ref.uid)
+        standing: dict[int, str] = {}  # UID → the keyword that the server does not give up
+        for folded, uids in bearers.items():
+            try:
+                proved = self._marker.remove(mailbox, spelt[folded], uids)
+            except KeywordRefused as refusal:
+                proved = refusal.proved
+            standing.update(dict.fromkeys(set(uids) - proved, spelt[folded]))
+
+        present = self._marker.present(mailbox, standing) if standing else frozenset()
+        kept = self._marker.permitted(mailbox, set(standing.values())) if present else frozenset()
+        for receipt in receipts:
+            stays = standing.get(receipt.ref.uid)
+            if stays is None:
+                yield Undone(receipt.ref, self.name)
+            elif receipt.ref.uid not in present:
+                yield Unapplied(receipt.ref, self.name, MessageGone())
+            else:
+                sentence = NOT_REMOVED if stays in kept else NOT_WRITABLE
+                yield Unapplied(
+                    receipt.ref, self.name, EffectRefused(sentence.format(folder=mailbox.folder, word=stays))
+                )
+
+    def traces(self, receipt: Receipt) -> tuple[str, ...]:
+        return _added(receipt.detail)
+
     def close(self) -> None:
         self._marker.close()
 
@@ -92,17 +139,30 @@ class FlagsEffect:
         tags = [*(self._label_tags[label] for label in mail.labels), self._processed_tag]
         return tuple(keyword for keyword in self._keywords if _bears(tags, keyword))
 
+    def _ours(self, mail: Judged, set_now: Sequence[str]) -> list[str]:
+        """The keywords that are ours to take back: added now, or by an earlier verdict and not removed since."""
+        earlier = _added(mail.previous)
+        ours = [word for word in set_now if _bears(earlier, word) or not _bears(mail.flags_before, word)]
+        kept = [word for word in earlier if not _bears(self._keywords, word) or _bears(mail.flags_before, word)]
+        return [*ours, *(word for word in kept if not _bears(set_now, word))]
+
     def _receipt(
         self, mail: Judged, keywords: tuple[str, ...], kept: frozenset[str], why: Mapping[str, str]
     ) -> Receipt:
         """`why`: what the server said of keywords that it will never store on this mail."""
         added = [keyword for keyword in keywords if keyword.casefold() in kept and keyword not in why]
         refused = [keyword for keyword in keywords if keyword not in added]
-        detail: dict[str, object] = {"keywords": added, "refused": refused}
+        detail: dict[str, object] = {"keywords": added, "added": self._ours(mail, added), "refused": refused}
         if added and not why:
             return Receipt(mail.ref, self.name, ReceiptState.APPLIED, detail)
         detail["reason"] = next(iter(why.values()), NOT_KEPT)
         return Receipt(mail.ref, self.name, ReceiptState.APPLIED if added else ReceiptState.NOT_APPLICABLE, detail)
+
+
+def _added(detail: Mapping[str, object] | None) -> tuple[str, ...]:
+    """The keywords that we added to a mail, by its receipt: it did not bear them before."""
+    added = (detail or {}).get("added")
+    return _distinct(str(keyword) for keyword in added) if isinstance(added, list) else ()
 
 
 def _bears(keywords: Iterable[str], keyword: str) -> bool:

@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import re
+import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,7 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from backfill import files
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.message import Content, MailboxKey, Message, MessageRef
-from backfill.ports import Judged, Receipt, ReceiptState, Unapplied
+from backfill.ports import Judged, Receipt, ReceiptState, Unapplied, Undone
 from backfill.verdict import Scores, Verdict
 
 MAX_SLUG_BYTES = 100  # with date, suffix and extension 127: also below eCryptfs's limit of 143
@@ -80,8 +81,89 @@ class NotesEffect:
             detail = {"path": str(path), "sha256": hashlib.sha256(note).hexdigest()}
             yield Receipt(mail.ref, self.name, ReceiptState.APPLIED if is_ours else ReceiptState.FOREIGN, detail)
 
+    def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
+        """The note that `apply` would write; the earlier verdict's, if the file still holds that one."""
+        for mail in mails:
+            path = note_path(_message_of(mail))
+            before = (mail.previous or {}).get("sha256")
+            try:
+                digest = hashlib.sha256(self._render(mail)).hexdigest()
+                if _has_digest(self._notes_dir / path, before):
+                    digest = str(before)
+            except (ConfigError, OSError):  # `apply` has written nothing, or `undo` cannot read it either
+                continue
+            yield Receipt(mail.ref, self.name, ReceiptState.APPLIED, {"path": str(path), "sha256": digest})
+
+    def undo(self, receipts: Sequence[Receipt]) -> Iterator[Undone | Unapplied]:
+        """Delete the notes that we wrote and nobody has changed, and then folders of months and years that are empty.
+
+        An edited note, and a file that is not ours, are kept and named. The names are durable before the first answer.
+        """
+        kept: list[str] = []
+        refused: dict[int, EffectRefused] = {}
+        for number, receipt in enumerate(receipts):
+            try:
+                kept.append(self._delete(receipt))
+            except OSError as error:
+                kept.append("")
+                refused[number] = self._undeletable(receipt, error)
+        try:
+            done = [receipt for number, receipt in enumerate(receipts) if number not in refused]
+            self._tidy(self._notes_dir / str(receipt.detail.get("path", "")) for receipt in done)
+        except OSError as error:
+            raise EffectUnavailable(
+                f"Notes below {self._notes_dir} cannot be deleted for good: {error.strerror or error}. "
+                "Put it right, then undo again."
+            ) from error
+        for number, (receipt, sentence) in enumerate(zip(receipts, kept, strict=True)):
+            if number in refused:
+                yield Unapplied(receipt.ref, self.name, refused[number])
+            else:
+                yield Undone(receipt.ref, self.name, sentence)
+
+    def traces(self, receipt: Receipt) -> tuple[str, ...]:
+        return ("note",) if receipt.state is ReceiptState.APPLIED else ()
+
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _delete(self, receipt: Receipt) -> str:
+        """Delete the note; why it is kept instead, or "". Raises OSError."""
+        named = PurePosixPath(str(receipt.detail.get("path", "")))
+        path = self._notes_dir / named
+        if named.is_absolute() or ".." in named.parts or not named.name:
+            return f"{named}: not below the notes folder"
+        try:
+            found = path.lstat()  # not `lexists`, for which a file in an unreadable folder does not exist
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        if receipt.state is not ReceiptState.APPLIED:
+            return f"{path}: not written by backfill"
+        if not stat.S_ISREG(found.st_mode):
+            return f"{path}: no longer a file that backfill wrote"
+        # An empty file is what a crash leaves before the note takes its place, see `write_once`.
+        if found.st_size and not _has_digest(path, str(receipt.detail.get("sha256"))):
+            return f"{path}: edited since it was written"
+        _temporary(path).unlink(missing_ok=True)
+        path.unlink()
+        return ""
+
+    def _undeletable(self, receipt: Receipt, error: OSError) -> EffectRefused:
+        where = (self._notes_dir / str(receipt.detail.get("path"))).parent
+        return EffectRefused(f"A note in {where} cannot be deleted: {error.strerror or error}.")
+
+    def _tidy(self, notes: Iterable[Path]) -> None:
+        """Sync the notes' folders, and remove those that are empty: the month's, then the year's. Raises OSError."""
+        months = {note.parent for note in notes if note.parent.is_relative_to(self._notes_dir)}
+        for folder in sorted({*months, *(month.parent for month in months)}, key=lambda path: -len(path.parts)):
+            if folder == self._notes_dir or self._notes_dir not in folder.parents or not folder.is_dir():
+                continue
+            try:
+                folder.rmdir()
+            except OSError:  # it holds other files, or may not be removed
+                files.sync_folder(folder)
+            else:
+                files.sync_folder(folder.parent)
 
     def _render(self, mail: Judged) -> bytes:
         try:
@@ -123,7 +205,7 @@ def write_once(path: Path, content: bytes, before: str | None = None) -> bool:
     is_taken = os.path.lexists(path)
     if is_taken and not (path.is_file() and (path.stat().st_size == 0 or _has_digest(path, before))):
         return _holds(path, content)
-    temporary = path.with_name(f".{path.stem[-12:]}.tmp")  # one name per mail, so that a crash's leftover is removed
+    temporary = _temporary(path)
     temporary.unlink(missing_ok=True)
     try:
         files.create(temporary, content)
@@ -138,8 +220,13 @@ def write_once(path: Path, content: bytes, before: str | None = None) -> bool:
     return True
 
 
+def _temporary(path: Path) -> Path:
+    """Where a note is written first: one name per mail, so that a crash's leftover is found and removed."""
+    return path.with_name(f".{path.stem[-12:]}.tmp")
+
+
 def _has_digest(path: Path, digest: str | None) -> bool:
-    return digest is not None and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    return digest is not None and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
 def _holds(path: Path, content: bytes) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
-from backfill.ports import Effect, Receipt
+from backfill.ports import Effect, Receipt, Undone
 from backfill.verdict import Label
 from tests.support.bench import BenchEffect
 from tests.support.judged import INBOX, judged
@@ -89,6 +89,72 @@ def test_no_mail_asks_nothing_of_the_world(bench):
 
     assert list(bench.make().apply([])) == []
     assert bench.world() == world
+
+
+def test_undone_it_leaves_the_world_as_it_was(bench):
+    world = bench.world()
+    receipts = list(bench.make().apply(MAILS))
+
+    answers = list(bench.make().undo(receipts))
+
+    assert sorted(answer.ref for answer in answers) == sorted(mail.ref for mail in MAILS)
+    assert {(answer.effect, type(answer)) for answer in answers} == {(bench.make().name, Undone)}
+    assert bench.world() == world
+
+
+def test_undoing_twice_is_as_once_and_an_error_neither_time(bench):
+    receipts = list(bench.make().apply(MAILS))
+    before = list(bench.make().undo(receipts))
+    world = bench.world()
+
+    assert list(bench.make().undo(receipts)) == before
+    assert bench.world() == world
+
+
+def test_applied_after_an_undo_it_is_there_again(bench):
+    receipts = list(bench.make().apply(MAILS))
+    world = bench.world()
+    list(bench.make().undo(receipts))
+
+    again = list(bench.make().apply(MAILS))
+
+    assert bench.world() == world
+    assert [(answer.ref, answer.detail) for answer in again] == [(answer.ref, answer.detail) for answer in receipts]
+
+
+def test_an_undo_of_some_mails_leaves_the_others(bench):
+    list(bench.make().apply(MAILS[:7]))
+    world = bench.world()
+    rest = list(bench.make().apply(MAILS[7:]))
+
+    list(bench.make().undo(rest))
+
+    assert bench.world() == world
+
+
+def test_what_may_have_been_written_when_it_crashed_can_be_taken_back_without_a_receipt(bench):
+    world = bench.world()
+    list(bench.make().apply(MAILS[:7]))  # a crash: its receipts were not recorded
+
+    presumed = list(bench.make().presumed(MAILS))
+    list(bench.make().undo(presumed))
+
+    assert bench.world() == world
+
+
+def test_presuming_and_naming_what_would_be_taken_back_changes_nothing(bench):
+    receipts = list(bench.make().apply(MAILS))
+    world = bench.world()
+
+    list(bench.make().presumed(MAILS))
+    traces = [bench.make().traces(receipt) for receipt in receipts]
+
+    assert all(traces)
+    assert bench.world() == world
+
+
+def test_no_receipt_asks_nothing_of_the_world(bench):
+    assert list(bench.make().undo([])) == []
 
 
 def test_receipts_can_be_stored_as_json(bench):

@@ -39,6 +39,7 @@ from backfill.ports import (
     Surveyed,
     UidWindow,
     Unapplied,
+    Undone,
     Unfetched,
 )
 from backfill.selection import Selection
@@ -188,6 +189,21 @@ class BenchEffect:
             else:
                 self.applied.append(mail.ref.uid)
                 yield Receipt(mail.ref, self.name, ReceiptState.APPLIED)
+
+    def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
+        for mail in mails:
+            yield Receipt(mail.ref, self.name, ReceiptState.APPLIED)
+
+    def undo(self, receipts: Sequence[Receipt]) -> Iterator[Undone | Unapplied]:
+        for receipt in receipts:
+            if receipt.ref.uid in self.refuses:
+                yield Unapplied(receipt.ref, self.name, self.refuses[receipt.ref.uid])  # type: ignore[arg-type]
+            else:
+                self.applied[:] = [uid for uid in self.applied if uid != receipt.ref.uid]
+                yield Undone(receipt.ref, self.name)
+
+    def traces(self, receipt: Receipt) -> tuple[str, ...]:
+        return ("note",)
 
     def close(self) -> None:
         return

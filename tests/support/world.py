@@ -47,6 +47,7 @@ from backfill.ports import (
     Price,
     Receipt,
     Unapplied,
+    Undone,
     Unfetched,
 )
 from backfill.selection import Selection
@@ -297,6 +298,15 @@ class RefusingOnce:
                 yield Unapplied(mail.ref, self.name, EffectRefused())
             else:
                 yield from self.real.apply([mail])
+
+    def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
+        return self.real.presumed(mails)
+
+    def undo(self, receipts: Sequence[Receipt]) -> Iterator[Undone | Unapplied]:
+        return self.real.undo(receipts)
+
+    def traces(self, receipt: Receipt) -> tuple[str, ...]:
+        return self.real.traces(receipt)
 
     def close(self) -> None:
         return

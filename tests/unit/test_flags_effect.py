@@ -26,9 +26,9 @@ def test_every_mail_gets_the_processed_keyword_and_those_of_its_labels():
 
     assert marker.mails == {1: {"AIProcessed"}, 2: {"AIProcessed", "Important"}, 3: {"AIProcessed", "Spam"}}
     assert [receipt.detail for receipt in receipts] == [
-        {"keywords": ["AIProcessed"], "refused": []},
-        {"keywords": ["Important", "AIProcessed"], "refused": []},
-        {"keywords": ["Spam", "AIProcessed"], "refused": []},
+        {"keywords": ["AIProcessed"], "added": ["AIProcessed"], "refused": []},
+        {"keywords": ["Important", "AIProcessed"], "added": ["Important", "AIProcessed"], "refused": []},
+        {"keywords": ["Spam", "AIProcessed"], "added": ["Spam", "AIProcessed"], "refused": []},
     ]
 
 
@@ -88,7 +88,7 @@ def test_a_folder_that_keeps_some_keywords_gets_those_and_the_receipt_names_the_
     (receipt,) = flags_on(marker).apply([judged(1, Label.SPAM)])
 
     assert receipt.state is ReceiptState.APPLIED
-    assert receipt.detail == {"keywords": ["AIProcessed"], "refused": ["Spam"]}
+    assert receipt.detail == {"keywords": ["AIProcessed"], "added": ["AIProcessed"], "refused": ["Spam"]}
     assert marker.keywords_of(1) == {"AIProcessed"}
 
 
@@ -120,7 +120,11 @@ def test_one_keyword_for_two_labels_is_set_once_and_not_taken_back_by_the_other(
     (receipt,) = flags_on(marker, important_tag="Flagged", spam_tag="flagged").apply([judged(1, Label.IMPORTANT)])
 
     assert marker.keywords_of(1) == {"flagged", "AIProcessed"}
-    assert receipt.detail == {"keywords": ["flagged", "AIProcessed"], "refused": []}
+    assert receipt.detail == {
+        "keywords": ["flagged", "AIProcessed"],
+        "added": ["flagged", "AIProcessed"],
+        "refused": [],
+    }
 
 
 def test_the_server_is_asked_once_for_the_keywords_it_keeps():
