@@ -2,7 +2,8 @@
 
 A fixed number stays as it is. An elastic number grows to about the pace times the latency: when a call begins and too
 few threads are ready for the next call, one more thread is started. It shrinks when more threads than needed were ready
-all the time. It does not grow while most calls wait for the ledger, because more calls would only wait longer.
+all the time. It does not grow while most calls wait for the ledger, because more calls would only wait longer. It
+looks again after each such wait: if all calls waited at once, perhaps no call begins before one of them is answered.
 """
 
 from __future__ import annotations
@@ -80,13 +81,9 @@ class AskingThreads:
         """Count this thread as calling, and start another thread if too few are ready for the next call."""
         with self._changed:
             self._calling += 1
-            grows = self._is_elastic and self._adapt(self.size - self._calling)
-            if grows:
-                self.size += 1
+            self._look_for_spare()
         try:
-            if grows:
-                self._resized(self.size)
-                self._start_one()
+            self._grow_if_short()
             yield
         finally:
             with self._changed:
@@ -102,19 +99,38 @@ class AskingThreads:
         finally:
             with self._changed:
                 self._opening -= 1
+        self._grow_if_short()
 
-    def _adapt(self, ready: int) -> bool:
-        """Is one more thread needed? Now and then also sets how many must end. `ready`: how many are not calling."""
-        margin = 2 + self.size // 16
-        self._least_ready = min(self._least_ready, ready)
+    @property
+    def _ready(self) -> int:
+        """How many threads are not calling."""
+        return self.size - self._calling
+
+    @property
+    def _margin(self) -> int:
+        """How many threads should be ready."""
+        return 2 + self.size // 16
+
+    def _look_for_spare(self) -> None:
+        """At the beginning of a call; now and then sets how many threads must end."""
+        if not self._is_elastic:
+            return
+        self._least_ready = min(self._least_ready, self._ready)
         self._calls += 1
         if self._calls > 2 * self.size + 16:  # about two calls of every thread
-            self._leaving = max(0, min(self._least_ready - margin, self.size - FEWEST))
-            self._calls, self._least_ready = 0, ready
-        is_short = ready < margin and self.size < self._most and not self._is_closed
-        if is_short:
+            self._leaving = max(0, min(self._least_ready - self._margin, self.size - FEWEST))
+            self._calls, self._least_ready = 0, self._ready
+
+    def _grow_if_short(self) -> None:
+        with self._changed:
+            if not self._is_elastic or self._is_closed or self._ready >= self._margin or self.size >= self._most:
+                return
             self._leaving = 0
-        return is_short and 2 * self._opening <= self._calling
+            if 2 * self._opening > self._calling:
+                return
+            self.size += 1
+        self._resized(self.size)
+        self._start_one()
 
     def _start_one(self) -> None:
         self._started += 1

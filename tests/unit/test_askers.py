@@ -100,6 +100,30 @@ def test_calls_that_wait_for_the_ledger_are_no_reason_for_more():
         assert crew.threads.size <= FIRST + 2
 
 
+def test_calls_that_all_waited_for_the_ledger_get_more_threads_without_another_call():
+    crew = Crew()
+    openings = [ExitStack() for _ in range(FIRST)]
+    for opening in openings:
+        crew.begin()
+        opening.enter_context(crew.threads.opening())
+
+    for opening in openings:
+        opening.close()
+
+    assert len(crew.calls) < crew.threads.size == crew.started == crew.sizes[-1]
+
+
+def test_a_fixed_number_does_not_grow_when_the_calls_no_longer_wait_for_the_ledger():
+    crew = Crew(4)
+
+    for _ in range(4):
+        crew.begin()
+        with crew.threads.opening():
+            pass
+
+    assert (crew.threads.size, crew.started, crew.sizes) == (4, 4, [])
+
+
 def test_a_machine_that_gives_no_more_threads_goes_on_with_those_it_has():
     crew = Crew(most_threads=20)
 
