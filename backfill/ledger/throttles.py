@@ -58,7 +58,8 @@ INTERVAL = f"""{{greatest}}(interval_us * 1000 / ({SHARE}),
 # A slot may be used this late. The rest of the burst is for calls that take longer than others to reach the service.
 LATE = "burst_us * 2 / 3"
 # After a rest the next slot is now: a slot that lies further back than `LATE` is already lost.
-FREE_FROM = f"""{{greatest}}(CASE WHEN ({ARRIVAL}) < :now - {LATE} THEN :now ELSE {ARRIVAL} END, {BLOCKED_UNTIL})"""
+FREE_FROM = f"""{{greatest}}(CASE WHEN ({ARRIVAL}) < :now - {LATE} THEN :now ELSE {ARRIVAL} END, {BLOCKED_UNTIL},
+            :earliest)"""
 
 RESERVE = f"""UPDATE throttle
        SET arrival_us = {FREE_FROM} + {INTERVAL} * {{greatest}}(1, {AHEAD_US} / {INTERVAL}), reserved_at_us = :now
@@ -153,22 +154,29 @@ class Throttles:
         interval = self.database.read(lambda connection: connection.execute(self._sql(RATE), parameters).scalar())
         return MINUTE_US / int(interval) if interval else 0.0
 
-    def reserve(self, name: str, now_us: int, latest_us: int = FOREVER_US) -> Slot | None:
-        """Take the next slot; None: calls are blocked beyond `latest_us`. The row must exist.
+    def reserve(self, name: str, now_us: int, latest_us: int = FOREVER_US, earliest_us: int = 0) -> Slot | None:
+        """Take the next slot that lies at `earliest_us` or later; None: calls are blocked beyond `latest_us`.
 
-        Writes, unless this process still has a slot that was reserved together with an earlier one.
+        The row must exist. Writes, unless this process still has a slot that was reserved together with an earlier one.
         """
         with self._ahead_lock:
-            ahead = self._fresh(name, now_us)
+            ahead = self._fresh(name, max(now_us, earliest_us))
             if not ahead:
-                ahead = self._ahead[name] = self._reserve(name, now_us, latest_us)
+                ahead = self._ahead[name] = self._reserve(name, now_us, latest_us, earliest_us)
             return ahead.popleft() if ahead else None
 
     def reserve_both(
-        self, name: str, of_tokens: str, tokens: int, now_us: int, latest_us: int = FOREVER_US
+        self,
+        name: str,
+        of_tokens: str,
+        tokens: int,
+        now_us: int,
+        latest_us: int = FOREVER_US,
+        earliest_us: int = 0,
     ) -> Slot | None:
-        """Take the next slot of `name`, and charge `tokens` to the row `of_tokens`, 1000 tokens a slot. Writes.
+        """Take the next slot of `name` at `earliest_us` or later. Writes.
 
+        `tokens` are charged to the row `of_tokens`, 1000 tokens a slot.
         None: calls are blocked beyond `latest_us`. A call only waits for the tokens of the calls before it, so a call
         with more tokens than a minute allows can be made, too. Both rows move to the slot's time: otherwise the row
         that is free earlier would be used later than allowed.
@@ -177,8 +185,8 @@ class Throttles:
         costs = {of_tokens: tokens, name: 1000}
 
         def work(connection: Connection) -> Slot | None:
-            look = self._sql(LOOK)
-            found = {each: connection.execute(look, {"name": each, "now": now_us}).one() for each in costs}
+            look, times = self._sql(LOOK), {"now": now_us, "earliest": earliest_us}
+            found = {each: connection.execute(look, {"name": each, **times}).one() for each in costs}
             if any(row.until_us > latest_us for row in found.values()):
                 return None
             start = max(int(row.free_us) for row in found.values())
@@ -217,13 +225,14 @@ class Throttles:
             ahead.popleft()
         return ahead
 
-    def _reserve(self, name: str, now_us: int, latest_us: int) -> deque[Slot]:
-        reserved = self._write(RESERVE, {"name": name, "now": now_us, "latest": latest_us})
+    def _reserve(self, name: str, now_us: int, latest_us: int, earliest_us: int) -> deque[Slot]:
+        times = {"now": now_us, "latest": latest_us, "earliest": earliest_us}
+        reserved = self._write(RESERVE, {"name": name, **times})
         if not reserved:
             return deque()
         arrival, interval = int(reserved[0].arrival_us), int(reserved[0].interval_us)
-        times = (arrival - left * interval for left in range(max(1, AHEAD_US // interval), 0, -1))
-        return deque(Slot(at, at + int(reserved[0].late_us), now_us) for at in times)
+        slots_at = (arrival - left * interval for left in range(max(1, AHEAD_US // interval), 0, -1))
+        return deque(Slot(at, at + int(reserved[0].late_us), now_us) for at in slots_at)
 
     def _forget_ahead(self, name: str) -> None:
         with self._ahead_lock:

@@ -33,6 +33,8 @@ _ROOM = (MINUTE_S + BURST_S) / MINUTE_S  # a minute plus the burst holds at most
 # A waiting call notices a new pace within this time.
 LOOK_S = 1.0
 SLOT_TOKENS = 1000  # tokens in one slot of the row that limits tokens
+# A longer commit is an exception, or the clock was set: do not expect it of the next commit.
+LONGEST_COMMIT_US = 30 * MICROS
 # A call is charged at most this many times its estimate. No tokenizer is that far off, so a larger count is wrong.
 MOST_TIMES = 10
 # A reply cannot block calls for longer than a day. If the service is still blocked after a day, one call is lost.
@@ -96,10 +98,14 @@ class Throttler:
     def _wait(
         self, stop: StopRequest, longest_block_s: float, tell: Callable[[str | None], None], tokens: int
     ) -> Slot | None:
+        commit_us = 0  # the time that the last commit took
         while not stop.is_set():
-            pace, slot = self.calls_per_minute, self._reserve(longest_block_s, tokens)
+            pace, began_us = self.calls_per_minute, self._now_us()
+            # From the second try on, not before the end of this commit: on a slow disk, each slot would come too late.
+            slot = self._reserve(began_us, longest_block_s, tokens, began_us + commit_us)
             if slot is None:
                 return None
+            commit_us = max(0, min(self._now_us() - began_us, LONGEST_COMMIT_US))
             wait_s = (slot.at_us - self._now_us()) / MICROS
             is_blocked = wait_s > 1 and self.blocked_for() > 1
             if is_blocked:
@@ -120,12 +126,13 @@ class Throttler:
                 return True
         return stop.is_set()
 
-    def _reserve(self, longest_block_s: float, tokens: int) -> Slot | None:
-        now_us = self._now_us()
+    def _reserve(self, now_us: int, longest_block_s: float, tokens: int, earliest_us: int) -> Slot | None:
         latest_us = now_us + round(longest_block_s * MICROS) if isfinite(longest_block_s) else FOREVER_US
         if self.tokens_per_minute is None:
-            return self.ledger.throttles.reserve(self.resource, now_us, latest_us)
-        return self.ledger.throttles.reserve_both(self.resource, self._of_tokens, tokens, now_us, latest_us)
+            return self.ledger.throttles.reserve(self.resource, now_us, latest_us, earliest_us)
+        return self.ledger.throttles.reserve_both(
+            self.resource, self._of_tokens, tokens, now_us, latest_us, earliest_us
+        )
 
     def is_current(self, slot: Slot) -> bool:
         """May the call of this slot be made now? False if the slot is late, or if calls are blocked."""

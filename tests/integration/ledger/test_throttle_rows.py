@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection, event
 
 from backfill.clock import StopRequest
 from backfill.errors import ConfigError
@@ -174,6 +175,29 @@ def test_who_slept_through_a_block_waits_for_its_end(ledger_url):
 @pytest.fixture
 def throttler(ledger, clock):
     return Throttler(ledger, clock, NAME, 600)
+
+
+@pytest.mark.parametrize("commit_s", [0.25, 0.4, 3.0])
+@pytest.mark.parametrize("tokens_per_minute", [None, 6_000_000])
+def test_calls_go_on_also_if_each_commit_takes_longer_than_a_slot_may_be_late(
+    ledger, clock, commit_s, tokens_per_minute
+):
+    throttler = Throttler(ledger, clock, NAME, 6000, tokens_per_minute)
+    stop, commits, called = StopRequest(), [], []
+
+    def take_long(_connection: Connection) -> None:
+        commits.append(commit_s)
+        clock.turn(commit_s)
+        if len(commits) > 500:
+            stop.set("no call comes through")
+
+    event.listen(ledger.database._writer, "commit", take_long)
+    for _ in range(30):
+        assert throttler.wait(stop, tokens=1000) is not None
+        called.append(clock.now_us())
+
+    assert len(commits) <= 4 * len(called)
+    assert_no_window_overshoots(called, 6000, burst=30)
 
 
 def refuse(throttler: Throttler, wait_s: float | None = None) -> None:
