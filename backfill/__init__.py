@@ -10,7 +10,8 @@ a run may do) · `hours` · `errors` (what each error means for mail and run) ·
 this machine) · `keywords` · `ledger_url` · `shortages` (what the machine lacks)
 
 What knows the disk or the public suffix list:
-`files` (private files and folders) · `resources` (templates and migrations) · `sites` (which hosts have one owner)
+`files` (private files and folders) · `resources` (templates and migrations) · `outputs` (the names of the files in
+`effects`) · `sites` (which hosts have one owner)
 
 The state store and the adapters, each with its foreign libraries:
 `ledger` (all SQL) · `mail` (IMAP, and bytes to `Message`) · `classifiers` · `effects` (keywords, notes)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from backfill import wiring
 from backfill.operations.check import Facts
 from backfill.operations.parts import Audience
-from backfill.ports import MailMarker, MailSource, Service
+from backfill.ports import Effect, MailSource, Service
 from backfill.settings import Settings, env_file
 
 
@@ -21,31 +23,22 @@ class CheckParts(wiring.Parts):
         self.ledger.secrets.get(wiring.PROMPT_SECRET)  # writes on first use
         return str(self.ledger.database)
 
-    def prove_outputs(self) -> None:
-        for effect in wiring.effects(self._settings):
-            effect.close()
+    def probed_outputs(self, *, is_counted: bool) -> Iterator[tuple[str, Callable[[], Effect]]]:
+        yield from wiring.outputs(self._settings, self.allowance if is_counted else None, self._audience.clock)
 
     def probed_source(self, *, is_counted: bool) -> MailSource:
         return wiring.mail_source(self._settings, self.allowance if is_counted else None)
-
-    def probed_marker(self, *, is_counted: bool) -> MailMarker:
-        return wiring.marker(self._settings, self.allowance if is_counted else None)
 
     def service(self) -> Service:
         return wiring.service(self._settings, self._audience.clock)
 
 
 def _facts(settings: Settings) -> Facts:
-    imap, paths = settings.imap, settings.paths
-    keywords = {imap.processed_tag, imap.important_tag, imap.spam_tag} if "flags" in settings.effects else set()
     return Facts(
         config_path=settings.config_path,
         env_path=settings.env_path,
         doubts=() if settings.env_path is None else tuple(env_file.doubts(settings.env_path)),
-        note_template=paths.note_template,
-        notes_dir=paths.notes_dir if "notes" in settings.effects else None,
-        prompt_file=paths.prompt_file,
-        keywords=frozenset(keywords),
+        prompt_file=settings.paths.prompt_file,
         response_format=settings.llm.response_format,
         has_api=settings.classifier != "heuristic",
     )

@@ -65,6 +65,16 @@ def write_whole(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def why_not_writable(folder: Path) -> str | None:
+    """Why no file can be written in `folder`, or where it would be made, in a sentence; None: one can be."""
+    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return None
+    except OSError as error:
+        return f"Nothing can be written in {place}: {error.strerror or error}."
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable. On Windows nothing is done: it cannot open folders."""
     if os.name != "posix":

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from backfill.errors import BackfillError, Concession, MailError
 from backfill.fingerprint import Fingerprint
+from backfill.lifecycle import ExitCode
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.selection import Selection
 from backfill.verdict import Answer, Label, Verdict
@@ -261,6 +262,26 @@ class Undone:
     kept: str = ""
 
 
+class State(StrEnum):
+    """How a probe of `check` went."""
+
+    OK = "ok"
+    WARN = "warn"  # a run would work, but something of it would not
+    FAIL = "fail"  # a run would stop
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What `check` found. `remedy` is "" where there is nothing to do; `exit_code` is OK unless it failed."""
+
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+    exit_code: ExitCode = ExitCode.OK
+
+
 class Effect(Protocol):
     """One output. Applying it twice leaves the same keyword, or the same file with the same bytes, as once."""
 
@@ -297,6 +318,13 @@ class Effect(Protocol):
         """What `undo` is to take back by this receipt, in words to be counted for people; (): nothing.
 
         E.g. the keywords, or "note".
+        """
+        ...
+
+    def probe(self, inbox: MailboxKey | None) -> Iterator[Probe]:
+        """What of this output works, for `check`. Changes nothing. `inbox` None: the mail server cannot be asked.
+
+        Raises an `EffectError` or a `MailError` for what keeps the output from being looked at.
         """
         ...
 

@@ -98,12 +98,17 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class EffectCounts:
-    """Mails with a receipt, by output. `foreign`: notes that were not written, since another file had their name."""
+    """Mails with a receipt. `applied`: the number for each output. `foreign`: left alone, since a file of another
+    writer has the name."""
 
-    flags: int = 0
-    notes: int = 0
+    applied: tuple[tuple[str, int], ...] = ()
     not_applicable: int = 0
     foreign: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """The first four keys are promised; outputs that came later follow."""
+        promised = {"flags": 0, "notes": 0, "not_applicable": self.not_applicable, "foreign": self.foreign}
+        return promised | dict(self.applied)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +265,7 @@ class Summary:
             "calls": asdict(self.calls),
             "tokens": asdict(self.tokens),
             "cost_usd": _number(self.cost_usd),
-            "effects": asdict(self.effects),
+            "effects": self.effects.as_dict(),
             "time": {
                 "started_at": _iso(self.time.started_at),
                 "ended_at": _iso(self.time.ended_at),

@@ -6,7 +6,8 @@ of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from backfill.classifiers.heuristic import HeuristicClassifier
 from backfill.classifiers.service import ApiService
 from backfill.clock import Clock, StopRequest
 from backfill.effects.flags import FlagsEffect
-from backfill.effects.notes import NotesEffect
+from backfill.effects.notes import NOTE_TEMPLATE, NotesEffect
 from backfill.errors import ConfigError
 from backfill.executor.reader import LONGEST_WAIT_S
 from backfill.ledger import Ledger
@@ -130,9 +131,11 @@ class Parts:
         self._may_write = True
 
     def effects(self) -> tuple[Effect, ...]:
-        return effects(self._settings, self.allowance)
+        return tuple(make() for _, make in outputs(self._settings, self.allowance, self._audience.clock))
 
-    def mark_check(self) -> MarkCheck:
+    def mark_check(self) -> MarkCheck | None:
+        if "flags" not in self.effect_names:
+            return None
         keywords = marker(self._settings, self.allowance)
         return MarkCheck(self.ledger, keywords, self._settings.imap.processed_tag, self._audience.stop)
 
@@ -306,17 +309,21 @@ def as_planned(settings: Settings, job: Job, ledger: OpenLedger, clock: Clock) -
     return planned, stored
 
 
-def effects(settings: Settings, allowance: MailAllowance | None = None) -> tuple[Effect, ...]:
-    """The configured outputs. Files come first: the processed keyword says that everything else is done."""
-    return tuple(build(settings, allowance) for name, build in EFFECTS.items() if name in settings.effects)
+def outputs(
+    settings: Settings, allowance: MailAllowance | None, clock: Clock
+) -> Iterator[tuple[str, Callable[[], Effect]]]:
+    """The name of each configured output, and what makes it, in the order in which they are applied."""
+    for name, build in EFFECTS.items():
+        if name in settings.effects:
+            yield name, partial(build, settings, allowance, clock)
 
 
-def _notes(settings: Settings, allowance: MailAllowance | None) -> Effect:
-    template = _template(settings.paths.note_template, "paths.note_template")
+def _notes(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:
+    template = _template(settings.paths.note_template, "paths.note_template", NOTE_TEMPLATE)
     return NotesEffect(settings.paths.notes_dir, template)
 
 
-def _flags(settings: Settings, allowance: MailAllowance | None) -> Effect:
+def _flags(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:
     imap = settings.imap
     return FlagsEffect(
         marker(settings, allowance),
@@ -326,14 +333,18 @@ def _flags(settings: Settings, allowance: MailAllowance | None) -> Effect:
     )
 
 
-EFFECTS: Final[dict[str, Callable[[Settings, MailAllowance | None], Effect]]] = {"notes": _notes, "flags": _flags}
+#: In the order in which they are applied: the processed keyword comes last, as it says that all else is done.
+EFFECTS: Final[dict[str, Callable[[Settings, MailAllowance | None, Clock], Effect]]] = {
+    "notes": _notes,
+    "flags": _flags,
+}
 
 
-def _template(path: Path, key: str) -> str:
+def _template(path: Path, key: str, reason: str | None = None) -> str:
     unreadable = f"{path} cannot be read; `backfill init` writes one, or set {key}."
     if path.exists() and not path.is_file():  # a pipe or a device may be read without end
-        raise ConfigError(unreadable)
+        raise ConfigError(unreadable, reason=reason)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(unreadable) from error
+        raise ConfigError(unreadable, reason=reason) from error

@@ -11,7 +11,7 @@ from backfill.cli.options import GENERAL, LIMITS, GeneralOptions
 from backfill.lifecycle import ExitCode
 
 if TYPE_CHECKING:
-    from backfill.operations.check import Probe
+    from backfill.ports import Probe
 
 
 def check(

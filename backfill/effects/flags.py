@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from backfill.errors import EffectRefused, KeywordRefused, MessageGone
 from backfill.message import MailboxKey
-from backfill.ports import Judged, MailMarker, Receipt, ReceiptState, Unapplied, Undone
+from backfill.ports import Judged, MailMarker, Probe, Receipt, ReceiptState, State, Unapplied, Undone
 from backfill.verdict import Label
 
 NOT_KEPT = "the server keeps none of these keywords in this folder (PERMANENTFLAGS, RFC 9051 §7.1)"
@@ -124,6 +124,22 @@ class FlagsEffect:
 
     def traces(self, receipt: Receipt) -> tuple[str, ...]:
         return _added(receipt.detail)
+
+    def probe(self, inbox: MailboxKey | None) -> Iterator[Probe]:
+        """Does the inbox keep the keywords? Other folders of the account mostly do as it does."""
+        if inbox is None:
+            return
+        kept = self._kept_keywords(inbox)
+        if missing := sorted(keyword for keyword in self._keywords if keyword.casefold() not in kept):
+            yield Probe(
+                "keywords",
+                State.WARN,
+                f"{inbox.folder} does not keep {', '.join(missing)} (PERMANENTFLAGS).",
+                "Such mail gets no keyword and is reported as not applicable; verdicts and other outputs are not "
+                f"affected. Leave {self.name} out of effects, or set imap.gmail_labels on Gmail.",
+            )
+        else:
+            yield Probe("keywords", State.OK, f"{inbox.folder} keeps {', '.join(sorted(self._keywords))}")
 
     def close(self) -> None:
         self._marker.close()

@@ -23,10 +23,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backfill import files
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
+from backfill.lifecycle import ExitCode
 from backfill.message import Content, MailboxKey, Message, MessageRef
-from backfill.ports import Judged, Receipt, ReceiptState, Unapplied, Undone
+from backfill.ports import Judged, Probe, Receipt, ReceiptState, State, Unapplied, Undone
 from backfill.verdict import Scores, Verdict
 
+NOTE_TEMPLATE = "note_template"  # the reason of an error that concerns it
 MAX_SLUG_BYTES = 100  # with date, suffix and extension 127: also below eCryptfs's limit of 143
 
 
@@ -124,6 +126,15 @@ class NotesEffect:
     def traces(self, receipt: Receipt) -> tuple[str, ...]:
         return ("note",) if receipt.state is ReceiptState.APPLIED else ()
 
+    def probe(self, inbox: MailboxKey | None) -> Iterator[Probe]:
+        """Can a note be written? The template works: it was tried when this was made."""
+        yield Probe("note template", State.OK, "It works.")
+        if (refusal := files.why_not_writable(self._notes_dir)) is None:
+            yield Probe("notes folder", State.OK, str(self._notes_dir))
+        else:
+            remedy = "Give permission, make room, or set paths.notes_dir."
+            yield Probe("notes folder", State.FAIL, refusal, remedy, ExitCode.UNUSABLE_DISK)
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -172,7 +183,8 @@ class NotesEffect:
             raise _template_error(error) from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of its expressions
             raise ConfigError(
-                f"The note template does not work: {type(error).__name__}; see paths.note_template."
+                f"The note template does not work: {type(error).__name__}; see paths.note_template.",
+                reason=NOTE_TEMPLATE,
             ) from error
 
 
@@ -322,7 +334,8 @@ def _printable(text: str) -> str:
 
 def _template_error(error: TemplateError) -> ConfigError:
     where = f" (line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
-    return ConfigError(f"The note template does not work: {error.message}{where}; see paths.note_template.")
+    sentence = f"The note template does not work: {error.message}{where}; see paths.note_template."
+    return ConfigError(sentence, reason=NOTE_TEMPLATE)
 
 
 _SPECIMEN = Judged(

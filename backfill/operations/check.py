@@ -6,42 +6,30 @@ real call to the model, about an invented mail, and only after the user has agre
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
-from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
-from backfill.errors import BackfillError, BudgetReached, CallsUsedUp, ConfigError, Declined, MailError, MailThrottled
+from backfill.errors import (
+    BackfillError,
+    BudgetReached,
+    CallsUsedUp,
+    ConfigError,
+    Declined,
+    EffectError,
+    MailboxChanged,
+    MailError,
+    MailThrottled,
+)
 from backfill.lifecycle import ExitCode
-from backfill.message import Message
+from backfill.message import MailboxKey, Message
 from backfill.metered import Blocked, Stopped
 from backfill.operations.calls import CallParts, calls_for_no_run
 from backfill.operations.parts import Api, Audience
-from backfill.ports import MailMarker, MailSource, ModelInfo, Service
-
-
-class State(StrEnum):
-    """How a probe went."""
-
-    OK = "ok"
-    WARN = "warn"  # a run would work, but something of it would not
-    FAIL = "fail"  # a run would stop
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What was found. `remedy` is "" where there is nothing to do; `exit_code` is OK unless it failed."""
-
-    name: str
-    state: State
-    detail: str
-    remedy: str = ""
-    exit_code: ExitCode = ExitCode.OK
-
+from backfill.ports import Effect, MailSource, ModelInfo, Probe, Service, State
 
 #: Of several failures, the first one in this order gives the exit code.
 WORST_FIRST: Final = (ExitCode.USAGE, ExitCode.UNUSABLE_DISK, ExitCode.REFUSED, ExitCode.UNREACHABLE)
@@ -82,10 +70,7 @@ class Facts:
     config_path: Path
     env_path: Path | None  # None: no .env is wanted
     doubts: tuple[str, ...]  # about lines of .env
-    note_template: Path
-    notes_dir: Path | None  # None: no notes are written
     prompt_file: Path
-    keywords: frozenset[str]  # that are set on mails
     response_format: str
     has_api: bool
 
@@ -101,15 +86,14 @@ class CheckParts(CallParts, Protocol):
         """Open the ledger and write to it; its name."""
         ...
 
-    def prove_outputs(self) -> None:
-        """Make each output once."""
+    def probed_outputs(self, *, is_counted: bool) -> Iterator[tuple[str, Callable[[], Effect]]]:
+        """The name of each output, and what makes it. `is_counted`: what it reads counts for the bytes of the day."""
         ...
 
     def probed_source(self, *, is_counted: bool) -> MailSource:
         """A source that does not wait. `is_counted`: what it reads counts for the bytes of the day."""
         ...
 
-    def probed_marker(self, *, is_counted: bool) -> MailMarker: ...
     def service(self) -> Service: ...
     def read_mail(self, raw: bytes, size: int, owner: str) -> Message: ...
 
@@ -126,46 +110,20 @@ def probe_all(parts: CheckParts, audience: Audience, may_call: Callable[[str], b
     yield Probe("configuration", State.OK, str(facts.config_path))
     for doubt in facts.doubts:
         yield Probe(".env", State.WARN, doubt, str(facts.env_path))
-    yield from _disk(parts)
     has_ledger = False
     try:
         yield Probe("ledger", State.OK, parts.prove_ledger())
         has_ledger = True
     except BackfillError as error:
         yield _failed("ledger", error)
-    yield from _mail(parts, is_counted=has_ledger)
+    inbox = yield from _mail(parts, is_counted=has_ledger)
+    yield from _outputs(parts, inbox, is_counted=has_ledger)
     if facts.has_api:
         yield from _api(parts, audience, may_call, has_ledger=has_ledger)
 
 
-def _disk(parts: CheckParts) -> Iterator[Probe]:
-    try:
-        parts.prove_outputs()
-    except ConfigError as error:
-        yield _failed("note template", error)
-    else:
-        yield Probe("note template", State.OK, str(parts.facts.note_template))
-    if parts.facts.notes_dir is not None:
-        yield _writable("notes folder", parts.facts.notes_dir)
-
-
-def _writable(name: str, folder: Path) -> Probe:
-    """Can a file be written in `folder`, or where it would be made?"""
-    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            return Probe(name, State.OK, str(folder))
-    except OSError as error:
-        return Probe(
-            name,
-            State.FAIL,
-            f"Nothing can be written in {place}: {error.strerror or error}.",
-            f"Give permission, make room, or set another path for the {name}.",
-            ExitCode.UNUSABLE_DISK,
-        )
-
-
-def _mail(parts: CheckParts, *, is_counted: bool) -> Iterator[Probe]:
+def _mail(parts: CheckParts, *, is_counted: bool) -> Generator[Probe, None, MailboxKey | None]:
+    """Returns the inbox; None where it does not open."""
     source = parts.probed_source(is_counted=is_counted)
     try:
         folders = source.list_folders()
@@ -183,28 +141,24 @@ def _mail(parts: CheckParts, *, is_counted: bool) -> Iterator[Probe]:
                 f"{first.key.uidvalidity}, then {second.key.uidvalidity}: the server renumbers its mails.",
                 "Mail is planned anew each time; verdicts are kept and not paid for again. Ask the server's operator.",
             )
-        if tags := parts.facts.keywords:
-            marker = parts.probed_marker(is_counted=is_counted)
-            try:
-                yield _keywords(tags, marker.permitted(second.key, tags))
-            finally:
-                marker.close()
+        return second.key
     except (MailError, ConfigError) as error:
         yield _failed("mail server", error)
+        return None
     finally:
         source.close()
 
 
-def _keywords(wanted: frozenset[str], kept: frozenset[str]) -> Probe:
-    if missing := sorted(wanted - kept):
-        return Probe(
-            "keywords",
-            State.WARN,
-            f"INBOX does not keep {', '.join(missing)} (PERMANENTFLAGS).",
-            "Such mail gets no keyword and is reported as not applicable; verdicts and notes are not affected. "
-            "Set effects: [notes] to leave keywords out, or imap.gmail_labels on Gmail.",
-        )
-    return Probe("keywords", State.OK, f"INBOX keeps {', '.join(sorted(wanted))}")
+def _outputs(parts: CheckParts, inbox: MailboxKey | None, *, is_counted: bool) -> Iterator[Probe]:
+    for name, make in parts.probed_outputs(is_counted=is_counted):
+        try:
+            with closing(make()) as effect:
+                yield from effect.probe(inbox)
+        except MailboxChanged:
+            continue  # the server renumbers its mails at every connection, which was said already
+        except (ConfigError, EffectError, MailError) as error:
+            part = name if error.reason == ConfigError.reason else error.reason.replace("_", " ")
+            yield _failed(part, error)
 
 
 def _api(

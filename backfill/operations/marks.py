@@ -55,7 +55,7 @@ class MarkCheck:
             yield by_mailbox
 
     def _is_told_of(self, standing: Standing) -> bool:
-        told = standing.receipt.detail.get("keywords") if standing.receipt.effect == "flags" else None
+        told = standing.receipt.detail.get("keywords")
         return isinstance(told, list) and self.keyword.casefold() in {str(word).casefold() for word in told}
 
     def _of_mailbox(self, mailbox: MailboxKey, receipts: Sequence[Standing]) -> list[Standing]:

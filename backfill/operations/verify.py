@@ -108,7 +108,7 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
         within = ledger.audit.differences(job.id, effects)
         verification = Verification(ledger, parts.source, audience.stop)
         outside = verification.compare(job)
-        check = parts.mark_check() if "flags" in effects else None
+        check = None if job.dry_run else parts.mark_check()
         closed = {each.folder for each in outside.differences if each.kind is Finding.FOLDER_CLOSED}
         unmarked = check.missing(job, closed) if check is not None else []
         is_repaired = repair and outside.is_complete and not audience.stop.is_set()

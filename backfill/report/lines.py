@@ -136,9 +136,9 @@ def _tokens(summary: Summary) -> str:
 
 def _effects(summary: Summary) -> str:
     effects = summary.effects
-    parts = [f"{number(effects.flags)} flagged", f"{number(effects.notes)} notes"]
+    parts = [f"{name} {number(count)}" for name, count in effects.applied if count] or ["none"]
     if effects.not_applicable:
         parts.append(f"{number(effects.not_applicable)} not applicable")
     if effects.foreign:
-        parts.append(f"{number(effects.foreign)} notes left alone (another file was there)")
+        parts.append(f"{number(effects.foreign)} left alone (another file was there)")
     return ", ".join(parts)

@@ -7,128 +7,40 @@ that no adapter has to check. Messages say what is allowed and never repeat what
 from __future__ import annotations
 
 import os
-import re
-import shlex
-from collections.abc import Callable, Mapping
-from decimal import Decimal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    PrivateAttr,
-    TypeAdapter,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from backfill.errors import ConfigError
-from backfill.hosts import LOOPBACK_FORMS, bare, is_loopback
-from backfill.hours import Hours
-from backfill.keywords import RULE as KEYWORD_RULE
-from backfill.keywords import is_keyword
-from backfill.ledger_url import RULE as LEDGER_URL_RULE
-from backfill.ledger_url import is_ledger_url, secrets_of
-from backfill.limits import BOUNDS, MOST_COUNT, RunLimits
+from backfill.hosts import LOOPBACK_FORMS, is_loopback
+from backfill.ledger_url import secrets_of
+from backfill.limits import RunLimits
 from backfill.redaction import protect
+from backfill.settings.fields import (
+    Argv,
+    Bytes,
+    Concurrency,
+    Count,
+    Criteria,
+    DailyHours,
+    EffectNames,
+    HostName,
+    Keyword,
+    LedgerUrl,
+    Money,
+    Score,
+    Section,
+    Text,
+    VariableName,
+    is_enough,
+    safe_url,
+    within,
+)
 
 PREFIX: Final = "BACKFILL_"
-
-
-def _must(pattern: str, requirement: str) -> AfterValidator:
-    """A validator: the whole string matches `pattern`, or the message is `requirement`."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(requirement)
-        return value
-
-    return AfterValidator(check)
-
-
-def _split_by(split: Callable[[str], list[str]]) -> BeforeValidator:
-    """A validator: one string, as an environment variable holds it, becomes a list."""
-    return BeforeValidator(lambda value: split(value) if isinstance(value, str) else value)
-
-
-def _keyword(word: str) -> str:
-    if not is_keyword(word):
-        raise ValueError(f"should be {KEYWORD_RULE}")
-    return word
-
-
-def _ledger_url(url: str) -> str:
-    if not is_ledger_url(url):
-        raise ValueError(f"should be {LEDGER_URL_RULE}")
-    return url
-
-
-def _host_name(host: str) -> str:
-    """A host as a socket takes it. Refuses host:port, which has one colon; an IPv6 address has more."""
-    host = bare(host)
-    if host.count(":") == 1:
-        raise ValueError("should be a bare host name; the port belongs in imap.port")
-    return host
-
-
-Text = Annotated[str, _must(r"(?s).*\S.*", "should not be empty")]
-HostName = Annotated[
-    str,
-    _must(r"[^\s/@]+", "should be a bare host name, without imaps:// and without user"),
-    AfterValidator(_host_name),
-]
-Keyword = Annotated[str, AfterValidator(_keyword)]
-VariableName = Annotated[
-    str, _must(r"[A-Za-z_][A-Za-z0-9_]*", "should be the name of an environment variable, never the secret itself")
-]
-Criteria = Annotated[str, _must(r"[\x20-\x7e]+", "should be IMAP search criteria on one line in ASCII")]
-LedgerUrl = Annotated[str, AfterValidator(_ledger_url)]
-Argv = Annotated[tuple[Text, ...], _split_by(shlex.split), Field(min_length=1)]
-EffectNames = Annotated[tuple[Literal["flags", "notes"], ...], _split_by(lambda text: re.findall(r"[^,\s]+", text))]
-Count = Annotated[int, Field(ge=1, le=MOST_COUNT)]
-Bytes = Annotated[int, Field(ge=1, le=10**15)]  # a petabyte
-Score = Annotated[int, Field(ge=0, le=10)]
-
-
-def _within(limit: str) -> Any:
-    """A field's constraint: the same bounds as on the command line."""
-    bounds = BOUNDS[limit]
-    is_rate = 0 < bounds.least < 1
-    return Field(le=bounds.most, **{"gt": 0} if is_rate else {"ge": bounds.least})
-
-
-def _is_enough(limit: str) -> AfterValidator:
-    """A validator: the value is not below the least that the bounds allow, e.g. 0.00001 calls a minute."""
-
-    def check(value: Any) -> Any:
-        if value < BOUNDS[limit].least:
-            raise ValueError(f"should be at least {BOUNDS[limit].least:f}")
-        return value
-
-    return AfterValidator(check)
-
-
-Money = Annotated[Decimal, _within("max_cost_usd"), _is_enough("max_cost_usd")]
-_CallsAtOnce: Final = TypeAdapter(Annotated[int, _within("concurrency")])
-Concurrency = Annotated[  # not a plain union, whose message would speak of both
-    int | Literal["auto"],
-    PlainValidator(lambda value: value if value == "auto" else _CallsAtOnce.validate_python(value)),
-]
-DailyHours = Annotated[
-    Hours, PlainValidator(lambda value: value if isinstance(value, Hours) else Hours.parse(str(value)))
-]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
 
 class Imap(Section):
@@ -178,8 +90,8 @@ class Llm(Section):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.2  # None: not sent
     response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
     max_output_tokens: Annotated[int, Field(ge=1, le=100_000)] = 200
-    retry_attempts: Annotated[int, _within("retry_attempts")] = 3
-    retry_delay_seconds: Annotated[float, _within("retry_delay_s")] = 5.0
+    retry_attempts: Annotated[int, within("retry_attempts")] = 3
+    retry_delay_seconds: Annotated[float, within("retry_delay_s")] = 5.0
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     data_collection: Literal["deny", "allow"] = "deny"
     zdr: bool = True
@@ -187,18 +99,7 @@ class Llm(Section):
     @field_validator("api_url")
     @classmethod
     def _is_safe(cls, value: str) -> str:
-        try:
-            url = urlsplit(value)
-        except ValueError:
-            raise ValueError("should be a URL") from None
-        if url.scheme not in ("http", "https") or not url.hostname or url.username is not None:
-            raise ValueError("should be a URL like https://HOST/v1, without user and password")
-        if url.scheme == "http" and not is_loopback(url.hostname):
-            raise ValueError(
-                "should begin with https: http sends mail and key in clear, so it is for loopback only "
-                f"({LOOPBACK_FORMS})"
-            )
-        return value
+        return safe_url(value, "https://HOST/v1", "mail and key")
 
 
 class Processing(Section):
@@ -208,8 +109,8 @@ class Processing(Section):
     spam_threshold: Score = 5
     max_body_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 4000
     max_emails_per_run: Count | None = None
-    calls_per_minute: Annotated[float, _within("calls_per_minute"), _is_enough("calls_per_minute")] = 60.0
-    tokens_per_minute: Annotated[float, _within("tokens_per_minute")] | None = None
+    calls_per_minute: Annotated[float, within("calls_per_minute"), is_enough("calls_per_minute")] = 60.0
+    tokens_per_minute: Annotated[float, within("tokens_per_minute")] | None = None
     concurrency: Concurrency = 8
     max_cost_usd: Money | None = None
     max_cost_usd_per_day: Money | None = None
@@ -317,16 +218,25 @@ class Settings(BaseSettings):
     def other_secrets(self) -> tuple[str, ...]:
         """The names of variables whose secrets the mail account does not need; `password_command` gets none of them."""
         url = f"{PREFIX}PATHS__LEDGER_URL"
-        return tuple(name for name in (self.llm.api_key_env, url, url.lower()) if name)
+        return (*self._secret_names(but="imap"), url, url.lower())
 
     def known_secrets(self) -> tuple[str, ...]:
         """The secrets that are set, for redaction: password, key, and the passwords within the ledger's URL."""
-        names = (self.imap.password_env, self.llm.api_key_env)
-        found = (variables.get(name) for name in names if name for variables in self._variables)
+        found = (variables.get(name) for name in self._secret_names() for variables in self._variables)
         return tuple(value for value in (*found, *secrets_of(self.paths.ledger_url)) if value)
 
+    def _secret_names(self, *, but: str = "") -> tuple[str, ...]:
+        """The names of the variables with secrets: the keys that end with _env, without those of the section `but`."""
+        keys = ((section, key) for section, kind in SECTIONS.items() for key in kind.model_fields if section != but)
+        named = (getattr(getattr(self, section), key) for section, key in keys if key.endswith("_env"))
+        return tuple(name for name in named if name)
 
-SECTIONS: Final[dict[str, type[Section]]] = {"imap": Imap, "llm": Llm, "processing": Processing, "paths": Paths}
+
+SECTIONS: Final[dict[str, type[Section]]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
 
 
 def project_dir(config_path: Path) -> Path:

@@ -12,8 +12,9 @@ import pytest
 from backfill.check_parts import CheckParts
 from backfill.clock import StopRequest, SystemClock
 from backfill.ledger import Ledger
-from backfill.operations.check import Probe, State, exit_code, probe_all
+from backfill.operations.check import exit_code, probe_all
 from backfill.operations.parts import Audience
+from backfill.ports import Probe, State
 from backfill.settings import load
 from backfill.throttle.calls import Throttler
 from tests.conftest import Mailbox

@@ -12,7 +12,7 @@ import pytest
 
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
-from backfill.ports import Effect, Receipt, Undone
+from backfill.ports import Effect, Receipt, State, Undone
 from backfill.verdict import Label
 from tests.support.bench import BenchEffect
 from tests.support.judged import INBOX, judged
@@ -161,3 +161,13 @@ def test_receipts_can_be_stored_as_json(bench):
     for answer in bench.make().apply(MAILS):
         assert isinstance(answer, Receipt)
         assert json.loads(json.dumps(answer.detail)) == answer.detail
+
+
+def test_looking_at_an_output_changes_nothing_and_says_something(bench):
+    world = bench.world()
+
+    probes = list(bench.make().probe(INBOX))
+
+    assert probes
+    assert {probe.state for probe in probes} == {State.OK}
+    assert bench.world() == world

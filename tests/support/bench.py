@@ -34,8 +34,10 @@ from backfill.ports import (
     MailboxState,
     MailSource,
     Price,
+    Probe,
     Receipt,
     ReceiptState,
+    State,
     Surveyed,
     UidWindow,
     Unapplied,
@@ -204,6 +206,9 @@ class BenchEffect:
 
     def traces(self, receipt: Receipt) -> tuple[str, ...]:
         return ("note",)
+
+    def probe(self, inbox: MailboxKey | None) -> Iterator[Probe]:
+        yield Probe(self.name, State.OK, "It works.")
 
     def close(self) -> None:
         return

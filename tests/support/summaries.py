@@ -32,7 +32,7 @@ COMPLETE = Summary(
     calls=Calls(made=95, succeeded=84, rate_limited=3, failed=8, reused=6),
     tokens=Tokens(prompt=52_000, completion=1_200, cached=9_000),
     cost_usd=Decimal("0.0123"),
-    effects=EffectCounts(flags=90, notes=89, foreign=1),
+    effects=EffectCounts((("flags", 90), ("notes", 89)), foreign=1),
     time=TimeSpan(
         datetime(2026, 11, 20, 8, 0, tzinfo=UTC), datetime(2026, 11, 20, 9, 0, tzinfo=UTC), running_seconds=46.0
     ),

@@ -45,7 +45,9 @@ from backfill.ports import (
     Effect,
     Judged,
     Price,
+    Probe,
     Receipt,
+    State,
     Unapplied,
     Undone,
     Unfetched,
@@ -307,6 +309,9 @@ class RefusingOnce:
 
     def traces(self, receipt: Receipt) -> tuple[str, ...]:
         return self.real.traces(receipt)
+
+    def probe(self, inbox: MailboxKey | None) -> Iterator[Probe]:
+        yield Probe(self.name, State.OK, "It works.")
 
     def close(self) -> None:
         return

@@ -28,7 +28,7 @@ FACES = {"processor", "engines", "settings", "wiring", "check_parts", "progress"
 FACES |= {"__init__", "__main__"}
 
 #: From the ground up: a module imports from its own floor and from those below.
-FLOORS = (VALUES, {"resources", "files", "sites"}, {"ledger"} | ADAPTERS, STORY, {"operations"}, FACES)
+FLOORS = (VALUES, {"resources", "files", "sites", "outputs"}, {"ledger"} | ADAPTERS, STORY, {"operations"}, FACES)
 #: Set before the package imports anything.
 VERSION = "backfill.__version__"
 #: The only ones who know the adapters: the composition root, and the faces that put up and tear down what they show.

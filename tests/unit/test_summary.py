@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from backfill.lifecycle import ItemStatus
-from backfill.summary import Counts, FailedMail, Failure, ScoreCounts
+from backfill.summary import Counts, EffectCounts, FailedMail, Failure, ScoreCounts
 from tests.support.summaries import COMPLETE, HOSTILE, INTERRUPTED, UNTOUCHED, WITH_HOSTILE_NAMES
 
 #: The keys that the command line's contract names, in its order.
@@ -132,3 +132,17 @@ def test_a_mail_without_a_fate_is_noticed(counts, is_conserved):
 def test_a_histogram_has_a_place_for_each_score():
     with pytest.raises(ValueError, match="each score"):
         ScoreCounts(importance=(1, 2, 3))
+
+
+def test_an_output_that_came_later_is_counted_after_the_promised_keys():
+    effects = EffectCounts((("another", 7), ("flags", 90), ("notes", 89)), not_applicable=1, foreign=2)
+
+    told = json.loads(replace(COMPLETE, effects=effects).to_json())["effects"]
+
+    assert list(told.items()) == [
+        ("flags", 90),
+        ("notes", 89),
+        ("not_applicable", 1),
+        ("foreign", 2),
+        ("another", 7),
+    ]

@@ -13,6 +13,7 @@ from operator import add
 
 from sqlalchemy import Connection, text
 
+from backfill import outputs
 from backfill.ledger.budgets import usd
 from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import Job, moment_or_none
@@ -181,8 +182,7 @@ def _effects(connection: Connection, job_id: int) -> EffectCounts:
         return sum(count for (name, found), count in receipts.items() if found == state and effect in (None, name))
 
     return EffectCounts(
-        flags=having(ReceiptState.APPLIED, "flags"),
-        notes=having(ReceiptState.APPLIED, "notes"),
+        applied=tuple((name, having(ReceiptState.APPLIED, name)) for name in outputs.NAMES),
         not_applicable=having(ReceiptState.NOT_APPLICABLE),
         foreign=having(ReceiptState.FOREIGN),
     )
