@@ -9,9 +9,9 @@ a run may do) · `hours` · `errors` (what each error means for mail and run) ·
 `ports` (the sockets) · `wording` (how figures and hostile text are shown) · `redaction` (secrets) · `hosts` (what is
 this machine) · `keywords` · `ledger_url` · `shortages` (what the machine lacks)
 
-What knows the disk or the public suffix list:
+What knows the disk, the public suffix list or the network:
 `files` (private files and folders) · `resources` (templates and migrations) · `outputs` (the names of the files in
-`effects`) · `sites` (which hosts have one owner)
+`effects`) · `sites` (which hosts have one owner) · `http` (one bounded call to one host)
 
 The state store and the adapters, each with its foreign libraries:
 `ledger` (all SQL) · `mail` (IMAP, and bytes to `Message`) · `classifiers` · `effects` (keywords, notes)

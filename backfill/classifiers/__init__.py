@@ -3,7 +3,7 @@
 `chat` asks an OpenAI-compatible API. `heuristic` applies rules: heuristic_rules · heuristic_signs · heuristic_names ·
 heuristic_phrases. `gated` asks the rules first.
 
-For the API: `prompt` (the question) · `endpoint`, `connections`, `deadline` and `streamed` (HTTP) · `replies`,
-`answers`, `failures`, `meanings`, `rate_headers` and `untrusted` (what a reply means) · `addresses` (wrong URLs) ·
-`service` (models, prices, credit).
+For the API: `prompt` (the question) · `endpoint` and `streamed` (the call) · `replies`, `answers`, `failures`,
+`meanings`, `rate_headers` and `untrusted` (what a reply means) · `addresses` (wrong URLs) · `service` (models, prices,
+credit).
 """

@@ -15,7 +15,6 @@ from typing import Any, Final
 from backfill.classifiers import meanings
 from backfill.classifiers.addresses import advice
 from backfill.classifiers.meanings import BY_STATUS, BY_VAGUE_WORD, BY_WORD, Meaning, squashed
-from backfill.classifiers.rate_headers import MAX_WAIT_S, header_wait_s, seconds_until
 from backfill.classifiers.untrusted import clean, json_value, mapping
 from backfill.errors import (
     AnswerUnusable,
@@ -27,6 +26,7 @@ from backfill.errors import (
     RateLimited,
     ServiceUnavailable,
 )
+from backfill.http.waits import MAX_WAIT_S, header_wait_s, seconds_until
 
 MAX_NAMES: Final = 5  # names from a reply in one error message
 MOST_DEPTH, MOST_WORDS = 6, 40  # levels, and words with sentences, read of one error document

@@ -17,8 +17,9 @@ from backfill.classifiers.failures import Failure, Said, explain, failure_of, in
 from backfill.classifiers.meanings import SAYS_CUT, SAYS_FAILED, SAYS_UNSAFE, squashed
 from backfill.classifiers.rate_headers import announced
 from backfill.classifiers.streamed import put_together
-from backfill.classifiers.untrusted import MAX_CALL_USD, Reply, amount, clean, count, json_object, mapping
+from backfill.classifiers.untrusted import MAX_CALL_USD, amount, clean, count, json_object, mapping
 from backfill.errors import AnswerUnusable, ClassifierError, Concession, MessageRefused, ServiceUnavailable
+from backfill.http.client import Reply
 from backfill.verdict import Announced, Answer, Scores, Usage
 
 #: What a second try may change, by the error's reason. With other reasons it would fail in the same way.

@@ -17,7 +17,6 @@ from backfill.classifiers.replies import refusal
 from backfill.classifiers.untrusted import (
     MAX_CALL_USD,
     MAX_TOKEN_USD,
-    Reply,
     amount,
     clean,
     json_object,
@@ -25,6 +24,7 @@ from backfill.classifiers.untrusted import (
 )
 from backfill.clock import Clock, SystemClock
 from backfill.errors import ClassifierError, KeyRefused, RateLimited, ServiceUnavailable
+from backfill.http.client import Reply
 from backfill.ports import Credit, ModelInfo, Price
 
 MAX_LIST_BYTES: Final = 20_000_000  # OpenRouter's list of some 400 models has about one million

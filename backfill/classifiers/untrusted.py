@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -17,15 +15,6 @@ MAX_TOKENS: Final = 10**9
 MAX_USD: Final = 10**6
 MAX_CALL_USD: Final = 1000  # nine million of them fit into the ledger's nano-dollars
 MAX_TOKEN_USD: Final = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One HTTP response, whole. Header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 def json_value(body: bytes) -> Any:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from backfill.classifiers.replies import read_reply
-from backfill.classifiers.untrusted import Reply
 from backfill.errors import BackfillError, ClassifierError
+from backfill.http.client import Reply
 from backfill.mail.login import ImapAccount, connect
 from backfill.redaction import protect
 from tests.support.scripted_imap import BYE, ScriptedImap

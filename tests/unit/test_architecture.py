@@ -28,7 +28,14 @@ FACES = {"processor", "engines", "settings", "wiring", "check_parts", "progress"
 FACES |= {"__init__", "__main__"}
 
 #: From the ground up: a module imports from its own floor and from those below.
-FLOORS = (VALUES, {"resources", "files", "sites", "outputs"}, {"ledger"} | ADAPTERS, STORY, {"operations"}, FACES)
+FLOORS = (
+    VALUES,
+    {"resources", "files", "sites", "outputs", "http"},
+    {"ledger"} | ADAPTERS,
+    STORY,
+    {"operations"},
+    FACES,
+)
 #: Set before the package imports anything.
 VERSION = "backfill.__version__"
 #: The only ones who know the adapters: the composition root, and the faces that put up and tear down what they show.
@@ -42,8 +49,8 @@ HOMES = {
     "psycopg": {"ledger"},
     "imapclient": {"mail"},
     "imaplib": {"mail"},
-    "requests": {"classifiers", "effects"},
-    "urllib3": {"classifiers", "effects"},
+    "requests": {"http"},
+    "urllib3": {"http"},
     "backoff": {"metered"},
     "cyclopts": {"cli"},
     "twisted": {"demo"},

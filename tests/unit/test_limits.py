@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.classifiers.rate_headers import MAX_WAIT_S, announced, seconds_until
+from backfill.classifiers.rate_headers import announced
+from backfill.http.waits import MAX_WAIT_S, seconds_until
 from backfill.verdict import Announced
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)

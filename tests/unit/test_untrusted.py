@@ -9,8 +9,9 @@ from decimal import Decimal
 import pytest
 
 from backfill.classifiers.replies import read_reply
-from backfill.classifiers.untrusted import MAX_CALL_USD, MAX_TOKENS, Reply, amount, count, json_object
+from backfill.classifiers.untrusted import MAX_CALL_USD, MAX_TOKENS, amount, count, json_object
 from backfill.errors import ServiceUnavailable
+from backfill.http.client import Reply
 from backfill.verdict import Scores, Usage
 
 NOW = datetime(2024, 5, 3, tzinfo=UTC)

@@ -22,9 +22,9 @@ from requests.utils import (
 )
 from urllib3.util.ssl_ import create_urllib3_context
 
-from backfill.classifiers.deadline import with_deadline
 from backfill.clock import Clock
-from backfill.errors import ClassifierError, ConnectionMisconfigured, ServiceUnavailable
+from backfill.errors import EnvironmentUnusable, HostUnavailable, HttpError
+from backfill.http.deadline import with_deadline
 
 MOST_IDLE: Final = 600  # connections kept for the next call; more than a run's calls at once (`limits`)
 #: The first variable that is set counts, as with requests.
@@ -32,7 +32,7 @@ CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 class Connections:
-    """Reads the environment once. Raises `ConnectionMisconfigured` when its proxy or its CA bundle cannot be used."""
+    """Reads the environment once. Raises `EnvironmentUnusable` when its proxy or its CA bundle cannot be used."""
 
     def __init__(self, url: str, clock: Clock, *, may_use_proxy: bool) -> None:
         parts = urllib3.util.parse_url(url)
@@ -73,7 +73,7 @@ def _manager(proxy: str | None, settings: dict[str, Any]) -> urllib3.PoolManager
         return urllib3.PoolManager(**settings)
     is_socks = proxy.lower().startswith("socks")
     if is_socks and find_spec("socks") is None:
-        raise ConnectionMisconfigured(
+        raise EnvironmentUnusable(
             f"{_proxy_variable()} names a SOCKS proxy, which needs the package PySocks; "
             "install it (pip install PySocks), or name an http:// proxy.",
             reason="proxy",
@@ -87,7 +87,7 @@ def _manager(proxy: str | None, settings: dict[str, Any]) -> urllib3.PoolManager
         proxied = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}") if user else None
         return urllib3.ProxyManager(proxy, proxy_headers=proxied, **settings)
     except (ValueError, urllib3.exceptions.HTTPError) as error:
-        raise ConnectionMisconfigured(
+        raise EnvironmentUnusable(
             f"The proxy that {_proxy_variable()} names cannot be used; it must look like http://host:port.",
             reason="proxy",
         ) from error
@@ -102,7 +102,7 @@ def _trusting() -> ssl.SSLContext:
         is_folder = os.path.isdir(bundle)
         context.load_verify_locations(*(None, bundle) if is_folder else (bundle, None))
     except OSError as error:  # ssl.SSLError is an OSError
-        raise ConnectionMisconfigured(
+        raise EnvironmentUnusable(
             f"The file of trusted certificates that {variable or 'the package certifi'} names cannot be read or holds "
             "no certificate; correct or unset it.",
             reason="ca_bundle",
@@ -110,15 +110,15 @@ def _trusting() -> ssl.SSLContext:
     return context
 
 
-def proxy_refusal(error: urllib3.exceptions.ProxyError) -> ClassifierError:
+def proxy_refusal(error: urllib3.exceptions.ProxyError) -> HttpError:
     """The error for a call that the proxy did not let through."""
     if "407" in str(error.original_error).split():  # http.client's OSError has the status only in its text
-        return ConnectionMisconfigured(
+        return EnvironmentUnusable(
             f"The proxy that {_proxy_variable()} names wants a user name and a password (HTTP 407); "
             "write them into its address: http://user:password@host:port.",
             reason="proxy",
         )
-    return ServiceUnavailable(f"The proxy that {_proxy_variable()} names cannot be reached, or refuses the call.")
+    return HostUnavailable(f"The proxy that {_proxy_variable()} names cannot be reached, or refuses the call.")
 
 
 def _proxy_variable() -> str:
