@@ -4,10 +4,11 @@ The map of the code, from the ground up. A module imports from its own floor and
 
 Values and rules, with the standard library only and without input or output:
 `message` (a mail, and the key of its content) · `selection` (which mails) · `fingerprint` (what verdicts depend on) ·
-`verdict` (scores and labels) · `summary` (the figures of a job) · `lifecycle` (states and transitions) · `limits` (what
-a run may do) · `hours` · `errors` (what each error means for mail and run) · `clock` (time, sleep, stop request) ·
-`ports` (the sockets) · `wording` (how figures and hostile text are shown) · `redaction` (secrets) · `hosts` (what is
-this machine) · `keywords` · `ledger_url` · `shortages` (what the machine lacks)
+`verdict` (scores, category, reason) · `rubric` (what is asked, and the labels that follow) · `summary` (the figures of
+a job) · `lifecycle` (states and transitions) · `limits` (what a run may do) · `hours` · `errors` (what each error means
+for mail and run) · `clock` (time, sleep, stop request) · `ports` (the sockets) · `wording` (how figures and hostile
+text are shown) · `redaction` (secrets) · `hosts` (what is this machine) · `keywords` · `ledger_url` · `shortages` (what
+the machine lacks)
 
 What knows the disk, the public suffix list or the network:
 `files` (private files and folders) · `resources` (templates and migrations) · `outputs` (the names of the files in

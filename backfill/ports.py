@@ -17,7 +17,7 @@ from backfill.fingerprint import Fingerprint
 from backfill.lifecycle import ExitCode
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.selection import Selection
-from backfill.verdict import Answer, Label, Verdict
+from backfill.verdict import Answer, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ class Judged:
 
     ref: MessageRef
     verdict: Verdict
-    labels: tuple[Label, ...]
+    labels: tuple[str, ...]
     flags_before: frozenset[str]
     message: Message | None  # None unless the effect says `needs_message`
     #: The detail of this effect's receipt for an earlier verdict, by which the effect knows its own work; None: none.

@@ -15,7 +15,7 @@ from typing import Any
 
 from backfill.lifecycle import OPEN, ItemStatus, JobState, RunOutcome
 from backfill.selection import Selection
-from backfill.verdict import HIGHEST, LOWEST, Label
+from backfill.verdict import HIGHEST, LOWEST
 
 MAX_FAILED_MAILS = 100  # listed for each reason; the others are only counted
 
@@ -150,13 +150,16 @@ class FolderCounts:
 
 @dataclass(frozen=True, slots=True)
 class ScoreCounts:
-    """How many mails have each score; the index is the score, from 0 to 10. Raises ValueError for another length."""
+    """How many mails have each value of one score; the index is the value, from 0 to 10.
 
-    importance: tuple[int, ...] = (0,) * (HIGHEST - LOWEST + 1)
-    spam: tuple[int, ...] = (0,) * (HIGHEST - LOWEST + 1)
+    Raises ValueError for another length.
+    """
+
+    name: str
+    mails: tuple[int, ...] = (0,) * (HIGHEST - LOWEST + 1)
 
     def __post_init__(self) -> None:
-        if {len(self.importance), len(self.spam)} != {HIGHEST - LOWEST + 1}:
+        if len(self.mails) != HIGHEST - LOWEST + 1:
             raise ValueError(f"a count is needed for each score from {LOWEST} to {HIGHEST}")
 
 
@@ -181,8 +184,9 @@ class Summary:
     time: TimeSpan = field(default_factory=TimeSpan)
     failures: tuple[Failure, ...] = ()
     folders: tuple[FolderCounts, ...] = ()
-    scores: ScoreCounts = field(default_factory=ScoreCounts)
-    labels: tuple[tuple[Label, int], ...] = ()
+    scores: tuple[ScoreCounts, ...] = (ScoreCounts("importance"), ScoreCounts("spam"))
+    categories: tuple[tuple[str, int], ...] = ()  # how many mails have each; (): none is asked for
+    labels: tuple[tuple[str, int], ...] = ()
     last_run: LastRun | None = None  # None: no run yet
 
     @property
@@ -279,8 +283,8 @@ class Summary:
                 {"name": folder.name} | asdict(folder.counts) | {"cost_usd": _number(folder.cost_usd)}
                 for folder in self.folders
             ],
-            "scores": {"importance": list(self.scores.importance), "spam": list(self.scores.spam)},
-            "labels": {label.value: count for label, count in self.labels},
+            "scores": {score.name: list(score.mails) for score in self.scores},
+            "labels": dict(self.labels),
             "cost_per_thousand_usd": _number(self.cost_per_thousand_usd),
             "saved_usd": _number(self.saved_usd),
             "last_run": None if self.last_run is None else asdict(self.last_run),

@@ -1,36 +1,46 @@
-"""Scores as a classifier gives them, and the labels that follow from them by thresholds.
-
-Scores are stored and labels are derived from them, so changed thresholds need no second call.
-"""
+"""What a classifier says of a mail, and what the ledger keeps of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
+from types import MappingProxyType
+from typing import Self
 
 LOWEST, HIGHEST = 0, 10
 
 
-class Label(StrEnum):
-    """What a threshold makes of a score."""
-
-    IMPORTANT = "important"
-    SPAM = "spam"
-
-
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """A classifier's scores: integers from 0 to 10. Raises ValueError for anything else; nothing is clamped."""
+class Scores(Mapping[str, int]):
+    """A classifier's scores by name: integers from 0 to 10. Raises ValueError for anything else; nothing is clamped."""
 
-    importance: int
-    spam: int
+    by_name: Mapping[str, int]
 
     def __post_init__(self) -> None:
-        for name in ("importance", "spam"):
-            value = getattr(self, name)
+        for name, value in self.by_name.items():
             if type(value) is not int or not LOWEST <= value <= HIGHEST:  # bool is an int, but no score
                 raise ValueError(f"{name} must be an integer from {LOWEST} to {HIGHEST}, not {value!r:.40}")
+        object.__setattr__(self, "by_name", MappingProxyType(dict(self.by_name)))
+
+    @classmethod
+    def of(cls, **scores: int) -> Self:
+        return cls(scores)
+
+    def __getitem__(self, name: str) -> int:
+        return self.by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.by_name)
+
+    def __len__(self) -> int:
+        return len(self.by_name)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.by_name.items()))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.by_name.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +72,16 @@ class Answer:
     scores: Scores
     source: str  # what decided: "chat", "heuristic", …
     model: str | None = None  # the model that answered, as the service names it
-    explanation: str = ""  # the rules that decided, for `heuristic`; never free text of a model
+    explanation: str = ""  # the rules that decided, for `heuristic`; never a model's own words
     usage: Usage = field(default_factory=Usage)
     truncated: bool = False  # the classifier was shown only a part of the content
+    category: str | None = None  # one of the rubric's; None: it asks for none
+    reason: str = ""  # the model's own words, cleaned; "": none was asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Recorded scores, as the ledger has them."""
+    """A recorded answer, as the ledger has it."""
 
     id: int
     message_key: str
@@ -78,19 +90,5 @@ class Verdict:
     model: str | None
     explanation: str
     truncated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """The lowest score at which each label holds."""
-
-    importance: int = 8
-    spam: int = 5
-
-    def labels(self, scores: Scores) -> tuple[Label, ...]:
-        """The labels that hold for these scores, in a fixed order."""
-        reached = (
-            (Label.IMPORTANT, scores.importance >= self.importance),
-            (Label.SPAM, scores.spam >= self.spam),
-        )
-        return tuple(label for label, holds in reached if holds)
+    category: str | None = None
+    reason: str = ""

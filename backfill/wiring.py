@@ -32,11 +32,12 @@ from backfill.message import MailboxKey, Message, MessageRef
 from backfill.operations.marks import MarkCheck
 from backfill.operations.parts import Api, Audience
 from backfill.ports import Classifier, Effect, MailMarker, MailSource, Price, Service
+from backfill.rubric import Rubric
 from backfill.selection import Selection
 from backfill.settings import Settings
+from backfill.settings.questions import rubric_of
 from backfill.throttle.mail import MailAllowance
 from backfill.throttle.patience import PatientSource
-from backfill.verdict import Thresholds
 
 #: Opens the ledger when it is first needed: the rules need none.
 OpenLedger = Callable[[], Ledger]
@@ -87,8 +88,8 @@ class Parts:
         return self._settings.run_limits
 
     @property
-    def thresholds(self) -> Thresholds:
-        return thresholds(self._settings)
+    def rubric(self) -> Rubric:
+        return rubric_of(self._settings)
 
     @property
     def effect_names(self) -> tuple[str, ...]:
@@ -202,10 +203,6 @@ def read_mail(settings: Settings, raw: bytes, size: int, *, owner: str) -> Messa
     reading = Reading(owner, settings.processing.max_body_chars)
     ref = MessageRef(MailboxKey("", "", 1), 1)
     return Message(ref, whole(raw, size, reading), frozenset(), received_at=None, sent_at=None, size=size)
-
-
-def thresholds(settings: Settings) -> Thresholds:
-    return Thresholds(settings.processing.importance_threshold, settings.processing.spam_threshold)
 
 
 def api(settings: Settings) -> str:
@@ -328,8 +325,7 @@ def _flags(settings: Settings, allowance: MailAllowance | None, clock: Clock) ->
     return FlagsEffect(
         marker(settings, allowance),
         processed_tag=imap.processed_tag,
-        important_tag=imap.important_tag,
-        spam_tag=imap.spam_tag,
+        keywords=rubric_of(settings).keywords,
     )
 
 

@@ -56,8 +56,8 @@ class Certainty:
             signs.issuperset(self.all_of)
             and (not self.any_of or not signs.isdisjoint(self.any_of))
             and signs.isdisjoint(self.none_of)
-            and self.spam[0] <= scores.spam <= self.spam[1]
-            and self.importance[0] <= scores.importance <= self.importance[1]
+            and self.spam[0] <= scores["spam"] <= self.spam[1]
+            and self.importance[0] <= scores["importance"] <= self.importance[1]
         )
 
 

@@ -66,7 +66,7 @@ def judge(content: Content, max_body_chars: int) -> tuple[Scores, tuple[str, ...
     applied = [rule for rule in RULES if all(_holds(sign, signs) for sign in rule.when)]
     spam = _bounded(BASE_SPAM + sum(rule.spam for rule in applied))
     importance = BASE_IMPORTANCE + sum(rule.importance for rule in applied) - max(0, spam - TOLERATED_SPAM)
-    return Scores(_bounded(importance), spam), tuple(rule.name for rule in applied)
+    return Scores.of(importance=_bounded(importance), spam=spam), tuple(rule.name for rule in applied)
 
 
 def rules_digest(rules: Iterable[Rule] = RULES) -> str:

@@ -77,7 +77,7 @@ def _scores(document: dict[str, Any]) -> Scores:
     if len(pairs) == 1:
         ((importance, spam),) = pairs
         try:
-            return Scores(importance=importance, spam=spam)
+            return Scores.of(importance=importance, spam=spam)
         except ValueError as error:
             raise AnswerUnusable(_INVALID, reason="answer_invalid") from error
     if is_cut:  # a reasoning model may use all its tokens for thoughts

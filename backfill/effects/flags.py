@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from backfill.errors import EffectRefused, KeywordRefused, MessageGone
 from backfill.message import MailboxKey
 from backfill.ports import Judged, MailMarker, Probe, Receipt, ReceiptState, State, Unapplied, Undone
-from backfill.verdict import Label
 
 NOT_KEPT = "the server keeps none of these keywords in this folder (PERMANENTFLAGS, RFC 9051 §7.1)"
 
@@ -32,11 +31,12 @@ class FlagsEffect:
     name = "flags"
     needs_message = False
 
-    def __init__(self, marker: MailMarker, *, processed_tag: str, important_tag: str, spam_tag: str) -> None:
+    def __init__(self, marker: MailMarker, *, processed_tag: str, keywords: Mapping[str, str]) -> None:
+        """`keywords`: of each label that has one."""
         self._marker = marker
         self._processed_tag = processed_tag
-        self._label_tags = {Label.IMPORTANT: important_tag, Label.SPAM: spam_tag}
-        self._keywords = _distinct((*self._label_tags.values(), processed_tag))
+        self._keyword_of = keywords
+        self._keywords = _distinct((*keywords.values(), processed_tag))
         self._kept: dict[MailboxKey, frozenset[str]] = {}  # case-folded; the server is asked once per epoch and run
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
@@ -152,7 +152,7 @@ class FlagsEffect:
 
     def _wanted(self, mail: Judged) -> tuple[str, ...]:
         """The keywords that this mail is to bear, spelt as in `_keywords` and in their order."""
-        tags = [*(self._label_tags[label] for label in mail.labels), self._processed_tag]
+        tags = [*(self._keyword_of[label] for label in mail.labels if label in self._keyword_of), self._processed_tag]
         return tuple(keyword for keyword in self._keywords if _bears(tags, keyword))
 
     def _ours(self, mail: Judged, set_now: Sequence[str]) -> list[str]:

@@ -277,9 +277,9 @@ def _facts(mail: Judged) -> dict[str, Any]:
         "list_id": content.list_id,
         "attachments": [attachment.name or attachment.content_type for attachment in content.attachments],
         "size": message.size,
-        "importance_score": verdict.scores.importance,
-        "spam_score": verdict.scores.spam,
-        "labels": [label.value for label in mail.labels],
+        "importance_score": verdict.scores["importance"],
+        "spam_score": verdict.scores["spam"],
+        "labels": list(mail.labels),
         "source": verdict.source,
         "model": verdict.model or "",
         "explanation": verdict.explanation,
@@ -340,7 +340,7 @@ def _template_error(error: TemplateError) -> ConfigError:
 
 _SPECIMEN = Judged(
     ref=MessageRef(MailboxKey("account", "INBOX", 1), 1),
-    verdict=Verdict(0, "", Scores(0, 0), "specimen", None, "", False),
+    verdict=Verdict(0, "", Scores.of(importance=0, spam=0), "specimen", None, "", False),
     labels=(),
     flags_before=frozenset(),
     message=Message(MessageRef(MailboxKey("account", "INBOX", 1), 1), Content(), frozenset(), None, None, 0),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from backfill.evaluation.labels import Truth
-from backfill.verdict import Answer, Thresholds
+from backfill.rubric import Rubric, Score
+from backfill.verdict import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,11 @@ class Evaluation:
     importance: Agreement
 
 
-def evaluate(judged: Sequence[Judged], thresholds: Thresholds) -> Evaluation:
+def evaluate(judged: Sequence[Judged], rubric: Rubric) -> Evaluation:
     """The figures of judged mails. A mail without an answer counts as unanswered and in no other figure."""
+    spam, importance = rubric.score("spam"), rubric.score("importance")
+    assert spam is not None, "the rubric asks for spam"
+    assert importance is not None, "the rubric asks for importance"
     costs = [each.cost_usd for each in judged if each.cost_usd is not None]
     answered = [(each.truth, each.answer) for each in judged if each.answer is not None]
     return Evaluation(
@@ -72,29 +76,31 @@ def evaluate(judged: Sequence[Judged], thresholds: Thresholds) -> Evaluation:
         unanswered=len(judged) - len(answered),
         calls=sum(each.was_called for each in judged),
         gated=sum(answer.source == "gate" for _, answer in answered),
-        gated_wrong=sum(answer.source == "gate" and _is_wrong(answer, truth, thresholds) for truth, answer in answered),
+        gated_wrong=sum(
+            answer.source == "gate" and _is_wrong(answer, truth, spam, importance) for truth, answer in answered
+        ),
         cost_usd=sum(costs, Decimal(0)) if costs else None,
-        spam=agreement([(a.scores.spam, t.is_spam) for t, a in answered], thresholds.spam),
-        importance=agreement([(a.scores.importance, t.is_important) for t, a in answered], thresholds.importance),
+        spam=agreement([(a.scores["spam"], t.is_spam) for t, a in answered], spam),
+        importance=agreement([(a.scores["importance"], t.is_important) for t, a in answered], importance),
     )
 
 
-def _is_wrong(answer: Answer, truth: Truth, thresholds: Thresholds) -> bool:
+def _is_wrong(answer: Answer, truth: Truth, spam: Score, importance: Score) -> bool:
     """Does the answer contradict the label about spam, or miss important mail?"""
-    is_spam = answer.scores.spam >= thresholds.spam
-    is_missed = truth.is_important is True and answer.scores.importance < thresholds.importance
+    is_spam = spam.is_reached(answer.scores[spam.name])
+    is_missed = truth.is_important is True and not importance.is_reached(answer.scores[importance.name])
     return is_missed or (truth.is_spam is not None and is_spam is not truth.is_spam)
 
 
-def agreement(pairs: Iterable[tuple[int, bool | None]], threshold: int) -> Agreement:
+def agreement(pairs: Iterable[tuple[int, bool | None]], score: Score) -> Agreement:
     """Compares scores with labels; a mail without a label (None) is left out."""
-    known = [(score, truth) for score, truth in pairs if truth is not None]
+    known = [(value, truth) for value, truth in pairs if truth is not None]
 
     def count(is_reached: bool, truth: bool) -> int:
-        return sum((score >= threshold) is is_reached and told is truth for score, told in known)
+        return sum(score.is_reached(value) is is_reached and told is truth for value, told in known)
 
     return Agreement(
-        threshold=threshold,
+        threshold=score.threshold,
         auc=roc_auc(known),
         true_positives=count(True, True),
         false_positives=count(True, False),

@@ -36,11 +36,11 @@ from backfill.lifecycle import RunOutcome
 from backfill.limits import RunLimits
 from backfill.metered import MeteredCalls
 from backfill.ports import Classifier, Effect, MailSource
+from backfill.rubric import Rubric
 from backfill.throttle.budget import Budget
 from backfill.throttle.calls import Throttler
 from backfill.throttle.gates import Gate, Gates
 from backfill.throttle.mail import MailAllowance
-from backfill.verdict import Thresholds
 
 __all__ = ["Cap", "Ended", "Executor", "Observer"]
 
@@ -58,7 +58,7 @@ class Executor:
     classifier: Classifier
     effects: tuple[Effect, ...]
     throttler: Throttler | None  # None: the classifier is unmetered
-    thresholds: Thresholds
+    rubric: Rubric
     analytics: AnalyticsFile | None
     clock: Clock
     stop: StopRequest
@@ -95,7 +95,7 @@ class Executor:
     def _work_off(self, flow: Flow, bulletin: Bulletin) -> Ended:
         if self.throttler is not None:
             self.throttler.probe()  # a new run tries the service at once, unless the service named a time
-        needs = Needs(tuple(effect.name for effect in self.effects), self.thresholds)
+        needs = Needs(tuple(effect.name for effect in self.effects), self.rubric)
         writer = Writer(flow, self.ledger, self.throttler, needs, self.clock)
         cpu = OneCpu(self.clock)
         effecter = self._start(flow, cpu)
@@ -129,7 +129,7 @@ class Executor:
         """Start the stages. Returns the thread of the last stage, for whose end the writer waits."""
         reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
         asking = Asker(flow, self._calls(flow))
-        effecting = Effecter(flow, self.ledger, self.effects, self.thresholds, self.clock)
+        effecting = Effecter(flow, self.ledger, self.effects, self.rubric, self.clock)
         flow.threads.open(lambda number: flow.start(f"asker-{number}", cpu.member()(asking.ask_all)), flow.fit)
         flow.start("reader", cpu.member()(reading.read_all))
         return flow.start("effecter", effecting.apply_all)

@@ -23,7 +23,7 @@ from backfill.ledger import Ledger
 from backfill.ledger.results import Finished
 from backfill.message import MessageRef
 from backfill.ports import Effect, Judged, Receipt, Unapplied
-from backfill.verdict import Thresholds
+from backfill.rubric import Rubric
 
 BATCH = 100
 # A batch waits up to 0.5 s for more verdicts. At one call a second this halves the IMAP commands; at 100 calls a second
@@ -44,7 +44,7 @@ class Effecter:
     flow: Flow
     ledger: Ledger
     effects: tuple[Effect, ...]
-    thresholds: Thresholds
+    rubric: Rubric
     clock: Clock
 
     def apply_all(self) -> None:
@@ -95,14 +95,14 @@ class Effecter:
         item, verdict = judgment.item, judgment.verdict
         if refusals:
             return Unfinished(item, verdict, tuple(receipts), refusals[0].error)
-        return Finished(item, verdict, self.thresholds.labels(verdict.scores), tuple(receipts), judgment.is_reused)
+        return Finished(item, verdict, self.rubric.labels(verdict), tuple(receipts), judgment.is_reused)
 
     def _judged(self, judgment: Judgment, effect: Effect) -> Judged:
         has_earlier = effect.name in judgment.receipts
         return Judged(
             ref=judgment.item.ref,
             verdict=judgment.verdict,
-            labels=self.thresholds.labels(judgment.verdict.scores),
+            labels=self.rubric.labels(judgment.verdict),
             flags_before=judgment.flags_before,
             message=judgment.message,
             previous=self.ledger.receipts.detail_of(judgment.item, effect.name) if has_earlier else None,

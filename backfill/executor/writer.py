@@ -41,7 +41,7 @@ from backfill.ledger.verdicts import Answered, Reused
 from backfill.lifecycle import Disposition
 from backfill.metered import Blocked
 from backfill.throttle.calls import Throttler
-from backfill.verdict import Scores
+from backfill.verdict import Verdict
 
 if TYPE_CHECKING:
     from loguru import Logger
@@ -154,7 +154,7 @@ class Writer:
             opening.answer(answer)
         for result, is_ours in zip(finished, committed.done, strict=True):
             if is_ours:
-                self._done(result.item, result.verdict.scores, is_reused=result.is_reused)
+                self._done(result.item, result.verdict, is_reused=result.is_reused)
         waiting: list[Answered | Reused] = []
         for one, record in zip(judged, committed.recorded, strict=True):
             waiting += self._recorded(one, record)
@@ -223,16 +223,17 @@ class Writer:
             self.flow.calling.discard(item.id)
         is_reused = isinstance(result, Reused) or record.is_reused
         if record.is_done:
-            self._done(item, record.verdict.scores, is_reused=is_reused)
+            self._done(item, record.verdict, is_reused=is_reused)
         elif record.is_ours:
             judgment = Judgment(item, message, record.verdict, message.flags, record.receipts, is_reused)
             self.flow.hand(self.flow.judgments, judgment)
         self.flow.window.leave()
         return waiting
 
-    def _done(self, item: Item, scores: Scores, *, is_reused: bool) -> None:
+    def _done(self, item: Item, verdict: Verdict, *, is_reused: bool) -> None:
+        category = "" if verdict.category is None else f", {verdict.category}" if verdict.scores else verdict.category
         known = " (known)" if is_reused else ""
-        self._log(item).info("done: importance {}, spam {}{}", scores.importance, scores.spam, known)
+        self._log(item).info("done: {}{}{}", verdict.scores, category, known)
         self.flow.observer.record(processed=1, reused=int(is_reused))
 
     def _trouble(self, troubled: Troubled) -> None:

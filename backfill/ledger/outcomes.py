@@ -19,7 +19,6 @@ from backfill.ledger.rows import OutcomeRow, Run, moment
 from backfill.ledger.schema import sink
 from backfill.lifecycle import ItemStatus
 from backfill.message import MailboxKey, MessageRef
-from backfill.verdict import Label
 
 # The sums include all attempts of the item until the outcome. So a line that supersedes another includes its cost.
 # Without the casts, PostgreSQL returns decimals.
@@ -135,7 +134,7 @@ def write_outcome(
     status: ItemStatus,
     verdict_id: int | None,
     reason: str | None,
-    labels: Sequence[Label],
+    labels: Sequence[str],
     now: int,
 ) -> None:
     """Add the outcome row of an item. To be called in the transaction that makes the item final."""
@@ -146,7 +145,7 @@ def write_outcomes(
     connection: Connection,
     run: Run,
     status: ItemStatus,
-    ended: Sequence[tuple[int, int | None, str | None, Sequence[Label]]],
+    ended: Sequence[tuple[int, int | None, str | None, Sequence[str]]],
     now: int,
 ) -> None:
     """Add the outcome rows of items. To be called in the transaction that makes the items final.

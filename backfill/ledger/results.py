@@ -26,7 +26,8 @@ from backfill.ledger.rows import Item, Run
 from backfill.ledger.verdicts import Answered, Reused, keep_firsts, refuse_illegal, verdicts_by_id
 from backfill.lifecycle import AttemptOutcome, ItemStatus
 from backfill.ports import Receipt
-from backfill.verdict import Label, Thresholds, Verdict
+from backfill.rubric import Rubric
+from backfill.verdict import Verdict
 
 PENDING, CLASSIFIED, DONE = ItemStatus.PENDING, ItemStatus.CLASSIFIED, ItemStatus.DONE
 
@@ -59,10 +60,10 @@ OURS = text(
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a mail needs until it is done: the names of its effects, and the thresholds for its labels."""
+    """What a mail needs until it is done: the names of its effects, and the rubric for its labels."""
 
     effects: tuple[str, ...]
-    thresholds: Thresholds
+    rubric: Rubric
 
     def are_met(self, recorded: Recorded) -> bool:
         """Does every effect have a receipt that was made from this verdict?"""
@@ -89,7 +90,7 @@ class Finished:
 
     item: Item
     verdict: Verdict
-    labels: tuple[Label, ...]
+    labels: tuple[str, ...]
     receipts: tuple[Receipt, ...]
     is_reused: bool = False
 
@@ -162,7 +163,7 @@ def _finish_at_once(
     now: int,
 ) -> list[Recorded]:
     at_once = [
-        Finished(one.item, each.verdict, needs.thresholds.labels(each.verdict.scores), ())
+        Finished(one.item, each.verdict, needs.rubric.labels(each.verdict), ())
         for one, each in zip(judged, recorded, strict=True)
         if each.is_ours and needs.are_met(each)
     ]

@@ -130,8 +130,8 @@ def _row(answered: Answered) -> dict[str, Any]:
     mail, answer = answered.message, answered.answer
     return {
         "message_key": mail.key,
-        "importance": answer.scores.importance,
-        "spam": answer.scores.spam,
+        "importance": answer.scores["importance"],
+        "spam": answer.scores["spam"],
         "source": answer.source,
         "model": answer.model,
         "explanation": answer.explanation,
@@ -166,7 +166,7 @@ def _verdict(row: Row[Any]) -> Verdict:
     return Verdict(
         id=row.id,
         message_key=row.message_key,
-        scores=Scores(row.importance, row.spam),
+        scores=Scores.of(importance=row.importance, spam=row.spam),
         source=row.source,
         model=row.model,
         explanation=row.explanation,

@@ -260,11 +260,11 @@ def _answer(parts: CheckParts, audience: Audience, letter: Message) -> Probe:
         return Probe("answer", State.WARN, str(error), "Try again when the limit is renewed, or raise it.")
     except BackfillError as error:
         return _failed("answer", error)
-    usage, scores = answer.usage, answer.scores
+    usage = answer.usage
     tokens = "unknown tokens" if usage.tokens_in is None else f"{usage.tokens_in} tokens in, {usage.tokens_out} out"
     cost = "cost unknown" if usage.cost_usd is None else f"${usage.cost_usd:.6f}"
     by = f" by {answer.model}" if answer.model else ""
-    return Probe("answer", State.OK, f"importance {scores.importance}, spam {scores.spam}{by}; {tokens}, {cost}")
+    return Probe("answer", State.OK, f"{answer.scores}{by}; {tokens}, {cost}")
 
 
 def _failed(name: str, error: BackfillError) -> Probe:

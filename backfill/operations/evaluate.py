@@ -16,7 +16,7 @@ from backfill.metered import ask_free
 from backfill.operations.calls import CallParts, calls_for_no_run
 from backfill.operations.parts import Audience
 from backfill.ports import Classifier
-from backfill.verdict import Thresholds
+from backfill.rubric import Rubric
 from backfill.wording import dollars
 
 
@@ -24,7 +24,7 @@ class EvaluationParts(CallParts, Protocol):
     """What `evaluate` works with. It uses the ledger only for a metered classifier."""
 
     @property
-    def thresholds(self) -> Thresholds: ...
+    def rubric(self) -> Rubric: ...
     def read_mail(self, raw: bytes, size: int, owner: str) -> Message:
         """A mail outside any mailbox, as the classifier is shown it. `owner`: the owner's address; "" when unknown."""
         ...
@@ -50,7 +50,7 @@ def evaluate(
     else:
         ask = _free(classifier)
     judge = Judge(read, ask, audience.stop)
-    return {name: figures(list(judge.judge(labelled)), parts.thresholds) for name, labelled in sets.items()}
+    return {name: figures(list(judge.judge(labelled)), parts.rubric) for name, labelled in sets.items()}
 
 
 def _free(classifier: Classifier) -> Ask:

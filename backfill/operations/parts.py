@@ -19,9 +19,9 @@ from backfill.ledger.rows import Job
 from backfill.limits import RunLimits
 from backfill.operations.marks import MarkCheck
 from backfill.ports import Classifier, Effect, MailSource, Price
+from backfill.rubric import Rubric
 from backfill.selection import Selection
 from backfill.throttle.mail import MailAllowance
-from backfill.verdict import Thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,10 @@ class Parts(Protocol):
         ...
 
     @property
-    def thresholds(self) -> Thresholds: ...
+    def rubric(self) -> Rubric:
+        """What is asked about each mail, and the labels that follow."""
+        ...
+
     @property
     def effect_names(self) -> tuple[str, ...]: ...
     @property

@@ -197,7 +197,7 @@ def _executor(
         classifier=parts.classifier,
         effects=effects,
         throttler=throttler,
-        thresholds=parts.thresholds,
+        rubric=parts.rubric,
         analytics=None if job.dry_run else parts.analytics(),
         clock=clock,
         stop=stop,

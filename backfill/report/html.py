@@ -37,7 +37,7 @@ class Share:
 
 def render_html(summary: Summary) -> str:
     """A whole document. Every text in it is escaped; control characters are written out, e.g. as \\x1b."""
-    charts = (("Importance", summary.scores.importance), ("Spam", summary.scores.spam))
+    charts = [(score.name.capitalize(), score.mails) for score in summary.scores]
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True)
     environment.filters["number"] = wording.number
     source = resources.files("backfill.report").joinpath("report.html.j2").read_text(encoding="utf-8")

@@ -29,10 +29,11 @@ def render_markdown(summary: Summary) -> str:
             for name, counts in ((folder.name, folder.counts) for folder in summary.folders)
         ]
         lines += ["", "## Folders", "", *_table(("Folder", "Found", "Done", "Failed", "Pending"), rows)]
-    scores = list(zip(summary.scores.importance, summary.scores.spam, strict=True))
-    if any(important or spam for important, spam in scores):
-        counts = [(str(score), *map(wording.number, pair)) for score, pair in enumerate(scores)]
-        lines += ["", "## Scores", "", *_table(("Score", "Importance", "Spam"), counts)]
+    if any(any(score.mails) for score in summary.scores):
+        columns = zip(*(score.mails for score in summary.scores), strict=True)
+        counts = [(str(value), *map(wording.number, mails)) for value, mails in enumerate(columns)]
+        names = (_escaped(score.name.capitalize()) for score in summary.scores)
+        lines += ["", "## Scores", "", *_table(("Score", *names), counts)]
     if summary.failures:
         failed = [
             (

@@ -5,7 +5,8 @@ line that names the key and the place where it was set. It never repeats a value
 Secrets are not settings: a setting names the variable that holds one, and `Settings.secret` reads the variable when
 the secret is needed.
 
-`model` has every key with its default, `fields` the kinds of values; `as_written` reads YAML, `env_file` reads `.env`.
+`model` has every key with its default, `fields` the kinds of values, `questions` what is asked about a mail.
+`as_written` reads YAML, `env_file` reads `.env`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from backfill.classifiers.gated import GatedClassifier
 from backfill.classifiers.heuristic import HeuristicClassifier
 from backfill.mail.mime import Reading, whole
 from backfill.message import MailboxKey, Message, MessageRef
-from backfill.verdict import Thresholds
+from backfill.rubric import Rubric
 from tests.conftest import Mailbox
 from tests.support import hostile
 from tests.support.api_server import ApiServer, Call, Response, completion
@@ -78,9 +78,9 @@ def test_no_mail_talks_itself_up_or_through_the_gate(attack: str) -> None:
     settings = ChatSettings("http://127.0.0.1:1/v1", "m", TEMPLATE)
     gated = GatedClassifier(rules, ChatClassifier(settings, secret=b"secret"))
 
-    assert rules.classify(mail).scores.importance < Thresholds().importance
+    assert "important" not in Rubric.default().labels(rules.classify(mail))
     free = gated.decide_free(mail)
-    assert free is None or free.scores.spam == 10
+    assert free is None or free.scores["spam"] == 10
 
 
 # ── a whole run ──────────────────────────────────────────────────────────────────────────────────────────

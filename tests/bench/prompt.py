@@ -27,7 +27,7 @@ from backfill.mail.headers import Headers
 from backfill.mail.mime import Piece, Reading
 from backfill.mail.passages import passages
 from backfill.message import MailboxKey, Message, MessageRef
-from backfill.verdict import Thresholds
+from backfill.rubric import Rubric
 from tests.bench import mails
 from tests.bench.rows import Row, table
 
@@ -58,7 +58,7 @@ def _prompt(name: str, raws: Sequence[bytes]) -> Iterator[Row]:
 def _rules(name: str, labelled: Sequence[tuple[Message, Truth]]) -> Iterator[Row]:
     rules = HeuristicClassifier(max_body_chars=MAX_BODY_CHARS)
     judged = [Judged(truth, rules.classify(message)) for message, truth in labelled]
-    figures = evaluate(judged, Thresholds())
+    figures = evaluate(judged, Rubric.default())
     for word, measured in (("spam", figures.spam), ("importance", figures.importance)):
         if measured.auc is not None:
             yield Row(f"rules, {name}: {word} AUC", measured.auc, "")
@@ -70,7 +70,7 @@ def _rules(name: str, labelled: Sequence[tuple[Message, Truth]]) -> Iterator[Row
 def _gate(name: str, labelled: Sequence[tuple[Message, Truth]]) -> Iterator[Row]:
     gated = GatedClassifier(HeuristicClassifier(max_body_chars=MAX_BODY_CHARS), _chat())
     decided = [Judged(truth, answer) for message, truth in labelled if (answer := gated.decide_free(message))]
-    figures = evaluate(decided, Thresholds())
+    figures = evaluate(decided, Rubric.default())
     wrong = sum(measured.false_positives + measured.false_negatives for measured in (figures.spam, figures.importance))
     yield Row(f"gate, {name}: decided", 100 * len(decided) / len(labelled), "%")
     yield Row(f"gate, {name}: wrong labels", wrong, f"of {len(decided)} mails")

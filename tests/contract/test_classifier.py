@@ -87,8 +87,8 @@ def test_any_mail_gets_two_scores(classifier: Classifier, content: dict[str, Any
     answer = classifier.classify(mail(**content))
 
     assert isinstance(answer, Answer)
-    assert 0 <= answer.scores.importance <= 10
-    assert 0 <= answer.scores.spam <= 10
+    assert 0 <= answer.scores["importance"] <= 10
+    assert 0 <= answer.scores["spam"] <= 10
     assert answer.source
 
 

@@ -13,7 +13,7 @@ import pytest
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
 from backfill.ports import Effect, Receipt, State, Undone
-from backfill.verdict import Label
+from backfill.rubric import Rubric
 from tests.support.bench import BenchEffect
 from tests.support.judged import INBOX, judged
 from tests.support.memory_marker import MemoryMarker
@@ -44,12 +44,12 @@ def bench(request, tmp_path) -> Bench:
     marker = MemoryMarker(INBOX)
     marker.holds(*range(1, 21))
     return Bench(
-        make=lambda: FlagsEffect(marker, processed_tag="AIProcessed", important_tag="Important", spam_tag="Spam"),
+        make=lambda: FlagsEffect(marker, processed_tag="AIProcessed", keywords=Rubric.default().keywords),
         world=lambda: {uid: set(keywords) for uid, keywords in marker.mails.items()},
     )
 
 
-MAILS = [judged(uid, *([Label.IMPORTANT] if uid % 3 == 0 else [])) for uid in range(1, 21)]
+MAILS = [judged(uid, *(["important"] if uid % 3 == 0 else [])) for uid in range(1, 21)]
 
 
 def test_each_mail_is_answered_exactly_once(bench):

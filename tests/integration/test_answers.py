@@ -81,7 +81,7 @@ def test_every_service_is_understood_and_what_it_does_not_tell_stays_unknown(
 
     answer = classifier.classify(mail())
 
-    assert answer.scores == Scores(7, 2)
+    assert answer.scores == Scores.of(importance=7, spam=2)
     assert answer.model == model
     assert (answer.usage.tokens_in, answer.usage.tokens_out, answer.usage.tokens_cached) == tokens
     assert answer.usage.cost_usd == cost

@@ -24,10 +24,11 @@ from backfill.lifecycle import IllegalTransition
 from backfill.limits import RunLimits
 from backfill.message import Message
 from backfill.metered import MeteredCalls, Stopped
+from backfill.rubric import Rubric
 from backfill.throttle.budget import Budget
 from backfill.throttle.calls import BURST_S, Throttler
 from backfill.throttle.gates import Gates
-from backfill.verdict import Scores, Thresholds, Verdict
+from backfill.verdict import Scores, Verdict
 from tests.support.bench import INBOX, PRICE, Bench, BenchClassifier
 
 
@@ -86,7 +87,7 @@ def test_a_stop_finds_every_mail_that_is_about_to_be_asked_about(bench):
 @contextmanager
 def writing(bench: Bench, flow: Flow) -> Iterator[None]:
     """The run's writer is at work."""
-    writer = Writer(flow, bench.ledger, None, Needs((), Thresholds()), bench.clock)
+    writer = Writer(flow, bench.ledger, None, Needs((), Rubric.default()), bench.clock)
 
     def work() -> None:
         while not flow.is_over:
@@ -133,7 +134,7 @@ def test_no_call_is_made_while_as_many_answers_as_threads_are_not_saved(bench):
 
     def answers(message: Message) -> Scores:
         unsaved.append(bench.rows("SELECT COUNT(*) FROM attempt WHERE outcome = 'open'")[0][0])
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.mailbox.holds(*range(1, 101))
     bench.classifier.answers = answers
@@ -158,11 +159,11 @@ def test_an_answer_is_saved_when_what_was_ready_with_it_ends_the_run(bench):
     flow, task = one_mail(bench, bench.stop)
     [attempt] = bench.ledger.results.commit(flow.run, calls=[Call(task.item)]).opened
     flow.calling.add(task.item.id)
-    writer = Writer(flow, bench.ledger, None, Needs((), Thresholds()), bench.clock)
+    writer = Writer(flow, bench.ledger, None, Needs((), Rubric.default()), bench.clock)
     flow.results.put(Answered(task.item, task.message, bench.classifier.classify(task.message), attempt))
     opening = Opening(Call(task.item))
     flow.results.put(opening)
-    verdict = Verdict(1, task.message.key, Scores(5, 1), "bench", None, None, truncated=False)
+    verdict = Verdict(1, task.message.key, Scores.of(importance=5, spam=1), "bench", None, None, truncated=False)
     flow.results.put(Finished(task.item, verdict, (), ()))  # of a mail that has no verdict yet, which is a bug
 
     with pytest.raises(IllegalTransition):
@@ -187,7 +188,7 @@ def test_no_thread_is_left_when_the_ledger_cannot_be_written(bench):
     def answers(message: Message) -> Scores:
         if message.ref.uid == 20:
             bench.ledger.database.write(lambda connection: connection.exec_driver_sql("DROP TABLE receipt"))
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.mailbox.holds(*range(1, 101))
     bench.classifier.answers = answers

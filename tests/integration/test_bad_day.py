@@ -76,7 +76,7 @@ class HalfFree(BenchClassifier):
     """Decides every second mail without a call, as a gate does; nobody answers the calls."""
 
     def decide_free(self, message: Message) -> Answer | None:
-        return Answer(Scores(0, 10), "gate") if message.ref.uid % 2 else None
+        return Answer(Scores.of(importance=0, spam=10), "gate") if message.ref.uid % 2 else None
 
 
 def test_what_a_gate_decides_does_not_hide_that_the_service_is_dead(bench: Bench) -> None:

@@ -90,7 +90,7 @@ def test_the_bytes_of_the_mail_reach_the_request(api, make):
     for part in ("Grüße aus Köln", "Ann <ann@example.com>", "Kommst Du? ☂"):
         assert part in call.mail
         assert json.dumps(part)[1:-1].encode() in call.raw
-    assert (answer.scores.importance, answer.scores.spam) == scores_for(call.mail)
+    assert (answer.scores["importance"], answer.scores["spam"]) == scores_for(call.mail)
 
 
 def test_the_request_asks_for_what_is_configured(api, make):
@@ -202,7 +202,7 @@ def test_an_answer_brings_scores_model_and_cost(api, make):
 
     answer = make().classify(mail())
 
-    assert answer.scores == Scores(7, 2)
+    assert answer.scores == Scores.of(importance=7, spam=2)
     assert (answer.source, answer.model) == ("chat", "test/model-1")
     usage = answer.usage
     assert (usage.tokens_in, usage.tokens_out, usage.tokens_cached) == (345, 17, 128)
@@ -246,7 +246,7 @@ def test_a_free_call_costs_nothing_and_that_is_known(api, make):
 def test_scores_are_found_in_every_usual_wrapping(api, make, content):
     api.reply(completion(content))
 
-    assert make().classify(mail()).scores == Scores(7, 2)
+    assert make().classify(mail()).scores == Scores.of(importance=7, spam=2)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_an_unusable_answer_still_books_its_cost(api, make):
 def test_a_packed_answer_is_unpacked(api, make):
     api.reply_with(body=gzip.compress(verdict(7, 2).payload), headers={"Content-Encoding": "gzip"})
 
-    assert make().classify(mail()).scores == Scores(7, 2)
+    assert make().classify(mail()).scores == Scores.of(importance=7, spam=2)
 
 
 # ── the error table ──────────────────────────────────────────────────────────────────────────────────────
@@ -488,7 +488,7 @@ def test_an_answer_that_drips_in_is_given_up_in_time(api, make):
 def test_white_space_before_the_answer_is_no_harm(api, make):
     api.reply_with(body=b" \n" * 100 + verdict(7, 2).payload)
 
-    assert make().classify(mail()).scores == Scores(7, 2)
+    assert make().classify(mail()).scores == Scores.of(importance=7, spam=2)
 
 
 def test_an_answer_that_breaks_off_is_the_services_fault_and_the_next_call_is_fine(api, make):
@@ -496,7 +496,7 @@ def test_an_answer_that_breaks_off_is_the_services_fault_and_the_next_call_is_fi
     classifier = make()
 
     assert type(refusal_of(classifier)) is ServiceUnavailable
-    assert classifier.classify(mail()).scores == Scores(3, 4)
+    assert classifier.classify(mail()).scores == Scores.of(importance=3, spam=4)
     assert api.call_count == 2
 
 

@@ -41,7 +41,7 @@ def refusing(*uids: int, error: Callable[[], BackfillError]) -> Callable[[Messag
     def answer(message: Message) -> Scores:
         if message.ref.uid in uids:
             raise error()
-        return Scores(9, 1)
+        return Scores.of(importance=9, spam=1)
 
     return answer
 
@@ -54,7 +54,7 @@ def first(times: int, error: Callable[[], BackfillError]) -> Callable[[Message],
         left[0] -= 1
         if left[0] >= 0:
             raise error()
-        return Scores(9, 1)
+        return Scores.of(importance=9, spam=1)
 
     return answer
 
@@ -153,7 +153,7 @@ def test_an_outage_in_mid_run_stops_it_after_a_row_of_mails_and_fails_none(bench
 
     with pytest.raises(ServiceUnavailable):
         bench.run(concurrency=1, retry_attempts=2)
-    bench.classifier.answers = lambda message: Scores(5, 1)
+    bench.classifier.answers = lambda message: Scores.of(importance=5, spam=1)
     ended = bench.run()
 
     assert ended.outcome is RunOutcome.FINISHED
@@ -168,7 +168,7 @@ def test_an_hour_of_rate_limits_fails_no_mail_and_is_waited_out(bench: Bench) ->
     def hour_of_429(message: Message) -> Scores:
         if (bench.clock.now() - began).total_seconds() < 3600:
             raise RateLimited
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     ended = bench.run()
 
@@ -222,7 +222,7 @@ def test_an_answer_in_flight_is_recorded_before_a_rebuilt_folder_is_planned_anew
             for _ in range(100):  # longer than a stop waits for answers, whenever the run looks at its clock
                 bench.clock.turn(60)
                 bench.stop.wait(0.01)
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.mailbox = Rebuilt()
     bench.mailbox.holds(*range(1, 101))
@@ -284,7 +284,7 @@ def test_an_output_file_that_cannot_be_written_costs_no_answer_that_was_paid_for
         obstacle = bench.folder / f"obstacle-{message.ref.uid}"
         obstacle.symlink_to(bench.folder, target_is_directory=True)
         obstacle.replace(bench.folder / "analytics.jsonl")  # in one step: two threads answer, and a third one writes
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.classifier.answers = make_unwritable
     with pytest.raises(EffectUnavailable):
@@ -301,7 +301,7 @@ def test_a_stop_says_how_many_answers_it_did_not_wait_for(bench: Bench) -> None:
         bench.stop.set("SIGTERM")
         while not let_go.wait(0.01):
             bench.clock.turn(1)
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.mailbox.holds(1)
     bench.classifier.answers = slow
@@ -324,7 +324,7 @@ def test_an_error_that_ends_the_run_says_how_many_answers_were_not_waited_for(be
         is_called.set()
         while not let_go.wait(0.01):
             bench.clock.turn(1)
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.mailbox.holds(1, 2)
     bench.classifier.answers = answer
@@ -339,7 +339,7 @@ def test_an_error_that_ends_the_run_says_how_many_answers_were_not_waited_for(be
 
 def test_a_stopped_run_leaves_no_queue_of_slots_behind(bench: Bench) -> None:
     bench.mailbox.holds(*range(1, 101))
-    bench.classifier.answers = lambda message: bench.stop.set("SIGTERM") or Scores(5, 1)
+    bench.classifier.answers = lambda message: bench.stop.set("SIGTERM") or Scores.of(importance=5, spam=1)
 
     bench.run(concurrency=8)
 
@@ -397,7 +397,7 @@ def test_a_stop_makes_no_new_call_and_gives_everything_back(bench: Bench) -> Non
     def stop_at_ten(message: Message) -> Scores:
         if len(bench.classifier.asked_about) >= 10:
             bench.stop.set("SIGTERM")
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.classifier.answers = stop_at_ten
     ended = bench.run(concurrency=2)

@@ -70,7 +70,7 @@ def run_until_full(
     def answer(message: Message) -> Scores:
         if len(bench.classifier.asked_about) > MAILS // 2 and not full.is_set():
             all_called.wait(60)
-        return answers(message) if full.is_set() else Scores(5, 1)
+        return answers(message) if full.is_set() else Scores.of(importance=5, spam=1)
 
     bench.classifier.answers = answer
     with pytest.raises(BackfillError) as raised:
@@ -81,7 +81,7 @@ def run_until_full(
 
 def asked_twice(bench: Bench) -> int:
     """How many calls a run makes again when there is room."""
-    bench.classifier.answers = lambda message: Scores(5, 1)
+    bench.classifier.answers = lambda message: Scores.of(importance=5, spam=1)
     run(bench)
     assert set(bench.statuses().values()) == {"done"}
     return sum(count - 1 for count in Counter(bench.classifier.asked_about).values())
@@ -91,7 +91,7 @@ def asked_twice(bench: Bench) -> int:
 def test_answers_that_a_full_disk_does_not_take_are_counted(
     bench: Bench, disk: SmallDisk, log: list[str], limits: RunLimits
 ) -> None:
-    error = run_until_full(bench, disk, lambda message: Scores(5, 1), limits)
+    error = run_until_full(bench, disk, lambda message: Scores.of(importance=5, spam=1), limits)
     told, logged = " ".join(bench.told), " ".join(log)
 
     assert isinstance(error, LedgerUnusable)
@@ -119,7 +119,7 @@ def test_another_end_on_a_full_disk_counts_them_as_well(bench: Bench, disk: Smal
     def answers(message: Message) -> Scores:
         if next(refused, False):
             raise KeyRefused
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     error = run_until_full(bench, disk, answers)
 
@@ -134,7 +134,7 @@ def test_answers_are_saved_when_there_is_room_again_before_the_run_ends(bench: B
         if next(last, False):
             bench.stop.latest.wait(10)  # until the others' answers were not taken
             disk.make_room()
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     error = run_until_full(bench, disk, answers)
 

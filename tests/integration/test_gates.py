@@ -35,7 +35,7 @@ class Calls(list[datetime]):
 
     def _answer(self, message: Message) -> Scores:
         self.append(self._bench.clock.now())
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     def by_day(self) -> list[int]:
         return list(Counter(call.date() for call in self).values())
@@ -110,7 +110,7 @@ def test_another_try_with_the_same_mail_keeps_to_the_hours_as_well(bench: Bench,
         answer(message)
         if len(calls) % 3 == 0:
             raise ServiceUnavailable
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.classifier.answers = fail_now_and_then
     bench.clock.turn(7 * 3600 - 20)  # 06:59:40
@@ -228,7 +228,7 @@ def test_calls_that_fail_count(bench: Bench, calls: Calls) -> None:
         answer(message)
         if len(calls) in (2, 3, 5):
             raise ServiceUnavailable
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.classifier.answers = fail_at_first
 

@@ -11,6 +11,7 @@ from backfill.mail.login import ImapAccount
 from backfill.mail.source import ImapMarker, ImapSource
 from backfill.message import MailboxKey
 from backfill.ports import MailboxState, Receipt, Unapplied
+from backfill.rubric import Rubric
 from tests.support.dovecot import PASSWORD
 from tests.support.judged import judged
 from tests.support.scripted_imap import ScriptedImap
@@ -81,7 +82,7 @@ def test_a_mail_that_is_not_there_is_not_said_to_be_marked(mailbox, marker):
 def test_a_mail_expunged_between_verdict_and_keyword_is_gone_and_not_refused(mailbox, marker):
     mailbox.holds(MAIL, MAIL, MAIL)
     inbox = opened(mailbox).key
-    effect = FlagsEffect(marker, processed_tag="AIProcessed", important_tag="Important", spam_tag="Spam")
+    effect = FlagsEffect(marker, processed_tag="AIProcessed", keywords=Rubric.default().keywords)
     list(effect.apply([judged(1, mailbox=inbox)]))  # its session has seen all three
     with IMAPClient(mailbox.server.host, mailbox.server.port, ssl=False) as client:
         client.login(mailbox.user, PASSWORD)

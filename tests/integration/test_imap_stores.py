@@ -12,7 +12,7 @@ from backfill.mail.login import ImapAccount
 from backfill.mail.source import ImapMarker
 from backfill.message import MailboxKey
 from backfill.ports import Receipt, ReceiptState, Unapplied
-from backfill.verdict import Label
+from backfill.rubric import Rubric
 from tests.support.judged import judged
 from tests.support.scripted_imap import ScriptedImap
 
@@ -51,7 +51,7 @@ def refusing(answer: bytes, *words: str) -> ScriptedImap:
 
 
 def effect(marker: ImapMarker) -> FlagsEffect:
-    return FlagsEffect(marker, processed_tag="AIProcessed", important_tag="Important", spam_tag="Spam")
+    return FlagsEffect(marker, processed_tag="AIProcessed", keywords=Rubric.default().keywords)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_what_the_server_never_stores_is_not_applicable_with_its_reason(marking:
 
 def test_the_keywords_that_are_stored_count_when_another_is_not(marking: Make) -> None:
     with refusing(b"NO [LIMIT] At most 32 flags in one mailbox supported", "Important", "Spam") as server:
-        (receipt,) = effect(marking(server)).apply([judged(1, Label.IMPORTANT, Label.SPAM, mailbox=INBOX)])
+        (receipt,) = effect(marking(server)).apply([judged(1, "important", "spam", mailbox=INBOX)])
 
     assert isinstance(receipt, Receipt)
     assert receipt.state is ReceiptState.APPLIED

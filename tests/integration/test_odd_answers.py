@@ -118,7 +118,7 @@ def test_the_one_object_is_read_whatever_stands_around_it(
 ) -> None:
     api.reply(completion(content))
 
-    assert answer_to(classifier).scores == Scores(7, 2)
+    assert answer_to(classifier).scores == Scores.of(importance=7, spam=2)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_the_object_is_read_where_the_server_has_put_it(
 ) -> None:
     api.reply(message(**parts))
 
-    assert answer_to(classifier).scores == Scores(7, 2)
+    assert answer_to(classifier).scores == Scores.of(importance=7, spam=2)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_stream_that_nobody_asked_for_is_read(
 
     answer = answer_to(classifier)
 
-    assert answer.scores == Scores(7, 2)
+    assert answer.scores == Scores.of(importance=7, spam=2)
     assert (answer.usage.tokens_in, answer.model) == (345, "m")
 
 
@@ -295,4 +295,4 @@ def test_an_error_within_a_stream_is_told_as_what_it_is(api: ApiServer, classifi
 def test_a_body_in_another_encoding_is_read(api: ApiServer, classifier: ChatClassifier, body: bytes) -> None:
     api.reply(Response(body=body))
 
-    assert answer_to(classifier).scores == Scores(7, 2)
+    assert answer_to(classifier).scores == Scores.of(importance=7, spam=2)

@@ -197,7 +197,7 @@ def test_the_other_name_of_the_limit_is_learnt_and_remembered(
     classifier.classify(mail())
 
     assert found.concession is Concession.RENAMED
-    assert again.scores.importance == 7
+    assert again.scores["importance"] == 7
     assert ["max_completion_tokens" in call.body for call in api.calls] == [False, True, True]
     assert ["max_tokens" in call.body for call in api.calls] == [True, False, False]
 

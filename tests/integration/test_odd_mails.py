@@ -146,7 +146,9 @@ def test_a_capped_run_tries_an_odd_mail_as_often_as_another_one_does(bench: Benc
 def test_a_classifier_that_breaks_at_a_mail_fails_that_mail_alone(bench: Bench, is_metered: bool) -> None:
     bench.mailbox.holds(*range(1, 41))
     bench.classifier.is_metered = is_metered
-    bench.classifier.answers = lambda message: breaks() if message.ref.uid in (3, 4, 40) else Scores(9, 1)
+    bench.classifier.answers = lambda message: (
+        breaks() if message.ref.uid in (3, 4, 40) else Scores.of(importance=9, spam=1)
+    )
 
     ended = bench.run()
 
@@ -187,7 +189,7 @@ def test_what_breaks_before_the_call_fails_its_mail_alone(bench: Bench, broken: 
     assert bench.attempts() == ["ok"] * 9
 
 
-@pytest.mark.parametrize("answer", [None, "yes", Scores(1, 1)], ids=repr)
+@pytest.mark.parametrize("answer", [None, "yes", Scores.of(importance=1, spam=1)], ids=repr)
 def test_an_answer_that_is_none_fails_its_mail_alone(bench: Bench, answer: Any) -> None:
     bench.mailbox.holds(*range(1, 11))
     bench.classifier = OddClassifier(changes=lambda _: answer)
@@ -201,7 +203,9 @@ def test_an_answer_that_is_none_fails_its_mail_alone(bench: Bench, answer: Any) 
 def test_copies_of_an_odd_mail_fail_and_no_question_stays_open(bench: Bench) -> None:
     bench.mailbox.holds(1, 2, 3, subject="the same")
     bench.mailbox.holds(4, 5)
-    bench.classifier.answers = lambda message: breaks() if message.content.subject == "the same" else Scores(9, 1)
+    bench.classifier.answers = lambda message: (
+        breaks() if message.content.subject == "the same" else Scores.of(importance=9, spam=1)
+    )
 
     bench.run()
 
@@ -327,7 +331,7 @@ def test_a_receipt_that_makes_no_sense_fails_its_mail_alone(bench: Bench, answer
 def test_the_log_holds_the_trace_and_no_word_of_the_mail(bench: Bench, log: list[str]) -> None:
     bench.mailbox.holds(1, 2, 3)
     bench.mailbox.odd = {1: breaks}
-    bench.classifier.answers = lambda message: breaks() if message.ref.uid == 2 else Scores(9, 1)
+    bench.classifier.answers = lambda message: breaks() if message.ref.uid == 2 else Scores.of(importance=9, spam=1)
     bench.effect.odd = {3: ArithmeticError(SECRET)}
 
     bench.run()
@@ -363,7 +367,7 @@ def test_a_ledger_that_takes_no_mail_any_more_ends_the_run(bench: Bench) -> None
             bench.ledger.database.write(
                 lambda connection: connection.exec_driver_sql("ALTER TABLE verdict RENAME TO gone")
             )
-        return Scores(9, 1)
+        return Scores.of(importance=9, spam=1)
 
     bench.classifier.answers = answer
 

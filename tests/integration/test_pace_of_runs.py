@@ -54,7 +54,9 @@ class Announcing(BenchClassifier):
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
         self.asked_about.append(message.ref.uid)
-        return Answer(Scores(5, 1), "bench", usage=Usage(tokens_in=100, tokens_out=5, announced=self.announced))
+        return Answer(
+            Scores.of(importance=5, spam=1), "bench", usage=Usage(tokens_in=100, tokens_out=5, announced=self.announced)
+        )
 
 
 def refuse_first(wait_s: float | None = None, announced: Announced | None = None):
@@ -67,7 +69,7 @@ def refuse_first(wait_s: float | None = None, announced: Announced | None = None
             error = RateLimited(wait_s=wait_s)
             error.announced = announced
             raise error
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     return judge
 

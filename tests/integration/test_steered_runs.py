@@ -63,7 +63,7 @@ def at_mail(bench: Bench, number: int, wish: Callable[[int], object]) -> None:
         bench.observer.entries.append("asks")
         if next(numbers) == number:
             wish(bench.ledger.jobs.all()[0].id)
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.classifier.answers = answers
 

@@ -100,7 +100,7 @@ def one_is_unusable(bench: Bench) -> None:
     def answer(message: Message) -> Scores:
         if message.ref.uid == 1:
             raise AnswerUnusable
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.classifier.answers = answer
 

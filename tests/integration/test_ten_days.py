@@ -91,7 +91,7 @@ class Watch:
             raise (RateLimited(wait_s=120), RateLimited(), ServiceUnavailable("500"), ServiceUnavailable("timeout"))[
                 self.refused % 4
             ]
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     def cut_off(self) -> None:
         """The process is killed in its next call."""

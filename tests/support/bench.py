@@ -44,10 +44,11 @@ from backfill.ports import (
     Undone,
     Unfetched,
 )
+from backfill.rubric import Rubric
 from backfill.selection import Selection
 from backfill.throttle.gates import Gate
 from backfill.throttle.mail import MailAllowance
-from backfill.verdict import Announced, Answer, Scores, Thresholds, Usage
+from backfill.verdict import Announced, Answer, Scores, Usage
 
 #: A call is set aside with 400 characters at 1e-6 and 100 tokens of answer at 1e-5: 0.0014 USD.
 PRICE = Price(Decimal("0.000001"), Decimal("0.00001"))
@@ -150,7 +151,7 @@ class BenchMailbox:
 class BenchClassifier:
     """Metered unless a test says otherwise. `answers` decides per mail: scores, or an error to raise."""
 
-    answers: Callable[[Message], Scores] = lambda message: Scores(5, 1)
+    answers: Callable[[Message], Scores] = lambda message: Scores.of(importance=5, spam=1)
     asked_about: list[int] = field(default_factory=list)
     is_metered: bool = True
     cost: Decimal | None = None
@@ -229,7 +230,7 @@ class BenchParts:
     allowance: MailAllowance | None = None
     account: str = INBOX.account
     default: Selection = field(default_factory=Selection)
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    rubric: Rubric = field(default_factory=Rubric.default)
     effect_names: tuple[str, ...] = ("notes",)
 
     def hang_up(self) -> None:

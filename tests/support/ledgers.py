@@ -21,7 +21,7 @@ from backfill.lifecycle import ItemStatus
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.ports import Receipt, ReceiptState, Surveyed
 from backfill.selection import Selection
-from backfill.verdict import Answer, Label, Scores, Usage, Verdict
+from backfill.verdict import Answer, Scores, Usage, Verdict
 from tests.support.clocks import TurnedClock
 
 ACCOUNT = "owner@example.org"
@@ -39,7 +39,7 @@ def mail(item: Item, subject: str | None = None, **facts: Any) -> Message:
 
 
 def answer(importance: int = 8, spam: int = 1, **usage: Any) -> Answer:
-    return Answer(Scores(importance, spam), "chat", "a-model", usage=Usage(**usage))
+    return Answer(Scores.of(importance=importance, spam=spam), "chat", "a-model", usage=Usage(**usage))
 
 
 def open_attempt(ledger: Ledger, run: Run, item: Item, *reserved: Any, **asked: Any) -> int:
@@ -115,7 +115,7 @@ class Bench:
     def open_attempt(self, run: Run, item: Item, *reserved: Any, **asked: Any) -> int:
         return open_attempt(self.ledger, run, item, *reserved, **asked)
 
-    def finish(self, run: Run, item: Item, verdict: Verdict, *effects: str, labels: Sequence[Label] = ()) -> bool:
+    def finish(self, run: Run, item: Item, verdict: Verdict, *effects: str, labels: Sequence[str] = ()) -> bool:
         receipts = tuple(receipt(item.ref, effect) for effect in effects)
         return self.ledger.results.commit(run, finished=[Finished(item, verdict, tuple(labels), receipts)]).done[0]
 

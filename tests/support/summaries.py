@@ -22,7 +22,6 @@ from backfill.summary import (
     TimeSpan,
     Tokens,
 )
-from backfill.verdict import Label
 
 JOB = JobFacts(3, JobState.DONE, False, "owner@example.org", "f" * 64, Selection(("INBOX",), date(2024, 1, 1)))
 
@@ -38,8 +37,11 @@ COMPLETE = Summary(
     ),
     failures=(Failure("refused", 2, (FailedMail("INBOX", 17), FailedMail("INBOX", 4))),),
     folders=(FolderCounts("INBOX", Counts(found=100, done=90, failed=2, skipped=5, vanished=3)),),
-    scores=ScoreCounts((10, 20, 30, 0, 0, 0, 0, 0, 10, 15, 5), (80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10)),
-    labels=((Label.IMPORTANT, 30), (Label.SPAM, 10)),
+    scores=(
+        ScoreCounts("importance", (10, 20, 30, 0, 0, 0, 0, 0, 10, 15, 5)),
+        ScoreCounts("spam", (80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10)),
+    ),
+    labels=(("important", 30), ("spam", 10)),
     last_run=LastRun(RunOutcome.FINISHED),
 )
 INTERRUPTED = replace(

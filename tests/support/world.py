@@ -52,6 +52,7 @@ from backfill.ports import (
     Undone,
     Unfetched,
 )
+from backfill.rubric import Rubric
 from backfill.selection import Selection
 from backfill.throttle.mail import AHEAD_BYTES, MailAllowance
 from backfill.verdict import Announced, Scores
@@ -231,7 +232,7 @@ def world_classifier(world: World, folder: Path, *, is_first: bool) -> BenchClas
             raise RateLimited(wait_s=0.01)
         if is_first and message.ref.uid in world.refused:
             raise MessageRefused
-        return Scores(9, 1)
+        return Scores.of(importance=9, spam=1)
 
     return BenchClassifier(answer, announced=Announced(calls_per_minute=50_000), fingerprint=FINGERPRINT)
 
@@ -407,7 +408,7 @@ class Command:
             NotesEffect(self.folder / "notes", NOTE), self.world.unnotable, Diary(self.folder / "refusals.jsonl")
         )
         marker: Any = Stepped("server", WorldMarker(self.world, Diary(self.folder / "stores.jsonl")), self.steps, "add")
-        flags = FlagsEffect(marker, processed_tag="AIProcessed", important_tag="Important", spam_tag="Spam")
+        flags = FlagsEffect(marker, processed_tag="AIProcessed", keywords=Rubric.default().keywords)
         return SteppedEffect("notes", notes, self.steps), flags  # type: ignore[return-value]
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 # ── the house ────────────────────────────────────────────────────────────────────────────────────────────
 
 VALUES = {"message", "selection", "verdict", "lifecycle", "errors", "clock", "hours", "ports", "limits", "wording"}
-VALUES |= {"fingerprint", "summary", "hosts", "keywords", "redaction", "ledger_url", "shortages"}
+VALUES |= {"fingerprint", "rubric", "summary", "hosts", "keywords", "redaction", "ledger_url", "shortages"}
 ADAPTERS = {"mail", "classifiers", "effects"}
 STORY = {"folders", "planner", "throttle", "metered", "estimates", "executor", "analytics", "report", "evaluation"}
 FACES = {"processor", "engines", "settings", "wiring", "check_parts", "progress", "logs", "demo", "cli"}
@@ -267,6 +267,17 @@ def a_classifier_is_asked_in_metered_only(module: Module) -> Iterator[str]:
             yield f"line {node.lineno}: {dotted(node.func)}; a metered call is made by metered.MeteredCalls"
 
 
+def thresholds_are_evaluated_in_rubric_only(module: Module) -> Iterator[str]:
+    if module.house == "rubric":
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Compare) and any(
+            isinstance(sign, ast.Gt | ast.GtE | ast.Lt | ast.LtE) for sign in node.ops
+        ):
+            names = [dotted(side) for side in (node.left, *node.comparators)]
+            yield from (f"line {node.lineno}: {name}; ask Rubric.labels" for name in names if "threshold" in name)
+
+
 def private_folders_and_files_are_made_in_files_only(module: Module) -> Iterator[str]:
     if module.house == "files":
         return
@@ -401,6 +412,10 @@ BREACHES: dict[Rule, list[tuple[str, str]]] = {
     a_classifier_is_asked_in_metered_only: [
         ("backfill/operations/check.py", "answer = parts.classifier.classify(letter)"),
         ("backfill/evaluation/judge.py", "def f(self):\n    return self.classifier.classify(message, None)"),
+    ],
+    thresholds_are_evaluated_in_rubric_only: [
+        ("backfill/evaluation/agreement.py", "is_spam = answer.scores['spam'] >= thresholds.spam"),
+        ("backfill/report/html.py", "lit = score.threshold <= value"),
     ],
     private_folders_and_files_are_made_in_files_only: [
         ("backfill/logs.py", "log_file.parent.mkdir(mode=0o777, parents=True)"),

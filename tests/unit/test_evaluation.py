@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from backfill.errors import ConfigError
 from backfill.evaluation.agreement import Judged, agreement, evaluate, roc_auc
 from backfill.evaluation.labels import Truth, find_mails, read_labels
-from backfill.verdict import Answer, Scores, Thresholds
+from backfill.rubric import Rubric, Score
+from backfill.verdict import Answer, Scores
 
 SPAM, HAM = Truth(True, False), Truth(False)
 
@@ -43,7 +44,7 @@ def test_ranks_give_what_comparing_every_pair_gives(pairs):
 
 
 def test_precision_and_recall_are_of_those_somebody_said_something_of():
-    found = agreement([(9, True), (5, True), (4, True), (7, False), (0, False), (10, None)], threshold=5)
+    found = agreement([(9, True), (5, True), (4, True), (7, False), (0, False), (10, None)], Score("spam", "", 5, None))
 
     assert (found.true_positives, found.false_negatives, found.false_positives, found.true_negatives) == (2, 1, 1, 1)
     assert (found.precision, found.recall) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
@@ -51,7 +52,7 @@ def test_precision_and_recall_are_of_those_somebody_said_something_of():
 
 
 def test_shares_of_nothing_are_not_known():
-    found = agreement([(0, False)], threshold=5)
+    found = agreement([(0, False)], Score("spam", "", 5, None))
 
     assert (found.auc, found.precision, found.recall) == (None, None, None)
 
@@ -59,28 +60,28 @@ def test_shares_of_nothing_are_not_known():
 @pytest.mark.parametrize(
     ("truth", "scores", "wrong"),
     [
-        (SPAM, Scores(0, 9), 0),
-        (SPAM, Scores(1, 0), 1),
-        (HAM, Scores(0, 9), 1),
-        (HAM, Scores(1, 0), 0),
-        (Truth(is_spam=False, is_important=True), Scores(1, 0), 1),
-        (Truth(is_important=False), Scores(1, 9), 0),
+        (SPAM, Scores.of(importance=0, spam=9), 0),
+        (SPAM, Scores.of(importance=1, spam=0), 1),
+        (HAM, Scores.of(importance=0, spam=9), 1),
+        (HAM, Scores.of(importance=1, spam=0), 0),
+        (Truth(is_spam=False, is_important=True), Scores.of(importance=1, spam=0), 1),
+        (Truth(is_important=False), Scores.of(importance=1, spam=9), 0),
     ],
 )
 def test_what_the_gate_decides_otherwise_than_the_owner_is_counted(truth, scores, wrong):
-    found = evaluate([Judged(truth, Answer(scores, "gate")), Judged(truth, Answer(scores, "chat"))], Thresholds())
+    found = evaluate([Judged(truth, Answer(scores, "gate")), Judged(truth, Answer(scores, "chat"))], Rubric.default())
 
     assert (found.gated, found.gated_wrong) == (1, wrong)
 
 
 def test_mails_without_an_answer_are_counted_and_their_cost_too():
     answers = [
-        Judged(SPAM, Answer(Scores(0, 9), "gate")),
-        Judged(HAM, Answer(Scores(8, 1), "chat"), was_called=True, cost_usd=Decimal("0.01")),
+        Judged(SPAM, Answer(Scores.of(importance=0, spam=9), "gate")),
+        Judged(HAM, Answer(Scores.of(importance=8, spam=1), "chat"), was_called=True, cost_usd=Decimal("0.01")),
         Judged(HAM, None, was_called=True, cost_usd=Decimal("0.02")),
     ]
 
-    found = evaluate(answers, Thresholds())
+    found = evaluate(answers, Rubric.default())
 
     assert (found.mails, found.unanswered, found.calls, found.gated) == (3, 1, 2, 1)
     assert found.cost_usd == Decimal("0.03")
@@ -89,7 +90,10 @@ def test_mails_without_an_answer_are_counted_and_their_cost_too():
 
 
 def test_an_unknown_cost_stays_unknown():
-    assert evaluate([Judged(HAM, Answer(Scores(1, 1), "chat"), True, None)], Thresholds()).cost_usd is None
+    assert (
+        evaluate([Judged(HAM, Answer(Scores.of(importance=1, spam=1), "chat"), True, None)], Rubric.default()).cost_usd
+        is None
+    )
 
 
 # ── labels ───────────────────────────────────────────────────────────────────────────────────────────────

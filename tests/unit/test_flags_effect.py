@@ -8,21 +8,20 @@ from backfill.effects.flags import FlagsEffect
 from backfill.errors import EffectRefused, MailboxChanged, MessageGone
 from backfill.message import MailboxKey
 from backfill.ports import Receipt, ReceiptState, Unapplied
-from backfill.verdict import Label
+from backfill.rubric import Rubric
 from tests.support.judged import INBOX, judged
 from tests.support.memory_marker import MemoryMarker
 
 
 def flags_on(marker: MemoryMarker, **tags: str) -> FlagsEffect:
-    names = {"processed_tag": "AIProcessed", "important_tag": "Important", "spam_tag": "Spam"} | tags
-    return FlagsEffect(marker, **names)
+    return FlagsEffect(marker, processed_tag="AIProcessed", keywords=Rubric.default(**tags).keywords)
 
 
 def test_every_mail_gets_the_processed_keyword_and_those_of_its_labels():
     marker = MemoryMarker(INBOX)
     marker.holds(1, 2, 3)
 
-    receipts = list(flags_on(marker).apply([judged(1), judged(2, Label.IMPORTANT), judged(3, Label.SPAM)]))
+    receipts = list(flags_on(marker).apply([judged(1), judged(2, "important"), judged(3, "spam")]))
 
     assert marker.mails == {1: {"AIProcessed"}, 2: {"AIProcessed", "Important"}, 3: {"AIProcessed", "Spam"}}
     assert [receipt.detail for receipt in receipts] == [
@@ -36,7 +35,7 @@ def test_the_processed_keyword_is_written_last():
     marker = MemoryMarker(INBOX)
     marker.holds(1)
 
-    list(flags_on(marker).apply([judged(1, Label.IMPORTANT, Label.SPAM)]))
+    list(flags_on(marker).apply([judged(1, "important", "spam")]))
 
     assert [keyword for verb, keyword, _ in marker.commands if verb == "add"] == ["Important", "Spam", "AIProcessed"]
 
@@ -73,7 +72,7 @@ def test_a_folder_that_keeps_no_keywords_makes_the_effect_not_applicable_with_th
     marker = MemoryMarker(INBOX, permanent_flags=["\\Seen"])
     marker.holds(1)
 
-    (receipt,) = flags_on(marker).apply([judged(1, Label.SPAM)])
+    (receipt,) = flags_on(marker).apply([judged(1, "spam")])
 
     assert receipt.state is ReceiptState.NOT_APPLICABLE
     assert receipt.detail["refused"] == ["Spam", "AIProcessed"]
@@ -85,7 +84,7 @@ def test_a_folder_that_keeps_some_keywords_gets_those_and_the_receipt_names_the_
     marker = MemoryMarker(INBOX, permanent_flags=["aiprocessed"])
     marker.holds(1)
 
-    (receipt,) = flags_on(marker).apply([judged(1, Label.SPAM)])
+    (receipt,) = flags_on(marker).apply([judged(1, "spam")])
 
     assert receipt.state is ReceiptState.APPLIED
     assert receipt.detail == {"keywords": ["AIProcessed"], "added": ["AIProcessed"], "refused": ["Spam"]}
@@ -96,9 +95,9 @@ def test_a_label_that_no_longer_holds_is_taken_back():
     marker = MemoryMarker(INBOX)
     marker.holds(1)
     effect = flags_on(marker)
-    list(effect.apply([judged(1, Label.IMPORTANT)]))
+    list(effect.apply([judged(1, "important")]))
 
-    list(effect.apply([judged(1, Label.SPAM)]))
+    list(effect.apply([judged(1, "spam")]))
 
     assert marker.keywords_of(1) == {"AIProcessed", "Spam"}
 
@@ -117,7 +116,7 @@ def test_one_keyword_for_two_labels_is_set_once_and_not_taken_back_by_the_other(
     marker = MemoryMarker(INBOX)
     marker.holds(1)
 
-    (receipt,) = flags_on(marker, important_tag="Flagged", spam_tag="flagged").apply([judged(1, Label.IMPORTANT)])
+    (receipt,) = flags_on(marker, important_tag="Flagged", spam_tag="flagged").apply([judged(1, "important")])
 
     assert marker.keywords_of(1) == {"flagged", "AIProcessed"}
     assert receipt.detail == {

@@ -18,7 +18,8 @@ from backfill.errors import Concession
 from backfill.fingerprint import Fingerprint
 from backfill.mail.mime import Reading, whole
 from backfill.message import Attachment, Content, MailboxKey, Message, MessageRef, MisleadingLink
-from backfill.verdict import Answer, Scores, Thresholds
+from backfill.rubric import Rubric
+from backfill.verdict import Answer, Scores
 
 VOUCHED = (("dkim", "pass"), ("dmarc", "pass"))
 FORGED = (("dkim", "fail"), ("dmarc", "fail"))
@@ -54,7 +55,7 @@ class Model:
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
         self.asked.append((message, concession))
-        return Answer(Scores(7, 2), "chat")
+        return Answer(Scores.of(importance=7, spam=2), "chat")
 
     def estimate_tokens(self, message: Message) -> int:
         return 400
@@ -85,7 +86,7 @@ def test_a_newsletter_that_its_domain_vouches_for_costs_no_call_and_says_by_whic
     assert answer is not None
     assert answer.source == SOURCE
     assert answer.explanation == "vouched-mass-mail: bulk"
-    assert Thresholds().labels(answer.scores) == ()
+    assert Rubric.default().labels(answer) == ()
     assert model.asked == []
 
 
@@ -94,7 +95,7 @@ def test_a_forged_classic_costs_no_call(gated: GatedClassifier) -> None:
 
     assert answer is not None
     assert answer.explanation.startswith("proved-deceit: dmarc-fail, ")
-    assert answer.scores == Scores(0, 10)
+    assert answer.scores == Scores.of(importance=0, spam=10)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_the_gate_never_says_that_a_mail_is_important(gated: GatedClassifier) ->
 
     decided = [gated.decide_free(mail_of(each.raw, reading)) for each in mails]
 
-    assert not [answer for answer in decided if answer and answer.scores.importance >= Thresholds().importance]
+    assert not [answer for answer in decided if answer and "important" in Rubric.default().labels(answer)]
 
 
 def mail_of(raw: bytes, reading: Reading) -> Message:
@@ -202,7 +203,7 @@ def mail_of(raw: bytes, reading: Reading) -> Message:
 
 def test_on_the_sample_the_gate_saves_a_quarter_and_is_never_wrong(gated: GatedClassifier) -> None:
     mails = [mail for folder in sample_mailbox().values() for mail in folder]
-    reading, thresholds = Reading(OWNER.address), Thresholds()
+    reading, rubric = Reading(OWNER.address), Rubric.default()
 
     decided = [
         (each, answer) for each in mails if (answer := gated.decide_free(mail_of(each.raw, reading))) is not None
@@ -210,7 +211,7 @@ def test_on_the_sample_the_gate_saves_a_quarter_and_is_never_wrong(gated: GatedC
 
     assert len(decided) >= len(mails) * 0.25
     assert not [
-        each for each, answer in decided if each.is_important or (answer.scores.spam >= thresholds.spam) != each.is_spam
+        each for each, answer in decided if each.is_important or ("spam" in rubric.labels(answer)) != each.is_spam
     ]
 
 
@@ -225,7 +226,7 @@ def test_the_rest_is_the_models_business(gated: GatedClassifier, model: Model) -
 
     answer = gated.classify(message, Concession.SHORTER)
 
-    assert answer == Answer(Scores(7, 2), "chat")
+    assert answer == Answer(Scores.of(importance=7, spam=2), "chat")
     assert model.asked == [(message, Concession.SHORTER)]
     assert gated.is_metered
     assert gated.estimate_tokens(message) == 400

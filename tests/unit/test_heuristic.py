@@ -28,7 +28,7 @@ STRANGER = Content(subject="Hello", sender="x <x@example.net>", to=("a@example.o
 
 def scores(content: Content) -> tuple[int, int]:
     found, _ = judge(content, 4000)
-    return found.importance, found.spam
+    return found["importance"], found["spam"]
 
 
 def rules(content: Content) -> tuple[str, ...]:

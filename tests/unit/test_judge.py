@@ -28,7 +28,7 @@ def judge(ask, *subjects, stop=None):
 
 
 def answers(message):
-    return Answer(Scores(1, 9), "chat", usage=Usage()), True
+    return Answer(Scores.of(importance=1, spam=9), "chat", usage=Usage()), True
 
 
 def test_a_mail_that_cannot_be_read_has_no_answer_and_the_others_have():

@@ -19,7 +19,7 @@ from backfill.effects.notes import NotesEffect, note_path, write_once
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.message import Attachment, MailboxKey
 from backfill.ports import ReceiptState, Unapplied
-from backfill.verdict import Label, Scores
+from backfill.verdict import Scores
 from tests.support.judged import judged
 
 TEMPLATE = (Path(__file__).parents[2] / "config" / "note.md.j2").read_text("utf-8")
@@ -92,7 +92,7 @@ def test_two_hundred_mails_of_one_subject_and_second_make_two_hundred_notes(note
 
 
 def test_a_note_tells_the_verdict_the_address_and_the_text(notes_dir):
-    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([judged(17, Label.IMPORTANT)])
+    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([judged(17, "important")])
 
     note = (notes_dir / receipt.detail["path"]).read_text("utf-8")
     told = front_matter(note)
@@ -289,7 +289,7 @@ def test_a_template_that_does_not_work_is_told_before_the_first_mail(notes_dir, 
 
 def test_a_mail_with_which_the_template_does_not_work_is_refused_alone(notes_dir):
     effect = NotesEffect(notes_dir, "{{ 1 / (importance_score - 2) }}")
-    odd = replace(judged(2), verdict=replace(judged(2).verdict, scores=Scores(2, 0)))
+    odd = replace(judged(2), verdict=replace(judged(2).verdict, scores=Scores.of(importance=2, spam=0)))
 
     answers = {answer.ref.uid: answer for answer in effect.apply([judged(1), odd, judged(3)])}
 
@@ -302,7 +302,7 @@ def test_another_verdict_makes_other_bytes_and_is_not_written_over_the_first(not
     effect = NotesEffect(notes_dir, TEMPLATE)
     list(effect.apply([judged(1)]))
 
-    (receipt,) = effect.apply([replace(judged(1), labels=(Label.SPAM,))])
+    (receipt,) = effect.apply([replace(judged(1), labels=("spam",))])
 
     assert receipt.state is ReceiptState.FOREIGN
 
@@ -320,7 +320,9 @@ def test_a_note_of_an_earlier_verdict_is_brought_up_to_date_while_nobody_has_cha
     effect = NotesEffect(notes_dir, "{{ importance_score }}")
     before = judged(1)
     (first,) = effect.apply([before])
-    after = replace(before, verdict=replace(before.verdict, scores=Scores(2, 9)), previous=first.detail)
+    after = replace(
+        before, verdict=replace(before.verdict, scores=Scores.of(importance=2, spam=9)), previous=first.detail
+    )
 
     (second,) = effect.apply([after])
     (notes_dir / second.detail["path"]).write_text("mine now")

@@ -13,16 +13,15 @@ from backfill.effects.notes import NotesEffect
 from backfill.errors import EffectRefused, MailboxChanged, MessageGone
 from backfill.message import MailboxKey
 from backfill.ports import Receipt, ReceiptState, Unapplied, Undone
-from backfill.verdict import Label
+from backfill.rubric import Rubric
 from tests.support.judged import INBOX, judged
 from tests.support.memory_marker import MemoryMarker
 
 TEMPLATE = (Path(__file__).parents[2] / "config" / "note.md.j2").read_text("utf-8")
 
 
-def flags_on(marker: MemoryMarker, **tags: str) -> FlagsEffect:
-    names = {"processed_tag": "AIProcessed", "important_tag": "Important", "spam_tag": "Spam"} | tags
-    return FlagsEffect(marker, **names)
+def flags_on(marker: MemoryMarker, processed_tag: str = "AIProcessed", **tags: str) -> FlagsEffect:
+    return FlagsEffect(marker, processed_tag=processed_tag, keywords=Rubric.default(**tags).keywords)
 
 
 def applied(effect: FlagsEffect | NotesEffect, *mails: object) -> list[Receipt]:
@@ -35,7 +34,7 @@ def applied(effect: FlagsEffect | NotesEffect, *mails: object) -> list[Receipt]:
 def test_a_keyword_that_the_mail_bore_before_stays(spelling):
     marker = MemoryMarker(INBOX)
     marker.holds(1, keywords=[spelling])
-    receipts = applied(flags_on(marker), judged(1, Label.IMPORTANT, flags_before=frozenset({spelling})))
+    receipts = applied(flags_on(marker), judged(1, "important", flags_before=frozenset({spelling})))
 
     list(flags_on(marker).undo(receipts))
 
@@ -56,7 +55,7 @@ def test_a_keyword_that_the_owner_adds_later_stays_although_it_is_one_of_ours():
 def test_a_keyword_that_the_owner_has_removed_is_no_error():
     marker = MemoryMarker(INBOX)
     marker.holds(1)
-    receipts = applied(flags_on(marker), judged(1, Label.SPAM))
+    receipts = applied(flags_on(marker), judged(1, "spam"))
     marker.remove(INBOX, "Spam", [1])
 
     assert list(flags_on(marker).undo(receipts)) == [Undone(receipts[0].ref, "flags")]
@@ -66,7 +65,7 @@ def test_a_keyword_that_the_owner_has_removed_is_no_error():
 def test_the_keywords_of_the_receipt_count_and_not_those_of_todays_configuration():
     marker = MemoryMarker(INBOX)
     marker.holds(1, keywords=["Wichtig"])
-    receipts = applied(flags_on(marker), judged(1, Label.IMPORTANT))
+    receipts = applied(flags_on(marker), judged(1, "important"))
 
     list(flags_on(marker, processed_tag="Erledigt", important_tag="Wichtig").undo(receipts))
 
@@ -76,9 +75,9 @@ def test_the_keywords_of_the_receipt_count_and_not_those_of_todays_configuration
 def test_what_an_earlier_verdict_added_is_still_ours_after_a_later_one():
     marker = MemoryMarker(INBOX)
     marker.holds(1)
-    (first,) = applied(flags_on(marker), judged(1, Label.SPAM))
+    (first,) = applied(flags_on(marker), judged(1, "spam"))
     bears = frozenset({"Spam", "AIProcessed"})  # a later job sees our own keywords on the mail
-    (second,) = applied(flags_on(marker), replace(judged(1, Label.SPAM, flags_before=bears), previous=first.detail))
+    (second,) = applied(flags_on(marker), replace(judged(1, "spam", flags_before=bears), previous=first.detail))
 
     list(flags_on(marker).undo([second]))
 
@@ -128,7 +127,7 @@ def test_in_another_epoch_nothing_is_removed():
 def test_a_folder_that_kept_no_keyword_has_none_to_lose():
     marker = MemoryMarker(INBOX, permanent_flags=["\\Seen"])
     marker.holds(1, keywords=["Spam"])
-    receipts = applied(flags_on(marker), judged(1, Label.SPAM))
+    receipts = applied(flags_on(marker), judged(1, "spam"))
 
     assert list(flags_on(marker).undo(receipts)) == [Undone(receipts[0].ref, "flags")]
     assert marker.keywords_of(1) == {"Spam"}
@@ -259,7 +258,7 @@ def test_what_a_crash_left_half_written_goes_with_the_note(notes, tmp_path):
 
 def test_after_a_crash_between_two_verdicts_the_note_that_is_there_is_the_one_to_be_deleted(notes, tmp_path):
     (first,) = applied(notes, judged(1))
-    (there,) = notes.presumed([replace(judged(1, Label.SPAM), previous=first.detail)])
+    (there,) = notes.presumed([replace(judged(1, "spam"), previous=first.detail)])
 
     list(notes.undo([there]))
 

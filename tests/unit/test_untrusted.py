@@ -25,7 +25,7 @@ def usage(**reported: str) -> Usage:
     numbers = ", ".join(f'"{name}": {number}' for name, number in reported.items())
     body = f'{json.dumps(answer)[:-1]}, "usage": {{{numbers}}}}}'
     read = read_reply(Reply(200, {}, body.encode()), NOW)
-    assert read.scores == Scores(7, 2)
+    assert read.scores == Scores.of(importance=7, spam=2)
     return read.usage
 
 

@@ -20,6 +20,7 @@ from backfill.ledger.rows import Job, moment_or_none
 from backfill.ledger.runs import latest_run, living_runs
 from backfill.lifecycle import AttemptOutcome, ItemStatus, JobState, RunOutcome
 from backfill.ports import ReceiptState
+from backfill.rubric import Rubric
 from backfill.summary import (
     MAX_FAILED_MAILS,
     Calls,
@@ -35,7 +36,7 @@ from backfill.summary import (
     TimeSpan,
     Tokens,
 )
-from backfill.verdict import HIGHEST, LOWEST, Label
+from backfill.verdict import HIGHEST, LOWEST
 
 FAILED_CALLS = (
     AttemptOutcome.UNAVAILABLE,
@@ -68,8 +69,9 @@ class ReportReads:
                 time=_time(connection, job.id),
                 failures=_failures(connection, job.id),
                 folders=folders,
-                scores=ScoreCounts(
-                    _histogram(connection, "importance", job.id), _histogram(connection, "spam", job.id)
+                scores=tuple(
+                    ScoreCounts(score.name, _histogram(connection, score.name, job.id))
+                    for score in Rubric.default().scores
                 ),
                 labels=_labels(connection, job.id),
                 last_run=self._last_run(connection, job.id),
@@ -211,9 +213,9 @@ def _histogram(connection: Connection, score: str, job_id: int) -> tuple[int, ..
     return tuple(counts.get(value, 0) for value in range(LOWEST, HIGHEST + 1))
 
 
-def _labels(connection: Connection, job_id: int) -> tuple[tuple[Label, int], ...]:
+def _labels(connection: Connection, job_id: int) -> tuple[tuple[str, int], ...]:
     """How many DONE items have each label, by the newest outcome of each item."""
     counts: Counter[str] = Counter()
     for labels, mails in connection.execute(text(LABELS), {"job": job_id}):
         counts.update(dict.fromkeys(labels.split(","), mails))
-    return tuple((label, counts[label]) for label in Label)
+    return tuple((label, counts[label]) for label in Rubric.default().label_names)

@@ -254,7 +254,7 @@ def test_a_late_answer_is_taken_while_there_is_none_and_the_claim_that_holds_the
 
     assert (late.is_ours, own.is_ours) == (False, True)
     assert own.verdict == late.verdict
-    assert own.verdict.scores.importance == 9
+    assert own.verdict.scores["importance"] == 9
     assert bench.finish(run, new, own.verdict)
 
 

@@ -149,7 +149,7 @@ def test_beside_sqlite_a_run_that_another_has_replaced_ends_and_says_so(tmp_path
             lambda connection: connection.exec_driver_sql("UPDATE run SET ended_at = 1, outcome = 'lost'").rowcount
         )
         bench.clock.turn(OVERDUE_S)
-        return Scores(5, 1)
+        return Scores.of(importance=5, spam=1)
 
     bench.classifier.answers = answer
     with pytest.raises(LedgerHeld):

@@ -8,7 +8,6 @@ from decimal import Decimal
 
 from backfill.ledger import Ledger
 from backfill.ledger.outcomes import write_outcome
-from backfill.verdict import Label
 from tests.support.ledgers import Bench, answer
 
 
@@ -20,12 +19,16 @@ def test_an_outcome_says_what_the_mail_cost_and_what_came_of_it(bench):
     bench.clock.turn(2)
     paid = answer(9, tokens_in=700, tokens_out=20, cost_usd=Decimal("0.001"))
     verdict = bench.record(run, item, answer=paid, attempt_id=attempt).verdict
-    bench.finish(run, item, verdict, labels=[Label.IMPORTANT])
+    bench.finish(run, item, verdict, labels=["important"])
 
     (row,) = bench.ledger.outcomes.after(0, 10)
 
     assert (row.ref, row.status, row.labels) == (item.ref, "done", ("important",))
-    assert (row.importance, row.spam, row.model) == (verdict.scores.importance, verdict.scores.spam, verdict.model)
+    assert (row.importance, row.spam, row.model) == (
+        verdict.scores["importance"],
+        verdict.scores["spam"],
+        verdict.model,
+    )
     assert (row.tokens, row.latency_us, row.cost_nano, row.run_uuid) == (720, 2_000_000, 1_000_000, run.uuid)
     assert {type(row.tokens), type(row.latency_us), type(row.cost_nano)} == {int}  # sums are decimals on PostgreSQL
 

@@ -101,8 +101,8 @@ def test_asking_again_makes_a_generation_and_asks_once_however_often_it_is_inter
     resumed = jobs.next_generation(ACCOUNT, bench.job.selection, bench.job.fingerprint)
 
     assert (before, generation, resumed) == (None, 1, 1)
-    assert known(bench, generation).scores.importance == 2
-    assert known(bench, 0).scores.importance == 2  # the newest is what an ordinary job goes by
+    assert known(bench, generation).scores["importance"] == 2
+    assert known(bench, 0).scores["importance"] == 2  # the newest is what an ordinary job goes by
     assert bench.value("SELECT COUNT(*) FROM verdict") == 2
 
 

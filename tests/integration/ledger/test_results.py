@@ -12,8 +12,8 @@ from backfill.ledger.results import Finished, Needs
 from backfill.ledger.verdicts import Answered, Reused
 from backfill.lifecycle import IllegalTransition
 from backfill.ports import Price
+from backfill.rubric import Rubric
 from backfill.throttle.budget import Budget
-from backfill.verdict import Label, Thresholds
 from tests.support.ledgers import answer, mail, receipt
 
 FREE = Price(Decimal("1e-9"), Decimal("1e-9"))
@@ -98,15 +98,11 @@ def test_a_mail_that_needs_no_effect_is_done_together_with_its_verdict(bench):
     run = bench.run()
     [item] = bench.claim(run)
 
-    [recorded] = bench.ledger.results.commit(
-        run, judged=[answered(item)], needs=Needs((), Thresholds(importance=8))
-    ).recorded
+    [recorded] = bench.ledger.results.commit(run, judged=[answered(item)], needs=Needs((), Rubric.default(8))).recorded
 
     assert recorded.is_done
     assert bench.item(11).status == "done"
-    assert bench.rows("SELECT status, labels, verdict_id FROM outcome") == [
-        ("done", Label.IMPORTANT, recorded.verdict.id)
-    ]
+    assert bench.rows("SELECT status, labels, verdict_id FROM outcome") == [("done", "important", recorded.verdict.id)]
 
 
 def test_a_mail_whose_effects_are_outstanding_is_not_done_with_its_verdict(bench):
@@ -115,7 +111,7 @@ def test_a_mail_whose_effects_are_outstanding_is_not_done_with_its_verdict(bench
     [item] = bench.claim(run)
 
     [recorded] = bench.ledger.results.commit(
-        run, judged=[answered(item)], needs=Needs(("flags",), Thresholds())
+        run, judged=[answered(item)], needs=Needs(("flags",), Rubric.default())
     ).recorded
 
     assert not recorded.is_done
@@ -134,7 +130,7 @@ def test_a_mail_whose_effects_another_job_has_brought_about_is_done_with_its_ver
     known = bench.ledger.verdicts.known(wider.fingerprint, wider.generation, [mail(item).key])
 
     [recorded] = bench.ledger.results.commit(
-        run, judged=[Reused(item, mail(item), known[mail(item).key])], needs=Needs(("flags",), Thresholds())
+        run, judged=[Reused(item, mail(item), known[mail(item).key])], needs=Needs(("flags",), Rubric.default())
     ).recorded
 
     assert recorded.is_done

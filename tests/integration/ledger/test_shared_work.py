@@ -114,7 +114,7 @@ def test_two_copies_in_the_hands_of_two_runs_are_asked_about_once(postgres_url: 
     def slow(message: Message) -> Scores:
         asked.set()
         assert other_waits.wait(PATIENCE_S)
-        return Scores(9, 1)
+        return Scores.of(importance=9, spam=1)
 
     mailbox = BenchMailbox()
     mailbox.holds(11, 12, subject="the same")
