@@ -8,13 +8,12 @@ quotes nothing: the unreadable part may be a mail's text. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from imapclient.datetime_util import parse_to_datetime
 from imapclient.exceptions import ProtocolError
-from imapclient.response_parser import parse_response
 from imapclient.response_types import BodyData
 
 from backfill.mail.wire import Record
@@ -32,7 +31,13 @@ _LITERAL = re.compile(rb"~?\{(\d+)\+?\}\r\n")
 _QUOTED = re.compile(rb'"((?:[^"\\\r\n]|\\.)*)"')
 _ATOM = re.compile(rb"[^\s()]+")
 _END = re.compile(rb"\s*\)")
-_WITHIN = re.compile(rb'"(?:[^"\\\r\n]|\\.)*"|~?\{\d+\+?\}\r\n|[()]|[^()"{]+|["{]')
+#: What a parenthesised list is made of: blanks, ( and ), a quoted text, an atom, a literal, or a stray character.
+_WITHIN = re.compile(
+    rb'\s+|([()])|"((?:[^"\\\n]|\\.)*)"|([^\s()"{]++(?:\{(?!\d+\+?\}\r\n)[^\s()"{]*+)*+)(?=[\s()])'
+    rb"|~?\{(\d+)\+?\}\r\n|.",
+    re.DOTALL,
+)
+_ESCAPED = re.compile(rb'\\(["\\])')
 
 
 class UnreadableReply(ProtocolError):  # type: ignore[misc]  # imapclient has no types
@@ -88,19 +93,30 @@ class _Scanner:
             raise UnreadableReply
         return data
 
-    def in_parentheses(self) -> list[Record]:
-        """The records of a parenthesised list that begins here."""
-        records: list[Record] = []
-        start, depth = self.place, 0
-        while found := self.take(_WITHIN):
-            piece = found[0]
-            depth += (piece == b"(") - (piece == b")")
-            if piece.endswith(b"}\r\n"):
-                size = piece.rstrip(b"+}\r\n").rpartition(b"{")[2]
-                records.append((self.text[start : self.place - 2], self.literal(size)))
-                start = self.place
-            if depth == 0:
-                return [*records, self.text[start : self.place]]
+    def listed(self, atom: Callable[[bytes], Any]) -> tuple[Any, ...] | None:
+        """The parenthesised list that begins here, with the lists in it; None when it is malformed."""
+        around: list[list[Any]] = []
+        items: list[Any] = []
+        is_odd = False
+        for found in _WITHIN.finditer(self.text, self.place):
+            parenthesis, quoted, word, size = found.groups()
+            if word is not None:
+                items.append(atom(word))
+            elif quoted is not None:
+                items.append(_ESCAPED.sub(rb"\1", quoted) if b"\\" in quoted else quoted)
+            elif parenthesis == b"(":
+                around.append(items)
+                items = []
+            elif parenthesis == b")":
+                around[-1].append(tuple(items))
+                items = around.pop()
+                if not around:
+                    self.place = found.end()
+                    return None if is_odd else items[0]
+            elif size is not None:
+                items.append(self.literal(size))
+            elif not found[0].isspace():
+                is_odd = True
         raise UnreadableReply
 
 
@@ -133,7 +149,7 @@ def _value(scanner: _Scanner, word: bytes) -> Any:
         text = re.sub(rb"\\(.)", rb"\1", found[1])
         return _moment(text) if word == b"INTERNALDATE" else text
     if scanner.text[scanner.place : scanner.place + 1] == b"(":
-        return _listed(scanner.in_parentheses(), word)
+        return _listed(scanner.listed(bytes if word == b"X-GM-LABELS" else _atom_within), word)
     if (found := scanner.take(_ATOM)) is None:
         raise UnreadableReply
     return _atom(found[0])
@@ -147,12 +163,20 @@ def _flags(scanner: _Scanner, word: bytes) -> tuple[bytes, ...] | None:
     return None if found is None else tuple(found[1].split())
 
 
-def _listed(records: list[Record], word: bytes) -> Any:
-    try:
-        (value,) = parse_response(records)
-        return BodyData.create(value) if word in (b"BODY", b"BODYSTRUCTURE") else value
-    except (ProtocolError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+def _listed(value: tuple[Any, ...] | None, word: bytes) -> Any:
+    if value is None:
         return _ODD
+    try:
+        return BodyData.create(value) if word in (b"BODY", b"BODYSTRUCTURE") else value
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return _ODD
+
+
+def _atom_within(text: bytes) -> Any:
+    """None for NIL. A number that begins with 0, or is larger than the ledger's integers, is a name."""
+    if text.isdigit() and len(text) < 19 and (text == b"0" or text[:1] != b"0"):
+        return int(text)
+    return None if text.upper() == b"NIL" else text
 
 
 def _atom(text: bytes) -> Any:
