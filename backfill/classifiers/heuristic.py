@@ -25,6 +25,16 @@ from backfill.verdict import HIGHEST, LOWEST, Answer, Scores
 #: Part of the fingerprint. Raise it when `heuristic_signs` or the sum in `judge` changes.
 READING: Final = 3
 
+#: Each rule with the signs that must be present, and those that must be absent.
+_RULES: Final = tuple(
+    (
+        rule,
+        frozenset(sign for sign in rule.when if not sign.startswith("not ")),
+        frozenset(sign.removeprefix("not ") for sign in rule.when if sign.startswith("not ")),
+    )
+    for rule in RULES
+)
+
 
 class HeuristicClassifier:
     """Judges mail by rules. Thread-safe. Never raises: every mail gets a verdict."""
@@ -63,7 +73,7 @@ class HeuristicClassifier:
 def judge(content: Content, max_body_chars: int) -> tuple[Scores, tuple[str, ...]]:
     """The scores, and the names of the rules that applied, in the table's order."""
     signs = signs_of(Reading.of(content, max_body_chars))
-    applied = [rule for rule in RULES if all(_holds(sign, signs) for sign in rule.when)]
+    applied = [rule for rule, present, absent in _RULES if present <= signs and absent.isdisjoint(signs)]
     spam = _bounded(BASE_SPAM + sum(rule.spam for rule in applied))
     importance = BASE_IMPORTANCE + sum(rule.importance for rule in applied) - max(0, spam - TOLERATED_SPAM)
     return Scores.of(importance=_bounded(importance), spam=spam), tuple(rule.name for rule in applied)
@@ -74,11 +84,6 @@ def rules_digest(rules: Iterable[Rule] = RULES) -> str:
     table = [asdict(rule) for rule in rules]
     tables = [READING, BASE_IMPORTANCE, BASE_SPAM, TOLERATED_SPAM, table, UMBRELLAS, PHRASES, NAMES]
     return hashlib.sha256(json.dumps(tables, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _holds(sign: str, signs: frozenset[str]) -> bool:
-    absent = sign.removeprefix("not ")
-    return sign in signs if absent == sign else absent not in signs
 
 
 def _bounded(score: int) -> int:

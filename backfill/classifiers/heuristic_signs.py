@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from backfill.classifiers.heuristic_names import (
@@ -86,7 +87,10 @@ _NO_REPLY: Final = re.compile(
 _ADDRESS: Final = re.compile(r"[\w.+-]{1,64}@([\w-]{1,63}(?:\.[\w-]{1,63})+)")
 _RE_SUBJECT: Final = re.compile(r"\s*(?:re|aw|sv|antw|rif|отв)\s*:", re.IGNORECASE)
 _QUESTION: Final = re.compile(r"[?？؟](?=[\s\"')»“”]|$)")
-_AMOUNT: Final = re.compile(r"[€$£₽]\s?\d|\d\s?(?:€|£|₽|eur\b|usd\b|gbp\b|chf\b|euros?\b|руб)", re.IGNORECASE)
+#: A digit behind or before a currency. It begins with the digit, since the search for a single class is fast.
+_AMOUNT: Final = re.compile(
+    r"\d(?:(?<=[€$£₽]\d)|(?<=[€$£₽]\s\d)|\s?(?:€|£|₽|eur\b|usd\b|gbp\b|chf\b|euros?\b|руб))", re.IGNORECASE
+)
 _IP_HOST: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _SCORE: Final = re.compile(
     r"\b(?:importance|spam)(?:[ _-]?score)?[\"']?\s{0,3}(?:[:=]|\bis\b|\bto\b)\s{0,3}[\"']?\d", re.IGNORECASE
@@ -110,16 +114,21 @@ def _is_reply_to_elsewhere(reading: Reading) -> bool:
     return bool(answers_to and reading.domain) and not are_one_site(answers_to, reading.domain)
 
 
+_BRANDS_AS_WORDS: Final = tuple((f" {brand} ", brand.replace(" ", "")) for brand in BRANDS)
+_LONG_BRANDS: Final = tuple(brand for brand in BRANDS if len(brand) >= 4)
+
+
 def _has_borrowed_brand(reading: Reading) -> bool:
     name = _fold(reading.name)
-    domain = re.sub(r"[^\w]", "", reading.domain)
-    return any(f" {brand} " in name and brand.replace(" ", "") not in domain for brand in BRANDS)
+    borrowed = [joined for words, joined in _BRANDS_AS_WORDS if words in name]
+    domain = re.sub(r"[^\w]", "", reading.domain) if borrowed else ""
+    return any(joined not in domain for joined in borrowed)
 
 
 def _has_cousin_domain(reading: Reading) -> bool:
     """The sender's domain is a brand's name with more around it: `paypal-help.example` instead of `paypal.example`."""
     label = site_of(reading.domain).partition(".")[0]
-    return any(brand in label and brand != label for brand in BRANDS if len(brand) >= 4)
+    return any(brand in label and brand != label for brand in _LONG_BRANDS)
 
 
 def _is_named_unlike_its_domain(reading: Reading) -> bool:
@@ -157,7 +166,13 @@ def _mixes_scripts(reading: Reading) -> bool:
     """Words mix Latin with Greek or Cyrillic letters, which look alike. A body may do so up to three times (jargon)."""
     if _MIXED.search(reading.content.subject) or _MIXED.search(reading.name):
         return True
-    return len(_MIXED.findall(reading.body)) >= 4
+    return not reading.body.isascii() and len(_MIXED.findall(reading.body)) >= 4
+
+
+def _names_a_score(reading: Reading) -> bool:
+    if "pam" not in reading.text and "mportance" not in reading.text:  # the pattern is slow; it takes ı for i, ſ for s
+        return False
+    return bool(_SCORE.search(reading.content.subject) or _SCORE.search(reading.body))
 
 
 def _links_home(reading: Reading) -> bool:
@@ -217,7 +232,7 @@ FACTS: Final[dict[str, Callable[[Reading], bool]]] = {
     "page_attachment": lambda r: any(name.endswith(PAGE_FILES) for name in r.names),
     "document_attachment": lambda r: any(name.endswith(DOCUMENT_FILES) for name in r.names),
     "calendar_attachment": lambda r: any(x.content_type == "text/calendar" for x in r.content.attachments),
-    "score_named": lambda r: bool(_SCORE.search(r.content.subject) or _SCORE.search(r.body)),
+    "score_named": _names_a_score,
     "shouting": _is_shouting,
     "exclamations": lambda r: "!!" in r.content.subject or r.body.count("!") >= 5,
     "mixed_scripts": _mixes_scripts,
@@ -225,19 +240,20 @@ FACTS: Final[dict[str, Callable[[Reading], bool]]] = {
     "empty": lambda r: not r.body.strip() and not r.names,
 }
 
-_PHRASES_BY_FIRST_WORD: Final[dict[str, list[tuple[str, str]]]] = {}
+#: The phrases by their only word, or by their first two words: a mail has few such pairs.
+_PHRASES_BY_BEGINNING: Final[dict[object, list[tuple[str, str]]]] = {}
 for _sign, _phrases in PHRASES.items():
     for _phrase in map(_fold, _phrases):
-        _PHRASES_BY_FIRST_WORD.setdefault(_phrase.split()[0], []).append((_sign, _phrase))
+        _word, *_others = _phrase.split()
+        _PHRASES_BY_BEGINNING.setdefault((_word, _others[0]) if _others else _word, []).append((_sign, _phrase))
 
 
 def signs_of(reading: Reading) -> frozenset[str]:
     """All signs of the mail: phrase groups that occur in it, facts that hold, and umbrella signs."""
+    words = reading.text.split()
+    beginnings = _PHRASES_BY_BEGINNING.keys() & {*words, *pairwise(words)}
     said = {
-        sign
-        for word in _PHRASES_BY_FIRST_WORD.keys() & set(reading.text.split())
-        for sign, phrase in _PHRASES_BY_FIRST_WORD[word]
-        if phrase in reading.text
+        sign for beginning in beginnings for sign, phrase in _PHRASES_BY_BEGINNING[beginning] if phrase in reading.text
     }
     told = said | {sign for sign, is_true in FACTS.items() if is_true(reading)}
     return frozenset(told | {sign for sign, any_of in UMBRELLAS.items() if not told.isdisjoint(any_of)})
