@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -14,8 +13,8 @@ from backfill.errors import ConfigError
 from backfill.lifecycle import ExitCode
 
 if TYPE_CHECKING:
-    from backfill.evaluation.agreement import Agreement, Evaluation
     from backfill.evaluation.labels import Labelled
+    from backfill.rubric import Rubric
 
 #: The sets of mails that come with backfill, each with what a reader of its figures must know.
 SHIPPED = {
@@ -29,12 +28,16 @@ def evaluate(
         Path | None,
         Parameter(
             help="A folder of .eml files or Maildirs, or one file; labels are its folders' names: spam, ham, "
-            "important, plain. [default: the mails that come with backfill]"
+            "important, plain, or a score or category of the rubric. [default: the mails that come with backfill]"
         ),
     ] = None,
     *,
     labels: Annotated[
-        Path | None, Parameter(help="A CSV file with the columns file,label or file,spam,important instead.")
+        Path | None,
+        Parameter(
+            help="A CSV file instead, with the column file and at least one of label, category and the scores' names "
+            "(yes, no or empty)."
+        ),
     ] = None,
     sample: Annotated[bool, Parameter(help="Use the labelled mails that come with backfill.")] = False,
     classifier: Annotated[
@@ -54,8 +57,10 @@ def evaluate(
     from backfill import wiring  # start-up: brings the adapters
     from backfill.clock import SystemClock  # start-up: only here
     from backfill.demo.mailbox import OWNER  # start-up: only here
+    from backfill.evaluation.tables import as_dict, text  # start-up: as above
     from backfill.operations.evaluate import evaluate as operation  # start-up: brings the ledger
     from backfill.operations.parts import Audience  # start-up: as above
+    from backfill.settings.questions import rubric_of  # start-up: as above
 
     command = Command.begin(general)
     if place is not None and sample:
@@ -65,7 +70,7 @@ def evaluate(
         settings = settings.model_copy(update={"classifier": classifier})
     if owner is None:
         owner = OWNER.address if place is None else settings.imap.username
-    sets, unlabelled = _sets(place, labels)
+    sets, unlabelled = _sets(place, labels, rubric_of(settings))
     audience = Audience(SystemClock(), command.stop, terminal, None if yes else terminal.confirm, terminal.say)
     parts = wiring.Parts(settings, audience)
     try:
@@ -74,76 +79,37 @@ def evaluate(
     finally:
         parts.close()
     if as_json:
-        document = {name: _as_dict(result) for name, result in results.items()}
+        document = {name: as_dict(result) for name, result in results.items()}
         print(json.dumps({"classifier": settings.classifier, "unlabelled": unlabelled, "sets": document}))
     else:
-        print(_text(settings.classifier, results, unlabelled))
+        shown = [text(name, settings.classifier, result, SHIPPED.get(name, "")) for name, result in results.items()]
+        shown += [f"{unlabelled} files have no label and were left out."] if unlabelled else []
+        print("\n\n".join(shown))
     return ExitCode.STOPPED_EARLY if command.stop.is_set() else ExitCode.OK
 
 
-def _sets(place: Path | None, labels: Path | None) -> "tuple[dict[str, Iterable[Labelled]], int]":
+def _sets(place: Path | None, labels: Path | None, rubric: "Rubric") -> "tuple[dict[str, Iterable[Labelled]], int]":
     """The mails by the name of their set, and how many have no label."""
     from backfill.demo.mailbox import sample_mailbox  # start-up: generates mails
     from backfill.demo.unseen import unseen_mails  # start-up: as above
     from backfill.evaluation.labels import Labelled, Truth, find_mails  # start-up: only here
 
     if place is not None:
-        found = find_mails(place, labels)
+        found = find_mails(place, rubric, labels)
         return {str(place): found}, found.unlabelled
+    if rubric.score("spam") is None and rubric.score("importance") is None:
+        raise ConfigError(
+            "The mails that come with backfill have labels for spam and importance only, and your rubric asks for "
+            "neither; name a folder of labelled mails."
+        )
     shipped = {
         "sample": [mail for folder in sample_mailbox().values() for mail in folder],
         "unseen": unseen_mails(),
     }
     return {
-        name: [Labelled(mail.raw, len(mail.raw), Truth(mail.is_spam, mail.is_important)) for mail in mails]
+        name: [
+            Labelled(mail.raw, len(mail.raw), Truth.of(spam=mail.is_spam, importance=mail.is_important))
+            for mail in mails
+        ]
         for name, mails in shipped.items()
     }, 0
-
-
-def _as_dict(result: "Evaluation") -> dict[str, Any]:
-    document = asdict(result) | {"cost_usd": None if result.cost_usd is None else float(result.cost_usd)}
-    for name in ("spam", "importance"):
-        measured: Agreement = getattr(result, name)
-        document[name] |= {"mails": measured.mails, "precision": measured.precision, "recall": measured.recall}
-    return document
-
-
-def _text(classifier: str, results: "dict[str, Evaluation]", unlabelled: int) -> str:
-    from backfill.wording import dollars, printable  # start-up: only here
-
-    lines: list[str] = []
-    for name, result in results.items():
-        note = f" ({SHIPPED[name]})" if name in SHIPPED else ""
-        lines += [f"{printable(name)}: {result.mails} mails, classifier {classifier}{note}"]
-        if result.unanswered:
-            lines += [f"  without an answer: {result.unanswered}"]
-        if result.gated:
-            lines += [f"  decided by the gate, without a call: {result.gated}, {result.gated_wrong} of them wrongly"]
-        if result.calls:
-            cost = "unknown" if result.cost_usd is None else dollars(result.cost_usd)
-            lines += [f"  calls: {result.calls}, cost: {cost}"]
-        lines += ["", *_table("spam", result.spam), "", *_table("important", result.importance), ""]
-    if unlabelled:
-        lines += [f"{unlabelled} files have no label and were left out."]
-    return "\n".join(lines).rstrip()
-
-
-def _table(word: str, measured: "Agreement") -> list[str]:
-    head = (
-        f"  {word}, threshold {measured.threshold}: AUC {_figure(measured.auc)}, "
-        f"precision {_figure(measured.precision)}, recall {_figure(measured.recall)}"
-    )
-    columns = (f"said {word}", "said not")
-    rows = (
-        (f"labelled {word}", measured.true_positives, measured.false_negatives),
-        ("labelled not", measured.false_positives, measured.true_negatives),
-    )
-    return [
-        head,
-        f"    {'':<20}{columns[0]:>16}{columns[1]:>12}",
-        *(f"    {name:<20}{first:>16,}{second:>12,}" for name, first, second in rows),
-    ]
-
-
-def _figure(share: float | None) -> str:
-    return "n/a" if share is None else f"{share:.3f}"

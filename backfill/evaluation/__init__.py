@@ -1,4 +1,5 @@
 """Measures a classifier on labelled mail. No verdict is kept.
 
-`labels` finds the mails and their labels, `judge` asks the classifier, `agreement` compares both.
+`labels` finds the mails and their labels, `judge` asks the classifier, `agreement` compares both, `tables` shows the
+figures.
 """

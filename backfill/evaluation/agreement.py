@@ -1,8 +1,9 @@
-"""Figures of how far a classifier's scores agree with the labels. Without input or output."""
+"""Figures of how far a classifier's answers agree with the labels. Without input or output."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -23,8 +24,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How one of the two scores agrees with the labels. `precision` and `recall` are None where they have no mails."""
+    """How one score agrees with the labels. `precision` and `recall` are None where they have no mails."""
 
+    name: str
+    label: str  # what mail is called whose score reaches the threshold
     threshold: int
     auc: float | None  # chance that a positive mail has a higher score than a negative one; ties count half
     true_positives: int
@@ -48,6 +51,60 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class CategoryAgreement:
+    """How the answers with one category agree with the labels. `precision` and `recall` are None without mails."""
+
+    name: str
+    labelled: int
+    answered: int
+    right: int
+
+    @property
+    def precision(self) -> float | None:
+        """The share of mails that are labelled so, of those that were answered so."""
+        return _share(self.right, self.answered)
+
+    @property
+    def recall(self) -> float | None:
+        """The share of mails that were answered so, of those that are labelled so."""
+        return _share(self.right, self.labelled)
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How many mails have each pair of a labelled and an answered category. A pair without mails is left out."""
+
+    categories: tuple[str, ...]  # in the rubric's order
+    mails: Mapping[tuple[str, str], int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.mails.values())
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of mails whose category is the labelled one; None without mails."""
+        return _share(sum(count for (told, said), count in self.mails.items() if told == said), self.total)
+
+    @property
+    def each(self) -> tuple[CategoryAgreement, ...]:
+        """One for each category, in the rubric's order."""
+        told: Counter[str] = Counter()
+        said: Counter[str] = Counter()
+        for (labelled, answered), count in self.mails.items():
+            told[labelled] += count
+            said[answered] += count
+        return tuple(
+            CategoryAgreement(name, told[name], said[name], self.mails.get((name, name), 0)) for name in self.categories
+        )
+
+    def row(self, labelled: str) -> tuple[tuple[str, int], ...]:
+        """How often each category was answered for the mails of this one; the most frequent first."""
+        counts = [(said, count) for (told, said), count in self.mails.items() if told == labelled]
+        return tuple(sorted(counts, key=lambda each: (-each[1], self.categories.index(each[0]))))
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """The figures of one set of mails. `cost_usd` None: unknown, or no call that costs was made.
 
@@ -60,15 +117,16 @@ class Evaluation:
     gated: int
     gated_wrong: int
     cost_usd: Decimal | None
-    spam: Agreement
-    importance: Agreement
+    scores: tuple[Agreement, ...]  # in the rubric's order
+    categories: Confusion | None  # None: the rubric asks for no category
+
+    def score(self, name: str) -> Agreement | None:
+        """None: it is not asked for."""
+        return next((each for each in self.scores if each.name == name), None)
 
 
 def evaluate(judged: Sequence[Judged], rubric: Rubric) -> Evaluation:
     """The figures of judged mails. A mail without an answer counts as unanswered and in no other figure."""
-    spam, importance = rubric.score("spam"), rubric.score("importance")
-    assert spam is not None, "the rubric asks for spam"
-    assert importance is not None, "the rubric asks for importance"
     costs = [each.cost_usd for each in judged if each.cost_usd is not None]
     answered = [(each.truth, each.answer) for each in judged if each.answer is not None]
     return Evaluation(
@@ -76,20 +134,35 @@ def evaluate(judged: Sequence[Judged], rubric: Rubric) -> Evaluation:
         unanswered=len(judged) - len(answered),
         calls=sum(each.was_called for each in judged),
         gated=sum(answer.source == "gate" for _, answer in answered),
-        gated_wrong=sum(
-            answer.source == "gate" and _is_wrong(answer, truth, spam, importance) for truth, answer in answered
-        ),
+        gated_wrong=sum(answer.source == "gate" and _is_wrong(answer, truth, rubric) for truth, answer in answered),
         cost_usd=sum(costs, Decimal(0)) if costs else None,
-        spam=agreement([(a.scores["spam"], t.is_spam) for t, a in answered], spam),
-        importance=agreement([(a.scores["importance"], t.is_important) for t, a in answered], importance),
+        scores=tuple(
+            agreement([(a.scores[score.name], t.scores.get(score.name)) for t, a in answered], score)
+            for score in rubric.scores
+        ),
+        categories=confusion(answered, rubric) if rubric.categories else None,
     )
 
 
-def _is_wrong(answer: Answer, truth: Truth, spam: Score, importance: Score) -> bool:
-    """Does the answer contradict the label about spam, or miss important mail?"""
-    is_spam = spam.is_reached(answer.scores[spam.name])
-    is_missed = truth.is_important is True and not importance.is_reached(answer.scores[importance.name])
-    return is_missed or (truth.is_spam is not None and is_spam is not truth.is_spam)
+def _is_wrong(answer: Answer, truth: Truth, rubric: Rubric) -> bool:
+    """Does the answer contradict the label about spam or the category, or miss mail for which a score holds?"""
+    if truth.category is not None and answer.category != truth.category:
+        return True
+    for name, holds in truth.scores.items():
+        score = rubric.score(name)
+        if score is not None and score.is_reached(answer.scores[name]) is not holds and (holds or name == "spam"):
+            return True
+    return False
+
+
+def confusion(answered: Iterable[tuple[Truth, Answer]], rubric: Rubric) -> Confusion:
+    """Compares categories with labels; a mail without a label is left out."""
+    pairs = Counter(
+        (truth.category, answer.category)
+        for truth, answer in answered
+        if truth.category is not None and answer.category is not None
+    )
+    return Confusion(tuple(category.name for category in rubric.categories), pairs)
 
 
 def agreement(pairs: Iterable[tuple[int, bool | None]], score: Score) -> Agreement:
@@ -100,6 +173,8 @@ def agreement(pairs: Iterable[tuple[int, bool | None]], score: Score) -> Agreeme
         return sum(score.is_reached(value) is is_reached and told is truth for value, told in known)
 
     return Agreement(
+        name=score.name,
+        label=score.label,
         threshold=score.threshold,
         auc=roc_auc(known),
         true_positives=count(True, True),

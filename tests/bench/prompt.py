@@ -59,8 +59,9 @@ def _rules(name: str, labelled: Sequence[tuple[Message, Truth]]) -> Iterator[Row
     rules = HeuristicClassifier(max_body_chars=MAX_BODY_CHARS)
     judged = [Judged(truth, rules.classify(message)) for message, truth in labelled]
     figures = evaluate(judged, Rubric.default())
-    for word, measured in (("spam", figures.spam), ("importance", figures.importance)):
+    for measured in figures.scores:
         if measured.auc is not None:
+            word = measured.name
             yield Row(f"rules, {name}: {word} AUC", measured.auc, "")
             yield Row(f"rules, {name}: {word} precision", measured.precision or 0.0, "")
             yield Row(f"rules, {name}: {word} recall", measured.recall or 0.0, "")
@@ -71,7 +72,7 @@ def _gate(name: str, labelled: Sequence[tuple[Message, Truth]]) -> Iterator[Row]
     gated = GatedClassifier(HeuristicClassifier(max_body_chars=MAX_BODY_CHARS), _chat())
     decided = [Judged(truth, answer) for message, truth in labelled if (answer := gated.decide_free(message))]
     figures = evaluate(decided, Rubric.default())
-    wrong = sum(measured.false_positives + measured.false_negatives for measured in (figures.spam, figures.importance))
+    wrong = sum(measured.false_positives + measured.false_negatives for measured in figures.scores)
     yield Row(f"gate, {name}: decided", 100 * len(decided) / len(labelled), "%")
     yield Row(f"gate, {name}: wrong labels", wrong, f"of {len(decided)} mails")
 
@@ -106,7 +107,7 @@ def _predecessor_chars(raw: bytes) -> int:
 
 
 def _labelled(sample: Iterable[SampleMail], owner: str) -> list[tuple[Message, Truth]]:
-    return [(_message(mail.raw, owner), Truth(mail.is_spam, mail.is_important)) for mail in sample]
+    return [(_message(mail.raw, owner), Truth.of(spam=mail.is_spam, importance=mail.is_important)) for mail in sample]
 
 
 def _message(raw: bytes, owner: str) -> Message:

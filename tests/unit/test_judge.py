@@ -12,7 +12,7 @@ from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.metered import Stopped
 from backfill.verdict import Answer, Scores, Usage
 
-SPAM = Truth(is_spam=True)
+SPAM = Truth.of(spam=True)
 
 
 def read(mail: Labelled) -> Message:
