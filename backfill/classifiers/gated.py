@@ -4,10 +4,14 @@ Few mails are certain, on purpose: no model sees a mail that the rules decide. T
 or automatic mail that passes DMARC and asks nothing of the owner. The other is mail with a very high spam score and
 hard proof of deceit; the server's spam mark does not count towards that score. The rules never decide that a mail is
 important, so no mail can pass for important by its own words.
+
+The rules know the scores importance and spam, and one category: the one that the operator names for deceit. With
+categories, mass mail goes to the model, since the rules cannot say which category it has.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Final
@@ -17,7 +21,8 @@ from backfill.errors import Concession
 from backfill.fingerprint import Fingerprint
 from backfill.message import Message
 from backfill.ports import Classifier
-from backfill.verdict import Answer
+from backfill.rubric import Rubric
+from backfill.verdict import Answer, Scores
 
 SOURCE: Final = "gate"  # the source of a verdict without a call
 
@@ -50,6 +55,11 @@ class Certainty:
     spam: tuple[int, int] = (0, 10)
     importance: tuple[int, int] = (0, 10)
 
+    @property
+    def is_deceit(self) -> bool:
+        """Is it certain that the mail is unwanted, and not that it is wanted?"""
+        return self.spam[0] > 5
+
     def holds(self, signs: frozenset[str], answer: Answer) -> bool:
         scores = answer.scores
         return (
@@ -73,18 +83,47 @@ CERTAINTIES: Final = (
     ),
     Certainty("brand-that-nobody-vouches-for", ("borrowed_brand", "nobody_vouches"), (), ("reply", "list"), (9, 10)),
 )
+IMPORTANCE_AND_SPAM: Final = Rubric.default()
+
+#: The reason of a verdict, where one is asked for. Not in the table: its digest is part of fingerprints.
+REASONS: Final[Mapping[str, str]] = {
+    "vouched-mass-mail": "Mass mail of a sender whose domain is proved; it asks nothing of the owner.",
+    "vouched-machine": "Automatic mail of a sender whose domain is proved; it asks nothing of the owner.",
+    "proved-deceit": "The sender is forged, or a link or attachment is made to deceive.",
+    "brand-that-nobody-vouches-for": "The sender goes by a brand's name, and no proof of its domain was found.",
+}
+
+
+def cannot_gate(rubric: Rubric, spam_category: str | None) -> str | None:
+    """What the rules cannot answer of this rubric, as part of a sentence; None: they can answer everything."""
+    unknown = [score.name for score in rubric.scores if score.name not in ("importance", "spam")]
+    if unknown:
+        return f"the score{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}"
+    if rubric.categories and spam_category is None:
+        return "a category: name the one for mail that is certainly spam as rubric.spam_category"
+    return None
 
 
 class GatedClassifier:
     """Asks `gate` first, then `model`. Metered if the model is; a mail that the gate decides takes no slot and no call.
 
-    The fingerprint covers both, so a changed rule makes another classifier.
+    The fingerprint covers both, so a changed rule makes another classifier. `spam_category`: the category of mail that
+    is certainly deceit; needed where the rubric has categories. `cannot_gate` says which rubrics cannot be gated.
     """
 
-    def __init__(self, gate: HeuristicClassifier, model: Classifier) -> None:
+    def __init__(
+        self,
+        gate: HeuristicClassifier,
+        model: Classifier,
+        rubric: Rubric = IMPORTANCE_AND_SPAM,
+        spam_category: str | None = None,
+    ) -> None:
         self._gate = gate
         self._model = model
-        self._fingerprint = model.fingerprint.having(classifier="gated", gate=gate.fingerprint.having(certain=digest()))
+        self._rubric = rubric
+        self._spam_category = spam_category
+        parts = {"certain": digest()} | ({"spam_category": spam_category} if rubric.categories else {})
+        self._fingerprint = model.fingerprint.having(classifier="gated", gate=gate.fingerprint.having(**parts))
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -100,9 +139,16 @@ class GatedClassifier:
         signs = self._gate.signs(message)
         unmarked = self._gate.classify(_unmarked(message)) if "marked_spam" in signs else answer
         certain = next((known for known in CERTAINTIES if known.holds(signs, unmarked)), None)
-        if certain is None:
+        if certain is None or (self._rubric.categories and not certain.is_deceit):
             return None
-        return replace(answer, source=SOURCE, explanation=f"{certain.name}: {answer.explanation}")
+        return replace(
+            answer,
+            scores=Scores({score.name: answer.scores[score.name] for score in self._rubric.scores}),
+            category=self._spam_category if self._rubric.categories else None,
+            reason=REASONS[certain.name] if self._rubric.reason else "",
+            source=SOURCE,
+            explanation=f"{certain.name}: {answer.explanation}",
+        )
 
     def classify(self, message: Message, concession: Concession | None = None) -> Answer:
         """Ask the model. The caller asks `decide_free` for the gate's answer before."""
