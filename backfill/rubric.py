@@ -119,3 +119,59 @@ class Rubric:
     def score(self, name: str) -> Score | None:
         """The score of this name; None: it is not asked for."""
         return next((each for each in self.scores if each.name == name), None)
+
+
+#: A longer meaning is cut in what is told of it.
+MOST_TOLD: Final = 60
+
+
+def changes(before: Rubric, after: Rubric) -> list[str]:
+    """What is asked otherwise in `after`, each as part of a sentence, with the old and the new words side by side.
+
+    Thresholds and keywords are no part of a question, so they are not told.
+    """
+    return [
+        *_renamed("score", before.scores, after.scores),
+        *_renamed("category", before.categories, after.categories),
+        *([f"reason: {_switch(before.reason)} -> {_switch(after.reason)}"] if before.reason != after.reason else []),
+    ]
+
+
+def _renamed(
+    word: str, before: tuple[Score, ...] | tuple[Category, ...], after: tuple[Score, ...] | tuple[Category, ...]
+) -> list[str]:
+    old, new = {each.name: each.means for each in before}, {each.name: each.means for each in after}
+    gone, come = [name for name in old if name not in new], [name for name in new if name not in old]
+    told = []
+    for name in list(gone):
+        heir = next((other for other in come if new[other] == old[name]), None)
+        if heir is not None:
+            gone.remove(name)
+            come.remove(heir)
+            told.append(f"{word} {name} -> {heir}, with the same meaning")
+    told += [f"{word} {name} is asked for no more" for name in gone]
+    told += [f"{word} {name} is new" for name in come]
+    told += [
+        f"{word} {name} means {_side_by_side(means, new[name])}"
+        for name, means in old.items()
+        if name in new and new[name] != means
+    ]
+    if not told and list(old) != list(new):
+        told.append(f"{'scores' if word == 'score' else 'categories'} in another order")
+    return told
+
+
+def _switch(is_on: bool) -> str:
+    return "asked for" if is_on else "not asked for"
+
+
+def _side_by_side(before: str, after: str) -> str:
+    """Both on one line, each cut, so that the first difference is seen."""
+    lines = [" ".join(means.split()) for means in (before, after)]
+    if lines[0] == lines[1]:
+        return "the same in other lines"
+    same = next((place for place, (a, b) in enumerate(zip(*lines, strict=False)) if a != b), min(map(len, lines)))
+    start = max(0, same - MOST_TOLD // 2) if max(map(len, lines)) > MOST_TOLD else 0
+    shown = [f"{'…' if start else ''}{line[start : start + MOST_TOLD]}" for line in lines]
+    cut = [f"{part}…" if len(line) > start + MOST_TOLD else part for part, line in zip(shown, lines, strict=True)]
+    return " -> ".join(map(repr, cut))
