@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from backfill.lifecycle import OPEN, ItemStatus, JobState, RunOutcome
+from backfill.rubric import Rubric, Score
 from backfill.selection import Selection
 from backfill.verdict import HIGHEST, LOWEST
 
@@ -155,12 +156,31 @@ class ScoreCounts:
     Raises ValueError for another length.
     """
 
-    name: str
+    score: Score
     mails: tuple[int, ...] = (0,) * (HIGHEST - LOWEST + 1)
 
     def __post_init__(self) -> None:
         if len(self.mails) != HIGHEST - LOWEST + 1:
             raise ValueError(f"a count is needed for each score from {LOWEST} to {HIGHEST}")
+
+    @property
+    def name(self) -> str:
+        return self.score.name
+
+    @property
+    def reached(self) -> int:
+        """Mails from the threshold on."""
+        return sum(count for value, count in enumerate(self.mails, LOWEST) if self.score.is_reached(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A mail with a label, and the model's reason for its verdict."""
+
+    label: str
+    folder: str
+    uid: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +204,10 @@ class Summary:
     time: TimeSpan = field(default_factory=TimeSpan)
     failures: tuple[Failure, ...] = ()
     folders: tuple[FolderCounts, ...] = ()
-    scores: tuple[ScoreCounts, ...] = (ScoreCounts("importance"), ScoreCounts("spam"))
+    scores: tuple[ScoreCounts, ...] = tuple(map(ScoreCounts, Rubric.default().scores))
     categories: tuple[tuple[str, int], ...] = ()  # how many mails have each; (): none is asked for
     labels: tuple[tuple[str, int], ...] = ()
+    examples: tuple[Example, ...] = ()  # (): no reason is asked for
     last_run: LastRun | None = None  # None: no run yet
 
     @property
@@ -284,7 +305,10 @@ class Summary:
                 for folder in self.folders
             ],
             "scores": {score.name: list(score.mails) for score in self.scores},
+            "thresholds": {each.name: each.score.threshold for each in self.scores},
+            "categories": dict(self.categories),
             "labels": dict(self.labels),
+            "examples": [asdict(example) for example in self.examples],
             "cost_per_thousand_usd": _number(self.cost_per_thousand_usd),
             "saved_usd": _number(self.saved_usd),
             "last_run": None if self.last_run is None else asdict(self.last_run),

@@ -9,20 +9,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from backfill import wording
+from backfill.report.charts import category_bars, histogram
 from backfill.report.lines import figures, first_mails, headline, warnings
 from backfill.summary import Summary
 
 FIRST_MAILS = 100  # per reason
 LONGEST_BAR = 240.0  # in the chart's own units; the chart is 340 units wide, and 100 of them are for the figures
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One row of a histogram. `length`: in the chart's units, at least 2 when there is any mail."""
-
-    score: int
-    count: int
-    length: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +29,6 @@ class Share:
 
 def render_html(summary: Summary) -> str:
     """A whole document. Every text in it is escaped; control characters are written out, e.g. as \\x1b."""
-    charts = [(score.name.capitalize(), score.mails) for score in summary.scores]
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True)
     environment.filters["number"] = wording.number
     source = resources.files("backfill.report").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -47,7 +38,9 @@ def render_html(summary: Summary) -> str:
         figures=figures(summary),
         warnings=warnings(summary),
         shares=_shares(summary),
-        charts=[(title, _bars(counts)) for title, counts in charts if any(counts)],
+        charts=[histogram(score, LONGEST_BAR) for score in summary.scores if any(score.mails)],
+        categories=category_bars(summary.categories),
+        examples=summary.examples,
         folders=summary.folders,
         failures=[(failure.reason, failure.count, first_mails(failure, FIRST_MAILS)) for failure in summary.failures],
     )
@@ -66,11 +59,3 @@ def _shares(summary: Summary) -> list[Share]:
             shares.append(Share(name, count, round(start, 1), width))
             start += width
     return shares
-
-
-def _bars(counts: tuple[int, ...]) -> list[Bar]:
-    most = max(counts)
-    return [
-        Bar(score, count, max(2.0, round(LONGEST_BAR * count / most, 1)) if count else 0.0)
-        for score, count in enumerate(counts)
-    ]

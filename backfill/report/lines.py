@@ -12,6 +12,8 @@ from backfill.wording import Row, duration, moment, number, percent, printable
 # In seconds. Beginning and ending a run takes less, so a longer difference is time without a run.
 MANIFEST_S = 60
 
+MOST_NAME = 32  # characters of a name in a table of text
+
 _UNFINISHED_WORD = {
     JobState.PAUSED: "PAUSED",
     JobState.CANCELLED: "CANCELLED",
@@ -64,7 +66,7 @@ def figures(summary: Summary) -> tuple[Row, ...]:
         ("Tokens", _tokens(summary)) if summary.tokens.prompt or summary.tokens.completion else None,
         ("Cost", _cost(summary)) if summary.cost_usd is not None else None,
         ("Output", _effects(summary)) if not summary.job.dry_run else None,
-        ("Labels", ", ".join(f"{label} {number(count)}" for label, count in summary.labels))
+        ("Labels", ", ".join(f"{shortened(label)} {number(count)}" for label, count in summary.labels))
         if summary.labels
         else None,
     ]
@@ -92,6 +94,12 @@ def first_mails(failure: Failure, limit: int) -> str:
         by_folder.setdefault(mail.folder, []).append(str(mail.uid))
     named = "; ".join(f"{printable(folder)} {', '.join(uids)}" for folder, uids in by_folder.items())
     return f"{named} …" if failure.count > min(limit, len(failure.mails)) and named else named
+
+
+def shortened(name: str) -> str:
+    """The name of a score or category for a column of a table: printable, and cut where it is long."""
+    shown = printable(name)
+    return shown if len(shown) <= MOST_NAME else f"{shown[: MOST_NAME - 1]}…"
 
 
 def _average(summary: Summary) -> str:

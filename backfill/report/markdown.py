@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 
 from backfill import wording
+from backfill.report.charts import category_bars, title
 from backfill.report.lines import figures, first_mails, headline, warnings
 from backfill.summary import Summary
+from backfill.verdict import HIGHEST, LOWEST
 
 FIRST_MAILS = 20  # per reason
 
@@ -29,11 +31,23 @@ def render_markdown(summary: Summary) -> str:
             for name, counts in ((folder.name, folder.counts) for folder in summary.folders)
         ]
         lines += ["", "## Folders", "", *_table(("Folder", "Found", "Done", "Failed", "Pending"), rows)]
-    if any(any(score.mails) for score in summary.scores):
-        columns = zip(*(score.mails for score in summary.scores), strict=True)
-        counts = [(str(value), *map(wording.number, mails)) for value, mails in enumerate(columns)]
-        names = (_escaped(score.name.capitalize()) for score in summary.scores)
-        lines += ["", "## Scores", "", *_table(("Score", *names), counts)]
+    if scores := [score for score in summary.scores if any(score.mails)]:
+        rows = [
+            (str(value), *(_marked(each.mails[value], is_bold=each.score.is_reached(value)) for each in scores))
+            for value in range(LOWEST, HIGHEST + 1)
+        ]
+        names = (_escaped(title(score.name)) for score in scores)
+        lines += ["", "## Scores", "", *_table(("Score", *names), rows)]
+        lines += ["", "Mails that reach the threshold are bold."]
+    if bars := category_bars(summary.categories):
+        rows = [(_escaped(bar.name), wording.number(bar.count), "█" * round(bar.length / 50)) for bar in bars]
+        lines += ["", "## Categories", "", *_table(("Category", "Mails", ""), rows)]
+    if summary.examples:
+        rows = [
+            (_escaped(each.label), _escaped(each.reason), _escaped(f"{each.folder} {each.uid}"))
+            for each in summary.examples
+        ]
+        lines += ["", "## Reasons, as the model gave them", "", *_table(("Label", "Reason", "Mail"), rows)]
     if summary.failures:
         failed = [
             (
@@ -45,6 +59,10 @@ def render_markdown(summary: Summary) -> str:
         ]
         lines += ["", "## Failures", "", *_table(("Reason", "Mails", "First of them"), failed)]
     return "\n".join([*lines, ""])
+
+
+def _marked(count: int, *, is_bold: bool) -> str:
+    return f"**{wording.number(count)}**" if is_bold else wording.number(count)
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from backfill.report.html import render_html
-from tests.support.summaries import WITH_HOSTILE_NAMES
+from tests.support.summaries import OWN_RUBRIC, WITH_HOSTILE_NAMES
 
 CHROMIUM = Path("/usr/bin/chromium")
 OPTIONS = [
@@ -57,12 +57,13 @@ def browser():
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [380, 1200])
-def test_the_page_can_be_read(browser: Browser, tmp_path, scheme, width):
+@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("summary", [WITH_HOSTILE_NAMES, OWN_RUBRIC], ids=["hostile names", "8 scores, 40 categories"])
+def test_the_page_can_be_read(browser: Browser, tmp_path, summary, scheme, width):
     complaints: list[str] = []
     requests: list[str] = []
     file = tmp_path / "report.html"
-    file.write_text(render_html(WITH_HOSTILE_NAMES), "utf-8")
+    file.write_text(render_html(summary), "utf-8")
     page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
     page.on("console", lambda message: complaints.append(message.text))
     page.on("dialog", lambda dialog: complaints.append(dialog.message))

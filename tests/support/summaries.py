@@ -7,11 +7,13 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from backfill.lifecycle import JobState, RunOutcome
+from backfill.rubric import Rubric, Score
 from backfill.selection import Selection
 from backfill.summary import (
     Calls,
     Counts,
     EffectCounts,
+    Example,
     FailedMail,
     Failure,
     FolderCounts,
@@ -23,6 +25,7 @@ from backfill.summary import (
     Tokens,
 )
 
+IMPORTANCE, SPAM = Rubric.default().scores
 JOB = JobFacts(3, JobState.DONE, False, "owner@example.org", "f" * 64, Selection(("INBOX",), date(2024, 1, 1)))
 
 COMPLETE = Summary(
@@ -38,8 +41,8 @@ COMPLETE = Summary(
     failures=(Failure("refused", 2, (FailedMail("INBOX", 17), FailedMail("INBOX", 4))),),
     folders=(FolderCounts("INBOX", Counts(found=100, done=90, failed=2, skipped=5, vanished=3)),),
     scores=(
-        ScoreCounts("importance", (10, 20, 30, 0, 0, 0, 0, 0, 10, 15, 5)),
-        ScoreCounts("spam", (80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10)),
+        ScoreCounts(IMPORTANCE, (10, 20, 30, 0, 0, 0, 0, 0, 10, 15, 5)),
+        ScoreCounts(SPAM, (80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10)),
     ),
     labels=(("important", 30), ("spam", 10)),
     last_run=LastRun(RunOutcome.FINISHED),
@@ -62,4 +65,22 @@ WITH_HOSTILE_NAMES = replace(
         FolderCounts("INBOX", Counts(40, 20, 1, pending=19)),
     ),
     last_run=LastRun(RunOutcome.HALTED, HOSTILE),
+)
+
+OTHER_NAMES = ("no", "null", "2024-01-01", "=SUM(A1:A9)", "Rechnung für Müller & Söhne", "x" * 60, "领收书", HOSTILE)
+#: The most that a rubric may ask for, with names that are more than words.
+OWN_RUBRIC = replace(
+    COMPLETE,
+    scores=tuple(
+        ScoreCounts(
+            Score(name, "", 7 - number % 4, None), tuple((number + 1) * 10**value % 9_999_999 for value in range(11))
+        )
+        for number, name in enumerate(OTHER_NAMES)
+    ),
+    categories=(
+        *((name, 10**number) for number, name in enumerate(OTHER_NAMES)),
+        *((f"Category number {number}", number * 1000) for number in range(32)),
+    ),
+    labels=tuple((name, 1) for name in OTHER_NAMES),
+    examples=tuple(Example(name, HOSTILE, 4_000_000_000, f"Because of {name}") for name in OTHER_NAMES),
 )

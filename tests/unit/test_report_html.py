@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from backfill.report.html import render_html
-from tests.support.summaries import COMPLETE, HOSTILE, INTERRUPTED, UNTOUCHED, WITH_HOSTILE_NAMES
+from tests.support.summaries import COMPLETE, HOSTILE, INTERRUPTED, OWN_RUBRIC, UNTOUCHED, WITH_HOSTILE_NAMES
 
 VOID = {"meta", "br", "rect", "line", "link", "img"}
 
@@ -42,7 +42,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-@pytest.mark.parametrize("summary", [COMPLETE, INTERRUPTED, UNTOUCHED, WITH_HOSTILE_NAMES])
+@pytest.mark.parametrize("summary", [COMPLETE, INTERRUPTED, UNTOUCHED, WITH_HOSTILE_NAMES, OWN_RUBRIC])
 def test_the_page_is_whole_and_loads_and_runs_nothing(summary):
     page = Page(render_html(summary))
 
@@ -70,6 +70,20 @@ def test_hostile_names_are_shown_as_text():
     assert HOSTILE not in page.text
 
 
+def test_every_score_has_its_threshold_and_every_category_its_bar():
+    page = Page(render_html(OWN_RUBRIC))
+
+    spoken = [svg["aria-label"] or "" for svg in page.named("svg") if svg.get("role") == "img"]
+    assert [label.rpartition("; ")[2] for label in spoken] == [
+        f"threshold {each.score.threshold}" for each in OWN_RUBRIC.scores
+    ]
+    assert len([line for line in page.named("line") if line.get("class") == "threshold"]) == 8
+    assert len([rect for rect in page.named("rect") if rect.get("height") == "12" and "rx" not in rect]) == 40
+    assert "领收书 from 5 on" in page.text
+    assert "Because of 2024-01-01" in page.text
+    assert HOSTILE not in page.text
+
+
 def test_the_page_can_be_read_aloud():
     page = Page(render_html(COMPLETE))
 
@@ -78,13 +92,16 @@ def test_the_page_can_be_read_aloud():
     assert all(svg.get("aria-hidden") == "true" or svg.get("aria-label") for svg in page.named("svg"))
     assert all("scope" in head for head in page.named("th"))
     spoken = [svg["aria-label"] for svg in page.named("svg") if svg.get("role") == "img"]
-    assert spoken[1] == "Spam, mails by score: 0: 80; 1: 0; 2: 0; 3: 0; 4: 0; 5: 0; 6: 0; 7: 0; 8: 0; 9: 0; 10: 10"
+    assert (
+        spoken[1]
+        == "Spam, mails by score: 0: 80; 1: 0; 2: 0; 3: 0; 4: 0; 5: 0; 6: 0; 7: 0; 8: 0; 9: 0; 10: 10; threshold 5"
+    )
 
 
 def test_the_tallest_bar_fills_the_chart_and_a_single_mail_can_be_seen():
     page = Page(render_html(COMPLETE))
 
-    widths = [float(rect["width"] or 0) for rect in page.named("rect") if rect.get("class") == "bar"]
+    widths = [float(rect["width"] or 0) for rect in page.named("rect") if (rect.get("class") or "").startswith("bar")]
     assert len(widths) == 22
     assert max(widths) == 240.0
     assert min(width for width in widths if width) >= 2.0

@@ -12,7 +12,7 @@ from backfill.report.markdown import render_markdown
 from backfill.report.text import render_text
 from backfill.summary import Counts, FailedMail, Failure, LastRun
 from backfill.wording import duration, percent, printable
-from tests.support.summaries import COMPLETE, HOSTILE, INTERRUPTED, JOB, UNTOUCHED, WITH_HOSTILE_NAMES
+from tests.support.summaries import COMPLETE, HOSTILE, INTERRUPTED, JOB, OWN_RUBRIC, UNTOUCHED, WITH_HOSTILE_NAMES
 
 
 def test_the_summary_keeps_the_wording_people_know():
@@ -151,3 +151,33 @@ def test_control_characters_are_shown_not_sent():
     assert printable("Entwürfe 会") == "Entwürfe 会"
     assert printable("\x1b\n\u202e\ud800\U000e0001") == "\\x1b\\x0a\\u202e\\ud800\\U000e0001"
     assert printable(HOSTILE).isprintable()
+
+
+def test_scores_are_a_table_with_the_threshold_marked_and_categories_have_bars():
+    lines = render_text(OWN_RUBRIC).splitlines()
+
+    no = next(line for line in lines if line.startswith("  no "))
+    assert [cell.replace(",", "") for cell in no.partition("|")[2].split()] == [
+        str(count) for count in OWN_RUBRIC.scores[0].mails[7:]
+    ]
+    assert next(line for line in lines if line.startswith("  领收书") and "#" not in line).count("|") == 1
+    assert lines[lines.index("Categories") + 7].split()[1:] == ["1,000,000", "##"]
+    assert "  null: Because of null (" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("render", [render_text, render_markdown])
+def test_hostile_names_of_scores_and_categories_are_shown_as_text(render):
+    shown = render(OWN_RUBRIC)
+
+    assert shown.replace("\n", "").isprintable()
+    assert HOSTILE not in shown
+
+
+def test_markdown_marks_what_reaches_the_threshold():
+    page = render_markdown(OWN_RUBRIC)
+
+    row = next(line for line in page.splitlines() if line.startswith("| 4 |"))
+    assert [cell.strip().startswith("**") for cell in row.split("|")[2:-1]] == [False] * 3 + [True] + [False] * 3 + [
+        True
+    ]
+    assert "| 2024-01-01 | 100 |" in page

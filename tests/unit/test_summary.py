@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from backfill.lifecycle import ItemStatus
+from backfill.rubric import Rubric
 from backfill.summary import Counts, EffectCounts, FailedMail, Failure, ScoreCounts
 from tests.support.summaries import COMPLETE, HOSTILE, INTERRUPTED, UNTOUCHED, WITH_HOSTILE_NAMES
 
@@ -131,7 +132,7 @@ def test_a_mail_without_a_fate_is_noticed(counts, is_conserved):
 
 def test_a_histogram_has_a_place_for_each_score():
     with pytest.raises(ValueError, match="each score"):
-        ScoreCounts("importance", (1, 2, 3))
+        ScoreCounts(Rubric.default().scores[0], (1, 2, 3))
 
 
 def test_an_output_that_came_later_is_counted_after_the_promised_keys():

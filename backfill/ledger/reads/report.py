@@ -70,8 +70,7 @@ class ReportReads:
                 failures=_failures(connection, job.id),
                 folders=folders,
                 scores=tuple(
-                    ScoreCounts(score.name, _histogram(connection, score.name, job.id))
-                    for score in Rubric.default().scores
+                    ScoreCounts(score, _histogram(connection, score.name, job.id)) for score in Rubric.default().scores
                 ),
                 labels=_labels(connection, job.id),
                 last_run=self._last_run(connection, job.id),
