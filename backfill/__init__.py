@@ -15,7 +15,7 @@ What knows the disk, the public suffix list or the network:
 `effects`) · `sites` (which hosts have one owner) · `http` (one bounded call to one host)
 
 The state store and the adapters, each with its foreign libraries:
-`ledger` (all SQL) · `mail` (IMAP, and bytes to `Message`) · `classifiers` · `effects` (keywords, notes)
+`ledger` (all SQL) · `mail` (IMAP, and bytes to `Message`) · `classifiers` · `effects` (keywords, notes, webhook)
 
 The story, to be read in this order: `folders` (which are meant) · `planner` (fills the ledger) · `throttle` (what a
 run waits for) · `metered` (one call that costs) · `executor` (works the job off) · `analytics` (analytics.jsonl) ·

@@ -221,6 +221,7 @@ class Judged:
     message: Message | None  # None unless the effect says `needs_message`
     #: The detail of this effect's receipt for an earlier verdict, by which the effect knows its own work; None: none.
     previous: Mapping[str, Any] | None = field(default=None, hash=False)
+    job_id: int | None = None  # None: there is no job, as for a specimen
 
 
 class ReceiptState(StrEnum):

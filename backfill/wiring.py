@@ -19,6 +19,7 @@ from backfill.classifiers.service import ApiService
 from backfill.clock import Clock, StopRequest
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NOTE_TEMPLATE, NotesEffect
+from backfill.effects.webhook import WebhookEffect, WebhookSettings
 from backfill.errors import ConfigError
 from backfill.executor.reader import LONGEST_WAIT_S
 from backfill.ledger import Ledger
@@ -321,19 +322,19 @@ def _notes(settings: Settings, allowance: MailAllowance | None, clock: Clock) ->
 
 
 def _flags(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:
-    imap = settings.imap
-    return FlagsEffect(
-        marker(settings, allowance),
-        processed_tag=imap.processed_tag,
-        keywords=rubric_of(settings).keywords,
-    )
+    keywords = rubric_of(settings).keywords
+    return FlagsEffect(marker(settings, allowance), processed_tag=settings.imap.processed_tag, keywords=keywords)
+
+
+def _webhook(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:
+    at, secret_env = settings.webhook, settings.webhook.secret_env
+    secret = None if secret_env is None else settings.secret(secret_env)
+    options = WebhookSettings(at.url, secret, at.secret_header, at.include_body, at.timeout_seconds)
+    return WebhookEffect(options, clock)
 
 
 #: In the order in which they are applied: the processed keyword comes last, as it says that all else is done.
-EFFECTS: Final[dict[str, Callable[[Settings, MailAllowance | None, Clock], Effect]]] = {
-    "notes": _notes,
-    "flags": _flags,
-}
+EFFECTS: Final = {"notes": _notes, "webhook": _webhook, "flags": _flags}
 
 
 def _template(path: Path, key: str, reason: str | None = None) -> str:

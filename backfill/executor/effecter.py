@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import groupby
 from queue import Empty
 
 from loguru import logger
 
-from backfill.clock import Clock
-from backfill.errors import FolderUnusable, ServerUnavailable, Unexpected, around_one_mail
+from backfill.clock import Clock, micros
+from backfill.errors import (
+    BackfillError,
+    EffectThrottled,
+    EffectUnreachable,
+    FolderUnusable,
+    ServerUnavailable,
+    Unexpected,
+    around_one_mail,
+)
 from backfill.executor.flow import Flow
 from backfill.executor.reader import LONGEST_WAIT_S
 from backfill.executor.results import Judgment, Unfinished
@@ -30,11 +39,12 @@ BATCH = 100
 # it costs no time.
 GATHER_S = 0.5
 LOOK_S = 0.05
+ANY_RATE = 60.0  # calls a minute
 PAUSES_S = (2.0, 5.0, 15.0, 60.0, 120.0)
 
 
 class _LeftOff(Exception):
-    """A stop came while the mail server was away."""
+    """A stop came while a server was away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,7 @@ class Effecter:
     effects: tuple[Effect, ...]
     rubric: Rubric
     clock: Clock
+    asked_to_wait: set[str] = field(default_factory=set)  # outputs whose remembered wait was looked up
 
     def apply_all(self) -> None:
         """Apply effects until the judgments end. After a stop, the next run applies the rest."""
@@ -106,6 +117,7 @@ class Effecter:
             flags_before=judgment.flags_before,
             message=judgment.message,
             previous=self.ledger.receipts.detail_of(judgment.item, effect.name) if has_earlier else None,
+            job_id=self.flow.job.id,
         )
 
     def _answers(self, effect: Effect, mails: list[Judged], mailbox_id: int) -> list[Receipt | Unapplied]:
@@ -123,21 +135,83 @@ class Effecter:
         return [answer for half in halves for answer in self._answers(effect, half, mailbox_id)]
 
     def _patiently(self, effect: Effect, mails: list[Judged]) -> list[Receipt | Unapplied]:
-        """Apply, and try again after a pause while the mail server is away. Applying a batch twice is harmless."""
-        for pause in PAUSES_S:
+        """Apply, and try again after a pause while the mail server, or the output's own, is away.
+
+        Applying a batch twice is harmless. If the output's server stays away, the run ends; what it has taken counts.
+        """
+        answered: list[Receipt | Unapplied] = []
+        pauses = iter(PAUSES_S)
+        while True:
             try:
-                return _applied(effect, mails)
+                answers = self._blocked(effect, mails) or _applied(effect, mails)
             except ServerUnavailable as error:
-                wait = error.wait_s or pause
-                if wait > LONGEST_WAIT_S:
+                if not self._rests(effect, "mail server", error, error.wait_s, next(pauses, None)):
                     raise
-                logger.warning("{}: mail server unavailable, trying again in {:.0f} s: {}", effect.name, wait, error)
-                self.flow.observer.waiting(f"mail server unavailable, trying again in {wait:.0f} s")
-                self.clock.sleep(wait, self.flow.stop)
-                self.flow.observer.waiting(None)
-                if self.flow.stop.is_set():
-                    raise _LeftOff from error
-        return _applied(effect, mails)
+                continue
+            away = {answer.ref: answer for answer in answers if isinstance(answer, Unapplied) and _is_away(answer)}
+            answered += [answer for answer in answers if answer.ref not in away]
+            if not away:
+                return answered
+            if len(away) < len(mails):
+                pauses = iter(PAUSES_S)  # some got through
+            mails = [mail for mail in mails if mail.ref in away]
+            try:
+                if self._waits_for(effect, away[mails[-1].ref].error, next(pauses, None)):
+                    continue
+            except _LeftOff:
+                pass
+            return [*answered, *away.values()]
+
+    def _waits_for(self, effect: Effect, error: BackfillError, pause: float | None) -> bool:
+        """Pause while an output's server is away. A wait that it has named is remembered. False: the run ends."""
+        wait_s = error.wait_s if isinstance(error, EffectUnreachable) else None
+        if wait_s is not None:
+            until = micros(self.clock.now() + timedelta(seconds=wait_s))
+            self.ledger.throttles.set_rate(_throttle(effect), ANY_RATE)  # makes the row; only its block is used
+            self.ledger.throttles.block(_throttle(effect), until, str(error).rstrip("."))
+        if self._rests(effect, "its server", error, wait_s, pause):
+            return True
+        self.flow.fail(error)
+        return False
+
+    def _blocked(self, effect: Effect, mails: Sequence[Judged]) -> list[Unapplied]:
+        """What an earlier run was told to wait for, once: all of `mails` are to wait. []: nothing."""
+        if effect.name in self.asked_to_wait:
+            return []
+        self.asked_to_wait.add(effect.name)
+        block = self.ledger.throttles.blocked(_throttle(effect))
+        wait_s = (block.until_us - micros(self.clock.now())) / 1e6
+        if wait_s <= 0:
+            return []
+        error = EffectThrottled(f"{block}.", wait_s=wait_s)
+        return [Unapplied(mail.ref, effect.name, error) for mail in mails]
+
+    def _rests(
+        self, effect: Effect, whose: str, error: BackfillError, wait_s: float | None, pause: float | None
+    ) -> bool:
+        """Pause before the next try. False: no pause is left, or the server named too long a wait.
+
+        Raises `_LeftOff` if a stop comes meanwhile.
+        """
+        wait = wait_s or pause
+        if pause is None or wait is None or wait > LONGEST_WAIT_S:
+            return False
+        logger.warning("{}: {} unavailable, trying again in {:.0f} s: {}", effect.name, whose, wait, error)
+        self.flow.observer.waiting(f"{effect.name}: {whose} unavailable, trying again in {wait:.0f} s")
+        self.clock.sleep(wait, self.flow.stop)
+        self.flow.observer.waiting(None)
+        if self.flow.stop.is_set():
+            raise _LeftOff from error
+        return True
+
+
+def _is_away(answer: Unapplied) -> bool:
+    return isinstance(answer.error, EffectUnreachable)
+
+
+def _throttle(effect: Effect) -> str:
+    """The name under which the ledger keeps the time before which an output's server wants nothing."""
+    return f"effect:{effect.name}"
 
 
 def _applied(effect: Effect, mails: list[Judged]) -> list[Receipt | Unapplied]:

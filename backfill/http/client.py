@@ -87,9 +87,10 @@ class Client:
             raise self._translated(error) from error
 
     def close(self) -> None:
-        """Close all connections; no call may be in flight."""
+        """Close all connections; no call may be in flight. A later call opens new ones."""
         if self._connections is not None:
             self._connections.close()
+            self._connections = None
 
     def _translated(self, error: OSError | HTTPError) -> BackfillError:
         if (scarce := shortage(error)) is not None:

@@ -77,6 +77,13 @@ Keyword = Annotated[str, AfterValidator(_keyword)]
 VariableName = Annotated[
     str, must(r"[A-Za-z_][A-Za-z0-9_]*", "should be the name of an environment variable, never the secret itself")
 ]
+HeaderName = Annotated[
+    str,
+    must(
+        r"(?i)(?!(host|content-.*|connection|transfer-encoding|idempotency-key|user-agent|accept.*)$)[a-z0-9-]+",
+        "should be the name of a header that is not sent anyway, e.g. Authorization or X-Secret",
+    ),
+]
 Criteria = Annotated[str, must(r"[\x20-\x7e]+", "should be IMAP search criteria on one line in ASCII")]
 LedgerUrl = Annotated[str, AfterValidator(_ledger_url)]
 EffectName = Annotated[str, AfterValidator(_effect)]

@@ -7,6 +7,7 @@ that no adapter has to check. Messages say what is allowed and never repeat what
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -27,6 +28,7 @@ from backfill.settings.fields import (
     Criteria,
     DailyHours,
     EffectNames,
+    HeaderName,
     HostName,
     Keyword,
     LedgerUrl,
@@ -41,6 +43,7 @@ from backfill.settings.fields import (
 )
 
 PREFIX: Final = "BACKFILL_"
+LONG_PART: Final = 20  # characters of a URL between two separators
 
 
 class Imap(Section):
@@ -118,6 +121,21 @@ class Processing(Section):
     between: DailyHours | None = None
 
 
+class Webhook(Section):
+    """Where the output `webhook` posts verdicts. The path of `url` may be a secret, so `repr` leaves it out."""
+
+    url: Annotated[Text | None, Field(repr=False)] = None
+    secret_env: VariableName | None = None
+    secret_header: HeaderName = "Authorization"  # noqa: S105 - the name of the header
+    include_body: bool = False
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_safe(cls, value: str | None) -> str | None:
+        return None if value is None else safe_url(value, "https://HOST/path", "verdicts and the secret")
+
+
 class Paths(Section):
     """Files and folders; absolute in what `load` returns. `ledger_url` may hold a password, so `repr` leaves it out."""
 
@@ -146,6 +164,7 @@ class Settings(BaseSettings):
     llm: Llm = Llm()
     processing: Processing = Processing()
     effects: EffectNames = ("flags", "notes")
+    webhook: Webhook = Webhook()
     paths: Paths = Paths()
 
     _path: Path = PrivateAttr(default=Path())
@@ -217,13 +236,15 @@ class Settings(BaseSettings):
 
     def other_secrets(self) -> tuple[str, ...]:
         """The names of variables whose secrets the mail account does not need; `password_command` gets none of them."""
-        url = f"{PREFIX}PATHS__LEDGER_URL"
-        return (*self._secret_names(but="imap"), url, url.lower())
+        urls = (f"{PREFIX}PATHS__LEDGER_URL", f"{PREFIX}WEBHOOK__URL")
+        return (*self._secret_names(but="imap"), *urls, *(url.lower() for url in urls))
 
     def known_secrets(self) -> tuple[str, ...]:
         """The secrets that are set, for redaction: password, key, and the passwords within the ledger's URL."""
         found = (variables.get(name) for name in self._secret_names() for variables in self._variables)
-        return tuple(value for value in (*found, *secrets_of(self.paths.ledger_url)) if value)
+        # Who knows the webhook's URL can post there: its long parts may be tokens, and short ones are words.
+        hook = [part for part in re.split(r"[/?&=]", self.webhook.url or "") if len(part) >= LONG_PART]
+        return tuple(value for value in (*found, *hook, *secrets_of(self.paths.ledger_url)) if value)
 
     def _secret_names(self, *, but: str = "") -> tuple[str, ...]:
         """The names of the variables with secrets: the keys that end with _env, without those of the section `but`."""

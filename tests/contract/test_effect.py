@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backfill.clock import SystemClock
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
-from backfill.ports import Effect, Receipt, State, Undone
+from backfill.effects.webhook import WebhookEffect, WebhookSettings
+from backfill.ports import Effect, Receipt, ReceiptState, State, Undone
 from backfill.rubric import Rubric
 from tests.support.bench import BenchEffect
+from tests.support.hook_server import HookServer
 from tests.support.judged import INBOX, judged
 from tests.support.memory_marker import MemoryMarker
 from tests.support.world import Diary, RefusingOnce
@@ -30,15 +35,23 @@ class Bench:
     world: Callable[[], Any]
 
 
-@pytest.fixture(params=["flags", "notes", "bench", "world"])
-def bench(request, tmp_path) -> Bench:
-    if request.param == "bench":
+@pytest.fixture(params=["flags", "notes", "webhook", "bench", "world"])
+def bench(request, tmp_path) -> Iterator[Bench]:
+    if request.param != "webhook":
+        yield offline(request.param, tmp_path)
+        return
+    with HookServer() as server, closing(WebhookEffect(WebhookSettings(server.url), SystemClock())) as webhook:
+        yield Bench(make=lambda: webhook, world=lambda: dict(server.world))
+
+
+def offline(output: str, tmp_path: Path) -> Bench:
+    if output == "bench":
         applied: list[int] = []
         return Bench(make=lambda: BenchEffect(applied), world=lambda: set(applied))
-    if request.param in ("notes", "world"):
+    if output in ("notes", "world"):
         notes = NotesEffect(tmp_path / "notes", NOTE_TEMPLATE.read_text("utf-8"))
         return Bench(
-            make=lambda: notes if request.param == "notes" else RefusingOnce(notes, (), Diary(tmp_path / "refusals")),
+            make=lambda: notes if output == "notes" else RefusingOnce(notes, (), Diary(tmp_path / "refusals")),
             world=lambda: {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()},
         )
     marker = MemoryMarker(INBOX)
@@ -82,6 +95,35 @@ def test_in_batches_or_one_by_one_the_world_is_the_same(bench):
     apart = {answer.ref: answer for mail in MAILS for answer in effect.apply([mail])}
 
     assert (apart, bench.world()) == (together, world)
+
+
+@pytest.mark.parametrize("answered", [0, 1, 7, 19])
+def test_after_a_crash_in_the_middle_applying_again_leaves_nothing_half_written(bench, answered):
+    list(islice(bench.make().apply(MAILS), answered))  # nobody asks for the rest
+
+    receipts = list(bench.make().apply(MAILS))
+
+    world = bench.world()
+    assert list(bench.make().apply(MAILS)) == receipts
+    assert bench.world() == world
+    list(bench.make().undo(receipts))
+    list(bench.make().apply(MAILS))
+    assert bench.world() == world
+
+
+def test_other_labels_change_what_it_wrote_itself_and_are_taken_back_whole(bench):
+    untouched = bench.world()
+    before = {receipt.ref: receipt for receipt in bench.make().apply(MAILS)}
+    changed = [replace(mail, labels=("spam",), previous=before[mail.ref].detail) for mail in MAILS]
+
+    receipts = list(bench.make().apply(changed))
+
+    world = bench.world()
+    assert {receipt.state for receipt in receipts} == {ReceiptState.APPLIED}
+    list(bench.make().undo(receipts))
+    assert bench.world() == untouched
+    list(bench.make().apply([replace(mail, previous=None) for mail in changed]))
+    assert bench.world() == world
 
 
 def test_no_mail_asks_nothing_of_the_world(bench):

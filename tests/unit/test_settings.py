@@ -169,7 +169,7 @@ def test_an_unknown_variable_is_named_as_it_is_spelt(load: Load, tmp_path: Path)
         ("PROCESSING__CONCURRENCY", "1.5", "a valid integer"),
         ("PROCESSING__MAX_COST_USD", "-1", "greater than 0"),
         ("IMAP__GMAIL_LABELS", "perhaps", "a valid boolean"),
-        ("EFFECTS", f"flags,{SECRET}", "'flags' or 'notes'"),
+        ("EFFECTS", f"flags,{SECRET}", "'flags', 'notes' or 'webhook'"),
         ("EFFECTS", "flags flags", "each effect once"),
         ("PATHS__LEDGER_URL", "sqlite://", "sqlite:///FILE"),
         ("PATHS__LEDGER_URL", "sqlite:///:memory:", "sqlite:///FILE"),
