@@ -20,8 +20,9 @@ from backfill.errors import (
     ServerUnavailable,
     StoreUnavailable,
 )
+from backfill.mail.client import StoreRefused
 from backfill.mail.refusals import MAX_READ, is_about_the_pace, is_for_good, is_full, is_transient, one_line, throttling
-from backfill.mail.wire import ReplyTooLarge, SpeaksTls, StoreRefused
+from backfill.mail.wire import ReplyTooLarge, SpeaksTls
 from backfill.redaction import redacted
 from backfill.shortages import shortage
 

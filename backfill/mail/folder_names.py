@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from imapclient.imap_utf7 import decode, encode
 
-from backfill.mail.wire import Record
+from backfill.mail.client import Record
 
 _ENTRY = re.compile(rb'\s*\(([^()]*)\)\s+(?:"(?:[^"\\]|\\.)*"|NIL)\s+', re.I)
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"')

@@ -30,10 +30,11 @@ from backfill.errors import (
     ServerUnavailable,
 )
 from backfill.hosts import is_loopback
+from backfill.mail.client import Client
 from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost, translated, words
 from backfill.mail.password_command import printed_by
 from backfill.mail.refusals import is_transient, one_line, remedy, throttling
-from backfill.mail.wire import Client, Hears, Patience, ReplyTooLarge
+from backfill.mail.wire import Hears, Patience, ReplyTooLarge
 from backfill.redaction import protect
 
 #: User names that all servers read the same in LOGIN. Others go by AUTHENTICATE PLAIN if the server offers it.

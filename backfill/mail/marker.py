@@ -12,11 +12,11 @@ from functools import partial
 
 from backfill.errors import ConfigError, KeywordRefused, ServerUnavailable, StoreUnavailable
 from backfill.keywords import RULE, is_keyword
+from backfill.mail.client import Client
 from backfill.mail.errors import CommandFailed, FolderReadOnly
 from backfill.mail.login import ImapAccount
 from backfill.mail.session import Session, Watch
 from backfill.mail.uidset import uid_sets
-from backfill.mail.wire import Client
 from backfill.message import MailboxKey
 
 #: The first STORE to a folder is checked in a fresh session, then every 50th.

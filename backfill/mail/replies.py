@@ -16,7 +16,7 @@ from imapclient.datetime_util import parse_to_datetime
 from imapclient.exceptions import ProtocolError
 from imapclient.response_types import BodyData
 
-from backfill.mail.wire import Record
+from backfill.mail.client import Record
 
 Row = dict[bytes, Any]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from backfill.mail.wire import Client, Record, ReplyTooLarge
+from backfill.mail.client import Client, Record
+from backfill.mail.wire import ReplyTooLarge
 from backfill.message import HIGHEST_UID
 
 #: UIDs read of one range. A window holds about 5,000 mails; a longer range names UIDs without mails.

@@ -14,11 +14,11 @@ from functools import partial
 from loguru import logger
 
 from backfill.errors import MarksMailRead, StoreUnavailable
+from backfill.mail.client import Client
 from backfill.mail.errors import CommandFailed, FolderReadOnly
 from backfill.mail.login import ImapAccount
 from backfill.mail.session import Session, Watch
 from backfill.mail.uidset import uid_sets
-from backfill.mail.wire import Client
 from backfill.message import HIGHEST_UID, MailboxKey
 
 SEEN = "\\Seen"

@@ -24,6 +24,7 @@ from backfill.errors import (
     ServerUnavailable,
 )
 from backfill.mail import folder_names, replies
+from backfill.mail.client import Client
 from backfill.mail.errors import FOREIGN, UNREADABLE, CommandFailed, ConnectionLost, FolderReadOnly, translated, words
 from backfill.mail.folder_names import Listed
 from backfill.mail.login import ImapAccount, connect, hang_up
@@ -31,7 +32,7 @@ from backfill.mail.refusals import ALLOW_PROGRAMS, is_transient, is_unsafe_login
 from backfill.mail.replies import Row
 from backfill.mail.search import listed, search
 from backfill.mail.uidset import uid_sets
-from backfill.mail.wire import Client, Hears
+from backfill.mail.wire import Hears
 from backfill.message import HIGHEST_UID, MailboxKey
 
 SLOWED_S = 60.0  # wait after the server says that it slows the account down

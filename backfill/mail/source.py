@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from loguru import logger
 
 from backfill.errors import FolderUnusable, ServerUnavailable
+from backfill.mail.client import Client
 from backfill.mail.errors import CommandFailed, ConnectionLost, TooMuchSaid
 from backfill.mail.fetch import Fetcher
 from backfill.mail.folder_names import Listed
@@ -21,7 +22,6 @@ from backfill.mail.positions import highest_uid, windows
 from backfill.mail.seen_guard import SeenGuard
 from backfill.mail.session import Session, Watch
 from backfill.mail.survey import survey
-from backfill.mail.wire import Client
 from backfill.message import HIGHEST_UID, MailboxKey, Message
 from backfill.ports import Folder, MailboxState, Surveyed, UidWindow, Unfetched
 from backfill.selection import Selection

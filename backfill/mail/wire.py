@@ -1,4 +1,4 @@
-"""The connection to a mail server: imapclient's, with bounds on each reply.
+"""The connection to a mail server: imaplib's, with bounds on each reply.
 
 Each reply is bounded in three ways: the longest silence, the whole time, and the octets. A literal larger than the
 octets that are left is refused before it is read. So no server can hold a command for ever, nor fill the memory.
@@ -12,12 +12,9 @@ import re
 import selectors
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-from imapclient import IMAPClient, SocketTimeout
 
 from backfill.clock import SystemClock
 
@@ -34,9 +31,6 @@ _LINE = 1_000_000  # octets of one line of a reply; imaplib's own limit
 #: The beginning of a line of a reply: `* SEARCH`, `* 3 EXISTS`, `ABCD1 OK` (RFC 9051 §9, in any case: §2.2.2).
 _STATUS = re.compile(rb"\A(\* (?:\d+ )?|[A-Z]{4}\d+ )([A-Za-z][A-Za-z-]*)([ \r\n])")
 
-#: A piece of a reply from imaplib: a line, or a line that ends with {size} together with its literal.
-Record = bytes | tuple[bytes, bytes] | None
-
 
 class ReplyTooLarge(imaplib.IMAP4.error):
     """A reply is larger than its bound."""
@@ -44,10 +38,6 @@ class ReplyTooLarge(imaplib.IMAP4.error):
 
 class SpeaksTls(imaplib.IMAP4.error):
     """The connection is unencrypted, and the port expects TLS from the first byte."""
-
-
-class StoreRefused(imaplib.IMAP4.error):
-    """The server answered a STORE with NO or BAD; the argument is the server's text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,59 +250,6 @@ class _Octets(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         return self._wire.receive(buffer)
-
-
-class Client(IMAPClient):  # type: ignore[misc]  # it has no types
-    """imapclient on a `Wire`."""
-
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, patience: Patience, hears: Hears) -> None:
-        self._patience = patience
-        self._hears = hears
-        timeout = SocketTimeout(patience.silence_s, patience.silence_s)
-        super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
-        self.wire.debug = 0  # imapclient sets 5, and then imaplib makes a repr of every literal
-        self.normalise_times = False  # times keep the server's offset; True gives naive local times
-
-    @property
-    def wire(self) -> Wire:
-        """The connection that imapclient uses."""
-        wire: Wire = self._imap
-        return wire
-
-    def _create_IMAP4(self) -> Wire:
-        return Wire(self.host, self.port, self.ssl_context if self.ssl else None, self._patience, self._hears)
-
-    def records(self, uids: Sequence[int], items: Sequence[str]) -> list[Record]:
-        """UID FETCH; the reply unparsed."""
-        named = ",".join(map(str, uids))
-        tag = self.wire._command("UID", "FETCH", named, f"({' '.join(items)})")
-        kind, data = self.wire._command_complete("FETCH", tag)
-        self._checkok("fetch", kind, data)
-        return list(self.wire._untagged_response(kind, data, "FETCH")[1])
-
-    def store(self, uid_set: str, change: str, words: Sequence[str]) -> None:
-        """UID STORE with `.SILENT`. `change`: such as `+FLAGS`. Raises `StoreRefused`."""
-        try:
-            kind, data = self.wire.uid("STORE", uid_set, f"{change}.SILENT", f"({' '.join(words)})")
-        except (self.wire.abort, ReplyTooLarge):
-            raise
-        except self.wire.error as error:  # BAD
-            raise StoreRefused(str(error)) from error
-        if kind != "OK":
-            raise StoreRefused(b" ".join(each for each in data if isinstance(each, bytes)).decode("utf-8", "replace"))
-
-    def listed(self) -> list[Record]:
-        """LIST of all folders; the reply unparsed."""
-        kind, data = self.wire._simple_command("LIST", '""', '"*"')
-        self._checkok("list", kind, data)
-        return list(self.wire._untagged_response(kind, data, "LIST")[1])
-
-    def opened(self, name: bytes, *, readonly: bool) -> Mapping[str, Sequence[Any]]:
-        """EXAMINE or SELECT a folder by its name on the wire; returns the untagged responses by name."""
-        quoted = b'"' + name.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
-        kind, data = self.wire.select(quoted, readonly)  # type: ignore[arg-type]  # bytes are sent unchanged
-        self._checkok("select", kind, data)
-        return dict(self.wire.untagged_responses)
 
 
 def _as_imaplib_reads_it(status: re.Match[bytes]) -> bytes:
