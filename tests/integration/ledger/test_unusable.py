@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sqlite3
 import threading
@@ -122,18 +121,15 @@ def test_a_database_that_is_not_utf8_is_refused_at_the_start(postgres, encoding)
 def test_the_clients_encoding_is_utf8_whatever_the_environment_says(postgres_url, monkeypatch):
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
 
-    with Bench(Ledger.open(postgres_url), TurnedClock()).ledger.database.session() as session:
+    with closing(Ledger.open(postgres_url)) as ledger, ledger.database.session() as session:
         encoding = session.exec_driver_sql("SHOW client_encoding").scalar_one()
 
     assert encoding == "UTF8"
 
 
-# The two connections through the pooler are closed by the collector only; the command ends with this refusal anyway.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_pooler_that_shares_connections_by_transaction_is_refused_with_the_remedy(postgres_url):
     with pooled(postgres_url) as url, pytest.raises(ConfigError, match="pool by session"):
         Ledger.open(url)
-    gc.collect()  # here, and not within a later test that would be blamed for it
 
 
 @pytest.mark.parametrize(
