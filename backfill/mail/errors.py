@@ -104,9 +104,7 @@ def translated(error: BaseException, server: str, port: int) -> BackfillError:
                 f"{where} expects TLS from the first byte; set imap.security: tls (usually with imap.port 993)."
             )
         case ReplyTooLarge():
-            return TooMuchSaid(
-                f"The mail server {where} sent more than was asked for, so the connection was closed ({text})."
-            )
+            return TooMuchSaid(f"The mail server {where} sent more than was asked for; its reply was dropped ({text}).")
         case StoreRefused():
             return _about_store(text)
         case socket.gaierror():

@@ -1,7 +1,8 @@
-"""One connection to one account: opened when needed, renewed when it is dead, dropped after any error.
+"""One connection to one account: opened when needed, renewed when it is dead, dropped when its state is not known.
 
 The caller names the mailbox, and the session opens this epoch of it. The rest of a broken reply would corrupt the next
-command, so no connection is used after an error. For one thread only: imapclient is not thread-safe.
+command, so a connection is used after an error only if the reply was read to its end: providers refuse frequent logins.
+For one thread only: imapclient is not thread-safe.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, IMAPCli
 from loguru import logger
 
 from backfill.errors import (
+    BackfillError,
     CredentialsRefused,
     FolderUnknown,
     FolderUnusable,
@@ -25,7 +27,16 @@ from backfill.errors import (
 )
 from backfill.mail import folder_names, replies
 from backfill.mail.client import Client
-from backfill.mail.errors import FOREIGN, UNREADABLE, CommandFailed, ConnectionLost, FolderReadOnly, translated, words
+from backfill.mail.errors import (
+    FOREIGN,
+    UNREADABLE,
+    CommandFailed,
+    ConnectionLost,
+    FolderReadOnly,
+    TooMuchSaid,
+    translated,
+    words,
+)
 from backfill.mail.folder_names import Listed
 from backfill.mail.login import ImapAccount, connect, hang_up
 from backfill.mail.refusals import ALLOW_PROGRAMS, is_transient, is_unsafe_login, throttling
@@ -167,14 +178,16 @@ class Session:
                 self._watch.throttled(SLOWED_S, "The mail server slows this account down ([THROTTLED])")
             return answer
         except FOREIGN as error:
-            self._drop(politely=False)
             ours = translated(error, self.account.server, self.account.port)
+            if not self._goes_on_after(ours):
+                self._drop(politely=False)
             if isinstance(ours, MailThrottled):
                 self._watch.throttled(ours.wait_s or 0.0, str(ours))
             is_quoting = UNREADABLE[:-1] in str(ours)  # a parser's error may quote a mail's text
             raise ours from (None if is_quoting else error)
         except MailError as error:
-            self._drop(politely=True)
+            if not self._goes_on_after(error):
+                self._drop(politely=True)
             if isinstance(error, MailThrottled):
                 self._watch.throttled(error.wait_s or 0.0, str(error))
             raise
@@ -184,6 +197,25 @@ class Session:
         finally:
             if self._client is not None:
                 self._client.wire.is_slowed = False
+
+    def _goes_on_after(self, error: BackfillError) -> bool:
+        """Can the connection be used after this error? If so, forgets the reply; the folder is opened anew.
+
+        Not if the server is in trouble or asks for patience: a new connection may reach another part of the server.
+        """
+        if self._client is None or not self._client.wire.is_idle:
+            return False
+        match error:
+            case TooMuchSaid() | FolderUnknown() | FolderUnusable() | FolderReadOnly() | MailboxChanged():
+                is_sound = True
+            case CommandFailed():
+                is_sound = bool(error.words) and not error.is_transient
+            case _:
+                is_sound = False
+        if is_sound:
+            self._client.wire.forget()
+            self._open = None
+        return is_sound
 
     def _connected(self) -> Client:
         """A new connection. One refusal after a login that worked counts as the server's trouble."""

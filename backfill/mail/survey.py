@@ -90,7 +90,7 @@ def _search_as_told(session: Session, mailbox: MailboxKey, criteria: str) -> set
 
 
 def _is_empty(session: Session, mailbox: MailboxKey) -> bool:
-    """Has the folder no mail? The refusal ended the connection, so the folder is opened again."""
+    """Has the folder no mail? After a refusal the folder is opened again, so the number is the present one."""
     return session.opened(mailbox).get(b"EXISTS") == 0
 
 

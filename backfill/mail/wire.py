@@ -27,6 +27,8 @@ GREETING_S = 3.0
 
 _KB, _MB = 1024, 1024 * 1024
 _LINE = 1_000_000  # octets of one line of a reply; imaplib's own limit
+_SHOWN = 100  # octets that are kept of the beginning of a longer line
+_LITERAL = re.compile(rb" ?\{\d+\}\r\n\Z")
 
 #: The beginning of a line of a reply: `* SEARCH`, `* 3 EXISTS`, `ABCD1 OK` (RFC 9051 §9, in any case: §2.2.2).
 _STATUS = re.compile(rb"\A(\* (?:\d+ )?|[A-Z]{4}\d+ )([A-Za-z][A-Za-z-]*)([ \r\n])")
@@ -105,6 +107,7 @@ class Wire(imaplib.IMAP4):
         self._buffered: tuple[socket.socket, io.BufferedReader] | None = None
         self._command_name = "greeting"
         self._may_ask_for_more = False
+        self._is_cut = False  # a line of the reply was too long; its rest was dropped
         self._has_told = False
         self._begin("greeting")
         super().__init__(host, port, timeout=patience.silence_s)
@@ -140,10 +143,37 @@ class Wire(imaplib.IMAP4):
     def readline(self) -> bytes:
         line = self._buffer().readline(_LINE + 1)
         if len(line) > _LINE:
-            raise ReplyTooLarge(f"{self._command_name}: a line of more than {_LINE} octets")
+            line = self._cut(line)
         line = _STATUS.sub(_as_imaplib_reads_it, line, count=1)
         self.is_slowed = self.is_slowed or (line.endswith(b"[THROTTLED]\r\n") and b" OK " in line)
         return line
+
+    def _cut(self, line: bytes) -> bytes:
+        """The beginning of a line that is too long. The rest is read and dropped, but not the size of a literal."""
+        self._is_cut = True
+        start, end = line[:_SHOWN], line[-_SHOWN:]
+        while not end.endswith(b"\n"):
+            if not (more := self._buffer().readline(_LINE)):
+                return b""  # the server hung up
+            end = (end + more)[-_SHOWN:]
+        literal = _LITERAL.search(end)
+        return start + (literal[0] if literal else b"\r\n")
+
+    def _command_complete(self, name: str, tag: bytes) -> Any:
+        """Raises `ReplyTooLarge` after the whole reply if a line of it was cut. Then `is_idle` is True."""
+        said = super()._command_complete(name, tag)  # type: ignore[misc]  # missing in typeshed
+        if self._is_cut:
+            raise ReplyTooLarge(f"{self._command_name}: a line of more than {_LINE} octets")
+        return said
+
+    @property
+    def is_idle(self) -> bool:
+        """Was the reply to each command read to its end? If not, its rest would be taken for the next reply."""
+        return not self.tagged_commands
+
+    def forget(self) -> None:
+        """Drop what came of the last reply."""
+        self.untagged_responses = {}
 
     def shutdown(self) -> None:
         if self._has_told:
@@ -186,6 +216,7 @@ class Wire(imaplib.IMAP4):
         self._command_name = command
         self._bound = _bound(command, self._patience)
         self._came = 0
+        self._is_cut = False
         self._began = self._heard = self._clock.monotonic()
 
     def _buffer(self) -> io.BufferedReader:
