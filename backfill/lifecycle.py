@@ -101,7 +101,7 @@ JOB_TRANSITIONS: Final[dict[tuple[JobState, JobState], str]] = {
     (JobState.PAUSED, JobState.CANCELLED): "given up by the operator",
     (JobState.CANCELLED, JobState.PLANNING): "taken up again by a run that names it",
     **{(state, JobState.UNDONE): "its effects were taken back" for state in JobState if state is not JobState.UNDONE},
-    (JobState.UNDONE, JobState.PLANNING): "a run, or `apply`: its effects are brought about again",
+    (JobState.UNDONE, JobState.PLANNING): "`apply`: its effects are brought about again",
 }
 
 
@@ -116,6 +116,14 @@ STANDING: Final[dict[JobState, frozenset[ItemStatus]]] = {
     JobState.CANCELLED: frozenset({ItemStatus.DONE}),
     JobState.UNDONE: frozenset(),
 }
+
+
+class OutcomeStatus(StrEnum):
+    """What became of a mail, as the log of outcomes and analytics.jsonl tell it."""
+
+    DONE = "done"
+    FAILED = "failed"
+    UNDONE = "undone"  # the job was taken back
 
 
 class RunOutcome(StrEnum):

@@ -22,13 +22,14 @@ from backfill.operations.plan import Result, plan
 from backfill.operations.request import Request
 from backfill.operations.retry import retry
 from backfill.operations.run import run
+from backfill.operations.undo import TakenBack, undo
 from backfill.operations.verify import Verified, verify
 from backfill.selection import DateField, Selection
 from backfill.settings import Settings
 from backfill.summary import Summary
 from backfill.wiring import Parts
 
-__all__ = ["BackfillProcessor", "GivenLimits", "Result", "Verified"]
+__all__ = ["BackfillProcessor", "GivenLimits", "Result", "TakenBack", "Verified"]
 
 
 class _Silent:
@@ -138,6 +139,14 @@ class BackfillProcessor:
         """
         with self._parts() as parts:
             return verify(parts, self._audience, job_id, repair=repair)
+
+    def undo(self, job_id: int | None = None, only: Sequence[str] = (), *, preview: bool = False) -> TakenBack:
+        """Take back what a job wrote; `only`: the names of outputs; empty: all. `preview`: say it, and write nothing.
+
+        Without `job_id`: the job of the latest run. With `confirm`, asks before it writes.
+        """
+        with self._parts() as parts:
+            return undo(parts, self._audience, job_id, only, preview=preview)
 
     @contextmanager
     def _parts(self) -> Iterator[Parts]:

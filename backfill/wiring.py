@@ -1,7 +1,6 @@
 """The composition root: settings in, working objects out. The only module that knows every adapter.
 
-A name in the configuration is a key of `CLASSIFIERS` or `EFFECTS`. To add a classifier or an output, add a line to one
-of them.
+To add a classifier or an output, add a line to `CLASSIFIERS` or `EFFECTS`, whose keys are the configured names.
 """
 
 from __future__ import annotations
@@ -134,6 +133,10 @@ class Parts:
 
     def effects(self) -> tuple[Effect, ...]:
         return tuple(make() for _, make in outputs(self._settings, self.allowance, self._audience.clock))
+
+    def output(self, name: str) -> Effect | None:
+        build = EFFECTS.get(name)
+        return None if build is None else build(self._settings, self.allowance, self._audience.clock)
 
     def mark_check(self) -> MarkCheck | None:
         if "flags" not in self.effect_names:

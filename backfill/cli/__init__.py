@@ -1,9 +1,9 @@
 """The command line, one file a command group: options in, one call of an operation, words and an exit code out.
 
 Commands: `run` (plan, run, retry) · `status` (status, jobs) · `watch` · `steer` (pause, resume, cancel, pace) ·
-`report` · `ledger` (verify, path, upgrade, backup) · `check` · `folders` · `evaluate` · `setup` (demo, init). What
-they share: `command` · `options` · `terminal` (questions, signals) · `progress` (bar or lines) · `output` (standard
-streams).
+`report` · `undo` · `ledger` (verify, path, upgrade, backup) · `check` · `folders` · `evaluate` · `setup` (demo,
+init). What they share: `command` · `options` · `terminal` (questions, signals) · `progress` (bar or lines) · `output`
+(standard streams).
 
 A module that is slow to import, such as rich or SQLAlchemy, is imported inside the command that needs it, so that
 `backfill --help` is quick.
@@ -25,6 +25,7 @@ from backfill.cli.run import plan, retry, run
 from backfill.cli.setup import demo, init
 from backfill.cli.status import jobs, status
 from backfill.cli.steer import cancel, pace, pause, resume
+from backfill.cli.undo import undo
 from backfill.errors import BackfillError, ConfigError, MachineExhausted
 from backfill.lifecycle import ExitCode
 
@@ -100,6 +101,7 @@ for command in (
     pace,
     check,
     evaluate,
+    undo,
 ):
     app.command(command)
 app.command(verify)

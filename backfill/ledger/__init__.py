@@ -1,11 +1,11 @@
 """The state store: backfill's only memory. All SQL is in this folder.
 
 `Ledger` groups its methods by what they write: `jobs`, `plans`, `runs`, `items` (claim, postpone, release, skip,
-vanish, fail, retry), `results` (from a call to the outcome), `verdicts`, `receipts` (reapply, take back), `attempts`,
-`throttles`, `budgets`, `outcomes`, `steering` (pause, resume, cancel, pace), `secrets`. Four only read: `open_items`
-(what is left), `current` (which verdict counts for a mail that several jobs judged), `report` (the figures of a job),
-`status` (a job at this moment). `audit` compares the tables, and repairs what needs no mail server. One public method
-is one short transaction.
+vanish, fail, retry), `results` (from a call to the outcome), `verdicts`, `receipts` (reapply, doubt), `undoing`
+(take a job back), `attempts`, `throttles`, `budgets`, `outcomes`, `steering` (pause, resume, cancel, pace), `secrets`.
+Four only read: `open_items` (what is left), `current` (which verdict counts for a mail that several jobs judged),
+`report` (the figures of a job), `status` (a job at this moment). `audit` compares the tables, and repairs what needs no
+mail server. One public method is one short transaction.
 
 Beside these: `schema` (the tables) · `rows` and `parameters` (the values that are returned) · `item_states` and
 `job_states` (the conditions of each change of a state) · `locks` (which runs are alive) · `reads` (figures for people)
@@ -36,6 +36,7 @@ from backfill.ledger.runs import Runs
 from backfill.ledger.secrets import Secrets
 from backfill.ledger.steering import JobSteering
 from backfill.ledger.throttles import Throttles
+from backfill.ledger.undoing import Undoing
 from backfill.ledger.verdicts import Verdicts
 
 
@@ -62,6 +63,7 @@ class Ledger:
     secrets: Secrets
     budgets: Budgets
     steering: JobSteering
+    undoing: Undoing
 
     @classmethod
     def open(cls, url: str, clock: Clock | None = None, stop: StopRequest | None = None) -> Ledger:
@@ -97,6 +99,7 @@ class Ledger:
             secrets=Secrets(database),
             budgets=Budgets(database),
             steering=JobSteering(database, clock),
+            undoing=Undoing(database, clock),
         )
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from backfill.ledger.runs import LOSSES_BEFORE_ALONE, fail_poison, go_on
 from backfill.ledger.schema import ITEM_CLAIMABLE, ITEM_FAILED, ITEM_RETRIED, item, mailbox, one_of
 from backfill.ledger.throttles import SKEW_US
 from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
-from backfill.lifecycle import TRANSITIONS, ItemStatus
+from backfill.lifecycle import TRANSITIONS, ItemStatus, OutcomeStatus
 from backfill.message import MailboxKey, MessageRef
 from backfill.redaction import redacted
 from backfill.verdict import Verdict
@@ -269,7 +269,7 @@ class Items:
                 refuse_illegal(connection, parameters, status)
                 return False
             if failed:
-                write_outcome(connection, run, held.id, status, row.verdict_id, reason, (), now)
+                write_outcome(connection, run, held.id, OutcomeStatus.FAILED, row.verdict_id, reason, (), now)
             return True
 
         if not self.database.write(work):

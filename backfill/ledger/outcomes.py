@@ -17,7 +17,7 @@ from backfill.ledger.databases.bulk import RowStatement
 from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import OutcomeRow, Run, moment
 from backfill.ledger.schema import sink
-from backfill.lifecycle import ItemStatus
+from backfill.lifecycle import OutcomeStatus
 from backfill.message import MailboxKey, MessageRef
 
 # The sums include all attempts of the item until the outcome. So a line that supersedes another includes its cost.
@@ -131,7 +131,7 @@ def write_outcome(
     connection: Connection,
     run: Run,
     item_id: int,
-    status: ItemStatus,
+    status: OutcomeStatus,
     verdict_id: int | None,
     reason: str | None,
     labels: Sequence[str],
@@ -144,7 +144,7 @@ def write_outcome(
 def write_outcomes(
     connection: Connection,
     run: Run,
-    status: ItemStatus,
+    status: OutcomeStatus,
     ended: Sequence[tuple[int, int | None, str | None, Sequence[str]]],
     now: int,
 ) -> None:
@@ -168,7 +168,7 @@ def _outcome(row: Row[Any]) -> OutcomeRow:
         id=row.id,
         ref=MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid),
         message_key=row.message_key,
-        status=ItemStatus(row.status),
+        status=OutcomeStatus(row.status),
         reason=row.reason,
         importance=row.importance,
         spam=row.spam,

@@ -57,11 +57,6 @@ STANDING = text(
               (SELECT 1 FROM item i WHERE i.job_id = :job AND i.mailbox_id = t.mailbox_id AND i.uid = t.uid)
         ORDER BY t.id LIMIT :limit"""
 )
-TAKE_BACK = text(
-    """UPDATE receipt SET undone_at = :now WHERE id IN :ids AND undone_at IS NULL
-          AND mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)
-    RETURNING mailbox_id, uid"""
-).bindparams(bindparam("ids", expanding=True))
 DOUBT = text(
     "UPDATE receipt SET stale = TRUE WHERE id IN :ids AND undone_at IS NULL RETURNING mailbox_id, uid"
 ).bindparams(bindparam("ids", expanding=True))
@@ -188,28 +183,6 @@ class Receipts:
             return len(mails)
 
         return self.database.write(work) if untrue else 0
-
-    def take_back(self, job_id: int, taken: Sequence[Standing]) -> int:
-        """Record that these effects are undone: the job is UNDONE, and the mails are DONE → CLASSIFIED; how many.
-
-        Writes. To be called after the effects were removed; a second call changes nothing. Other jobs with these mails
-        lack the effects, too: their mails are DONE → CLASSIFIED and the jobs PLANNING; their next run applies them.
-        """
-        now = micros(self.clock.now())
-
-        def work(connection: Connection) -> int:
-            move(connection, JobState.UNDONE, "id = :job", {"job": job_id})
-            ids = sorted(each.id for each in taken)
-            mails = connection.execute(TAKE_BACK, {"ids": ids, "now": now}).all()
-            others: set[int] = set()
-            for row in sorted({(row.mailbox_id, row.uid) for row in mails}):
-                mail = {"mailbox": row[0], "uid": row[1]}
-                others.update(connection.execute(UNAPPLIED, mail).scalars().all())
-            for other in sorted(others - {job_id}):
-                move(connection, JobState.PLANNING, HAS_OPEN_ITEMS, {"job": other}, only=ENDED)
-            return len(mails)
-
-        return self.database.write(work)
 
 
 def keep_receipts(connection: Connection, given: Iterable[tuple[Item, Verdict, Sequence[Receipt]]], now: int) -> None:

@@ -24,7 +24,7 @@ from backfill.ledger.outcomes import write_outcomes
 from backfill.ledger.receipts import current_receipts, keep_receipts
 from backfill.ledger.rows import Item, Run
 from backfill.ledger.verdicts import Answered, Reused, keep_firsts, refuse_illegal, verdicts_by_id
-from backfill.lifecycle import AttemptOutcome, ItemStatus
+from backfill.lifecycle import AttemptOutcome, ItemStatus, OutcomeStatus
 from backfill.ports import Receipt
 from backfill.rubric import Rubric
 from backfill.verdict import Verdict
@@ -150,7 +150,7 @@ def _finish(connection: Connection, run: Run, finished: Sequence[Finished], now:
             refuse_illegal(connection, claim, ItemStatus.DONE)
     done = [each for each, is_ours in zip(finished, ours, strict=True) if is_ours]
     outcomes = [(each.item.id, each.verdict.id, None, each.labels) for each in done]
-    write_outcomes(connection, run, ItemStatus.DONE, outcomes, now)
+    write_outcomes(connection, run, OutcomeStatus.DONE, outcomes, now)
     return ours
 
 

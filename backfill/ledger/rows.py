@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from backfill.clock import EPOCH
 from backfill.fingerprint import Fingerprint
-from backfill.lifecycle import ItemStatus, JobState
+from backfill.lifecycle import ItemStatus, JobState, OutcomeStatus
 from backfill.message import MessageRef
 from backfill.selection import Selection
 from backfill.verdict import Verdict
@@ -89,7 +89,7 @@ class OutcomeRow:
     id: int
     ref: MessageRef
     message_key: str | None
-    status: ItemStatus
+    status: OutcomeStatus
     reason: str | None
     importance: int | None  # None, also for the next two: the item has no verdict
     spam: int | None

@@ -25,7 +25,7 @@ from backfill.ledger.outcomes import write_outcome
 from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Run, RunInfo, moment, moment_or_none
 from backfill.ledger.schema import ITEM_CLAIMED, run
-from backfill.lifecycle import ItemStatus, RunOutcome
+from backfill.lifecycle import ItemStatus, OutcomeStatus, RunOutcome
 from backfill.redaction import redacted
 
 # A mail that was begun when two runs died is processed alone, so that no other mail counts a loss with it.
@@ -220,7 +220,7 @@ def fail_poison(connection: Connection, living: Run, item_id: int, losses: int, 
     if losses <= LOSSES_BEFORE_ALONE:
         return False
     known = connection.execute(FAIL_POISON, {"item": item_id, "reason": reason, "now": now}).scalar_one()
-    write_outcome(connection, living, item_id, ItemStatus.FAILED, known, reason, (), now)
+    write_outcome(connection, living, item_id, OutcomeStatus.FAILED, known, reason, (), now)
     return True
 
 

@@ -100,6 +100,10 @@ class Parts(Protocol):
         """The outputs, new ones at each call; the caller closes them."""
         ...
 
+    def output(self, name: str) -> Effect | None:
+        """The output of this name, configured or not; the caller closes it. None: there is none."""
+        ...
+
     def mark_check(self) -> MarkCheck | None:
         """Compares receipts of keywords with the server; None where there are no keywords."""
         ...

@@ -139,6 +139,7 @@ def decide(
     generation = ledger.jobs.next_generation(account, selection, digest) if request.ask_again else 0
     found = ledger.jobs.find(job_key(account, selection, digest, dry_run=request.dry_run, generation=generation))
     if found is not None:
+        refuse_undone(found)
         # Otherwise the next run from cron would undo what the operator has decided.
         if found.state is JobState.CANCELLED or (request.selection is None and found.state in GIVEN_UP):
             raise ConfigError(
@@ -160,6 +161,15 @@ def decide(
     return Decision(job, Intent.BEGIN)
 
 
+def refuse_undone(job: Job) -> None:
+    """Raise `ConfigError` for an undone job: a run from cron would bring back what the operator has taken back."""
+    if job.state is JobState.UNDONE:
+        raise ConfigError(
+            f"This job was undone: {describe(job)}. Bring about again what it wrote with: backfill apply {job.id}; or "
+            "classify its mail anew with --new-job."
+        )
+
+
 def known_job(ledger: Ledger, number: int | None, outputs: Outputs | None = None) -> Job:
     """The job of this number, by default of the latest run. Raises `ConfigError` when there is none."""
     wanted = number if number is not None else ledger.jobs.latest()
@@ -177,6 +187,7 @@ def _named(ledger: Ledger, request: Request, fingerprint: Fingerprint) -> Decisi
     if request.new_job or request.ask_again:
         raise ConfigError("--job goes on with a job; leave out --new-job and --ask-again.")
     job = known_job(ledger, request.job)
+    refuse_undone(job)
     if request.selection is not None and request.selection.canonical() != job.selection.canonical():
         raise ConfigError(f"Job {job.id} has a selection of its own; leave out either --job or the selection.")
     return _same_question(ledger, job, request, fingerprint)

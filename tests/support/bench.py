@@ -245,6 +245,9 @@ class BenchParts:
     def effects(self) -> tuple[Effect, ...]:
         return self.outputs()
 
+    def output(self, name: str) -> Effect | None:
+        return {effect.name: effect for effect in self.outputs()}.get(name)
+
     def mark_check(self) -> None:
         return None
 

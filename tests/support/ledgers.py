@@ -125,6 +125,17 @@ class Bench:
             verdict = item.verdict or self.record(run, item).verdict
             assert self.finish(run, item, verdict, *effects)
 
+    def undo(self, job: Job | None = None) -> int:
+        """As `backfill undo`, when nothing else counts for the job's mails; how many receipts were closed."""
+        job = job or self.job
+        run = self.run(job, "undo")
+        self.ledger.undoing.begin(run)
+        standing = [each.id for each in self.ledger.undoing.written(job.id) if each.other is None]
+        self.ledger.undoing.close(standing)
+        self.ledger.undoing.settle(run)
+        self.end(run)
+        return len(standing)
+
     def end(self, run: Run, outcome: str = "interrupted") -> None:
         self.ledger.runs.end(run, outcome, None, 0)  # type: ignore[arg-type]  # a word will do
         if not self.ledger.database.is_sqlite:

@@ -137,12 +137,13 @@ WRITES = {
     "runs": ("begin", "free_dead", "beat", "release_claims", "end"),
     "items": ("claim", "begin", "rest", "postpone", "release", "lose", "skip", "vanish", "fail", "retry", "revive"),
     "results": ("commit",),
-    "receipts": ("keep", "reapply", "take_back", "doubt"),
+    "receipts": ("keep", "reapply", "doubt"),
     "attempts": ("close",),
     "throttles": ("set_rate", "reserve", "reserve_both", "charge", "block", "lift_guess", "slow", "announce"),
     "outcomes": ("open_sink", "advance"),
     "audit": ("repair",),
     "secrets": ("get",),
+    "undoing": ("begin", "keep", "close", "settle"),
     "budgets": ("open", "open_day", "open_calls"),
     "steering": ("pause", "resume", "cancel", "set_pace", "note_waiting"),
 }
@@ -355,7 +356,10 @@ class Command:
             ledger.items.revive(job.id, mailbox_id, self.world.gone)
         ledger.plans.plan_again(job.id)
         ledger.receipts.doubt(ledger.receipts.standing(job.id))
-        ledger.receipts.take_back(job.id, ledger.receipts.standing(job.id))
+        ledger.undoing.begin(run)
+        ledger.undoing.keep([])
+        ledger.undoing.close([each.id for each in ledger.undoing.written(job.id)])
+        ledger.undoing.settle(run)
         ledger.receipts.reapply(job.id, ["flags", "notes"])
         ledger.steering.pause(job.id, "lunch")
         ledger.steering.note_waiting(run, "lunch")

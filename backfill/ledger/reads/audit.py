@@ -166,10 +166,11 @@ QUESTIONS: dict[DifferenceKind, tuple[str, str]] = {
         "{folder}, UID {uid} is pending, but the job is done.",
     ),
 }
+# A done item whose effect was taken back alone, or is being taken back, has a receipt that says so.
 RECEIPTS = (
     f"""SELECT m.folder, i.uid, CAST(:effect AS TEXT) AS effect {ITEMS} JOIN job j ON j.id = i.job_id
           LEFT JOIN receipt t ON t.mailbox_id = i.mailbox_id AND t.uid = i.uid AND t.effect = :effect
-                             AND t.verdict_id = i.verdict_id AND t.undone_at IS NULL
+                             AND (t.verdict_id = i.verdict_id OR t.undone_at IS NOT NULL)
          WHERE i.job_id = :job AND i.status = 'done' AND NOT j.dry_run AND t.id IS NULL {ORDER}""",
     "{folder}, UID {uid} is done, but there is no receipt that {effect} has been brought about.",
 )

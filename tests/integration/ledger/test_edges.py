@@ -33,7 +33,7 @@ def work_off(bench: Bench) -> None:
 
 
 def undo(bench: Bench) -> None:
-    bench.ledger.receipts.take_back(bench.job.id, bench.ledger.receipts.standing(bench.job.id))
+    bench.undo()
 
 
 def pause(bench: Bench) -> None:

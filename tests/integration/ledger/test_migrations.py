@@ -326,6 +326,36 @@ def test_an_upgrade_from_0_1_keeps_the_indexes_checks_and_references_of_calls(em
     assert described() == (indexes, checks | {"ck_attempt_asker"}, references)
 
 
+KEYWORDS_OF_0_1 = """
+INSERT INTO verdict (id, message_key, fingerprint, generation, importance, spam, source, explanation, truncated,
+                     created_at)
+     VALUES (1, 'a mail', 'digest', 0, 9, 1, 'chat', '', FALSE, 5);
+UPDATE item SET status = 'done', verdict_id = 1, final_at = 9, flags_before = '["IMPORTANT", "\\\\Seen"]' WHERE id = 1;
+INSERT INTO job (id, key, account, selection, fingerprint, fingerprint_parts, prompt, dry_run, state, created_at)
+     VALUES (2, 'another key', 'owner', '{}', 'digest', '{}', '', FALSE, 'open', 3);
+INSERT INTO item (job_id, mailbox_id, uid, status, rank, verdict_id, final_at, flags_before)
+     VALUES (2, 1, 11, 'done', 1, 1, 9, '["Important", "AIProcessed"]');
+INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at)
+     VALUES (1, 11, 'flags', 1, 'applied', '{"keywords": ["Important", "AIProcessed"], "refused": []}', 7);
+INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at)
+     VALUES (1, 11, 'notes', 1, 'applied', '{"path": "a.md"}', 7)
+"""
+
+
+def test_a_ledger_of_0_1_knows_after_the_upgrade_which_keywords_it_has_added(empty_url, clock):
+    upgrade(empty_url, clock, Schema(head="0001"))
+    rows = f"{ROWS_OF_0_1};{KEYWORDS_OF_0_1}"
+    with database(empty_url) as opened:
+        opened.write(lambda connection: [connection.execute(sa.text(row)) for row in rows.split(";")])
+
+    ledger = Ledger.open(empty_url, clock)
+
+    written = {each.receipt.effect: each.receipt.detail for each in ledger.undoing.written(1)}
+    assert written["flags"] == {"keywords": ["Important", "AIProcessed"], "added": ["AIProcessed"], "refused": []}
+    assert written["notes"] == {"path": "a.md"}
+    ledger.close()
+
+
 def _around(inspector, table):
     """What stands around a table's columns; an index with its condition."""
     indexes = {

@@ -264,7 +264,9 @@ class LedgerMachine(RuleBasedStateMachine):
         job = self.bench.job.id
         standing = self.ledger.receipts.standing(job, limit=limit)
         uids = {each.receipt.ref.uid for each in standing}
-        self.ledger.receipts.take_back(job, standing)
+        self.ledger.undoing.begin(self.run)
+        self.ledger.undoing.close([each.id for each in standing])
+        self.ledger.undoing.settle(self.run)
         assert self.ledger.jobs.get(job).state is JobState.UNDONE
         for (mailbox, uid), mail in self.mails.items():
             if mailbox == self.mailbox and uid in uids and mail.status is DONE:

@@ -217,15 +217,16 @@ def test_other_thresholds_take_up_all_done_mail_and_its_receipts_stand_until_the
 
 def test_what_is_taken_back_can_be_brought_about_again_and_is_told_again(done):
     receipts = done.ledger.receipts
-    standing = receipts.standing(done.job.id)
+    standing = done.ledger.undoing.written(done.job.id)
 
-    taken = receipts.take_back(done.job.id, standing)
+    taken = done.undo()
 
     assert [each.receipt.effect for each in standing] == ["flags", "flags"]
     assert taken == 2
     assert state(done) is JobState.UNDONE
     assert done.statuses() == {11: "classified", 12: "classified", 13: "failed"}
     assert receipts.standing(done.job.id) == []
+    assert done.outcomes()[-2:] == [(11, "undone", True), (12, "undone", True)]
     assert receipts.reapply(done.job.id, ["flags"]) == 0
     assert state(done) is JobState.PLANNING
     done.work_off(done.run(), "flags")
@@ -233,29 +234,61 @@ def test_what_is_taken_back_can_be_brought_about_again_and_is_told_again(done):
 
 
 def test_an_undo_that_was_interrupted_goes_on_where_it_was(done):
-    receipts = done.ledger.receipts
-    first = receipts.standing(done.job.id, limit=1)
-    receipts.take_back(done.job.id, first)
+    undoing, told = done.ledger.undoing, done.outcomes()
+    undoing.begin(done.run(command="undo"))
+    first = undoing.written(done.job.id, limit=1)
+    undoing.close([each.id for each in first])
 
-    again = receipts.take_back(done.job.id, first)
-    rest = receipts.standing(done.job.id, after=first[0].id)
+    rest = undoing.written(done.job.id)
 
-    assert again == 0
     assert [each.receipt.ref.uid for each in rest] == [12]
     assert state(done) is JobState.UNDONE
     assert done.ledger.audit.differences(done.job.id, ["flags"]) == []
+    assert done.outcomes() == told
+    assert done.undo() == 1
+    assert done.outcomes() == [*told, (11, "undone", True), (12, "undone", True)]
+    assert done.statuses() == {11: "classified", 12: "classified", 13: "failed"}
 
 
-def test_another_job_about_the_same_mail_has_something_to_do_again(done):
+def test_a_mail_on_which_something_of_ours_still_stands_stays_done(done):
+    undoing = done.ledger.undoing
+    run = done.run(command="undo")
+    undoing.begin(run)
+    undoing.close([each.id for each in undoing.written(done.job.id, limit=1)])
+
+    undoing.settle(run)
+
+    assert done.statuses() == {11: "classified", 12: "done", 13: "failed"}
+    assert done.ledger.audit.differences(done.job.id, ["flags"]) == []
+
+
+def test_what_another_job_has_judged_alike_stays_with_that_job(done):
     wider = done.open_job(folders=("INBOX", "Archive"))
     done.plan(11, job=wider)
     done.work_off(done.run(wider))
     done.ledger.jobs.settle(wider.id)
 
-    done.ledger.receipts.take_back(done.job.id, done.ledger.receipts.standing(done.job.id))
+    taken = done.undo()
 
-    assert (state(done), state(done, wider)) == (JobState.UNDONE, JobState.PLANNING)
-    assert done.statuses(wider) == {11: "classified"}
+    assert taken == 1
+    assert [each.receipt.ref.uid for each in done.ledger.receipts.standing(wider.id)] == [11]
+    assert state(done) is JobState.UNDONE
+    assert done.statuses() == {11: "classified", 12: "classified", 13: "failed"}
+    assert done.statuses(wider) == {11: "done"}
+    assert done.ledger.audit.differences(wider.id, ["flags"]) == []
+
+
+def test_the_verdict_of_an_older_job_counts_again(done):
+    newer = done.open_job(generation=1)
+    done.plan(11, job=newer)
+    done.work_off(done.run(newer), "flags")
+
+    (receipt, *others) = done.ledger.undoing.written(newer.id)
+
+    assert others == []
+    assert (receipt.counting_job, receipt.other_job) == (newer.id, done.job.id)
+    assert receipt.other.verdict.id == done.item(11).verdict_id != receipt.verdict_id
+    assert [each.other_job for each in done.ledger.undoing.written(done.job.id)] == [newer.id, None]
 
 
 def test_a_dry_run_has_no_outputs_to_bring_about(bench):

@@ -1,0 +1,253 @@
+"""`backfill undo` against Dovecot: afterwards every flag of every mail is as it was, and only our notes are gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+from tests.conftest import Mailbox
+from tests.support.api_server import ApiServer, Call, Response, verdict
+from tests.support.project import PROCESSED, Project, letter
+
+MAILS = 12
+
+
+def taken(project: Project, *arguments: str) -> dict[str, Any]:
+    done = project.run("undo", "--yes", "--json", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+@pytest.fixture
+def marked(project: Project, mailbox: Mailbox) -> Project:
+    """A mailbox whose mails bear \\Seen, foreign keywords, and some of ours, in other spellings, too."""
+    mailbox.holds(*(letter(n) for n in range(MAILS)))
+    with project.mail_program() as client:
+        client.select_folder("INBOX")
+        client.add_flags([1, 2], [b"\\Seen", b"\\Flagged"])
+        client.add_flags([2, 3], [b"$Label1", b"NonJunk"])
+        client.add_flags([3, 4], [b"Important"])
+        client.add_flags([4, 5], [PROCESSED])
+        client.add_flags([6], [b"SPAM"])
+    return project
+
+
+def judges(api: ApiServer, *, important: Collection[int] = (), spam: Collection[int] = ()) -> None:
+    """Judge the mails with these UIDs important or spam, and the others neither."""
+
+    def answer(call: Call) -> Response:
+        uid = int(call.subject.split()[-1]) + 1
+        return verdict(9 if uid in important else 2, 9 if uid in spam else 1)
+
+    api.answer_with(answer)
+
+
+def run_anew(project: Project, model: str) -> None:
+    """A new job about the same mails, with another model."""
+    project.configure(llm={"model": model})
+    project.succeed("run", "--new-job", "--yes")
+
+
+def test_afterwards_every_flag_of_every_mail_is_as_it_was(marked: Project, api: ApiServer) -> None:
+    judges(api, important=range(1, 8), spam=range(5, 11))
+    before = marked.flags()
+    marked.succeed("run", "--yes")
+    assert marked.flags() != before
+
+    result = taken(marked)
+
+    assert marked.flags() == before
+    assert marked.notes() == []
+    assert marked.report()["job"]["state"] == "undone"
+    assert result["kept"] == result["refused"] == []
+    assert result["expected"]["traces"] == result["taken"]
+    assert {trace["what"]: trace["mails"] for trace in result["taken"]} == {
+        "AIProcessed": MAILS - 2,
+        "Important": 5,
+        "Spam": 5,
+        "note": MAILS,
+    }
+    lines = marked.analytics()
+    assert [line["status"] for line in lines] == ["done"] * MAILS + ["undone"] * MAILS
+    assert all(line["supersedes"] for line in lines[MAILS:])
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_two_jobs_about_the_same_mails_can_be_undone_in_any_order(
+    marked: Project, api: ApiServer, order: tuple[int, int]
+) -> None:
+    before = marked.flags()
+    judges(api, important=range(1, 8), spam=range(5, 11))
+    marked.succeed("run", "--yes")
+    of_the_first, notes_of_the_first = marked.flags(), contents(marked)
+    judges(api, important=range(6, 12), spam=(1, 9, 12))
+    run_anew(marked, "test/model-2")
+    of_the_second, notes_of_the_second = marked.flags(), contents(marked)
+
+    taken(marked, str(order[0]))
+
+    if order[0] == 2:  # the first job's verdicts count again
+        assert (marked.flags(), contents(marked)) == (of_the_first, notes_of_the_first)
+    else:  # its verdicts did not count any more
+        assert (marked.flags(), contents(marked)) == (of_the_second, notes_of_the_second)
+    taken(marked, str(order[1]))
+    assert marked.flags() == before
+    assert marked.notes() == []
+
+
+def contents(project: Project) -> dict[str, bytes]:
+    return {note.name: note.read_bytes() for note in project.notes()}
+
+
+def test_an_undone_job_is_not_brought_back_by_a_run(project: Project, mailbox: Mailbox) -> None:
+    mailbox.holds(letter(1), letter(2))
+    before = project.flags()
+    project.succeed("run", "--yes")
+    taken(project)
+
+    for arguments in (("run", "--yes"), ("run", "--folder", "INBOX", "--yes"), ("run", "--job", "1", "--yes")):
+        refused = project.run(*arguments)
+
+        assert refused.returncode == 2, refused.stderr
+        assert "backfill apply 1" in refused.stderr
+        assert "--new-job" in refused.stderr
+    assert project.flags() == before
+
+
+def test_without_a_terminal_and_without_yes_nothing_is_taken_back(project: Project, mailbox: Mailbox) -> None:
+    mailbox.holds(letter(1), letter(2))
+    project.succeed("run", "--yes")
+    there = project.flags()
+
+    declined = project.run("undo")
+    answered = project.run("undo", input="n\n")
+
+    assert (declined.returncode, answered.returncode) == (2, 2)
+    assert "--yes" in declined.stderr
+    assert "AIProcessed of 2 mails" in declined.stderr
+    assert project.flags() == there
+    assert project.report()["job"]["state"] == "done"
+
+
+def test_a_preview_counts_and_names_examples_and_writes_nothing(project: Project, mailbox: Mailbox) -> None:
+    mailbox.holds(*(letter(n) for n in range(8)))
+    project.succeed("run", "--yes")
+    there, notes = project.flags(), contents(project)
+
+    shown = project.run("undo", "--preview")
+
+    assert shown.returncode == 0
+    assert "AIProcessed of 8 mails" in shown.stdout
+    assert "note of 8 mails" in shown.stdout
+    assert "INBOX, UID 1 (2024-06-03, Ada Lovelace <ada@example.com>): " in shown.stdout
+    assert (project.flags(), contents(project)) == (there, notes)
+    assert project.report()["job"]["state"] == "done"
+
+
+@pytest.mark.parametrize(("only", "left"), [("flags", "notes"), ("notes", "flags")])
+def test_one_output_alone_can_be_taken_back_and_a_run_leaves_it_so(
+    project: Project, mailbox: Mailbox, only: str, left: str
+) -> None:
+    mailbox.holds(letter(1), letter(2))
+    clean = project.flags()
+    project.succeed("run", "--yes")
+    there, notes = project.flags(), contents(project)
+
+    taken(project, "--only", only)
+    mailbox.holds(letter(3))
+    project.succeed("run", "--yes")
+
+    flags, now = project.flags(), contents(project)
+    assert {uid: flags[uid] for uid in (1, 2)} == (clean if only == "flags" else there)
+    assert len(now) == (len(notes) + 1 if left == "notes" else 1)
+    assert PROCESSED in flags[3]
+    assert project.report()["job"]["state"] == "done"
+    verified = project.run("verify")
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_what_the_owner_did_meanwhile_is_respected_and_is_no_error(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(*(letter(n) for n in range(6)))
+    judges(api, spam=(1, 2))
+    project.succeed("run", "--yes")
+    notes = project.notes()
+    notes[0].write_text("my own words")
+    notes[1].unlink()
+    (project.folder / "var/analytics.jsonl").unlink()
+    with project.mail_program() as client:
+        client.select_folder("INBOX")
+        client.remove_flags([1], [b"Spam", PROCESSED])
+        client.add_flags([3], [b"Important", b"\\Seen"])
+        client.delete_messages([6])
+        client.expunge()
+
+    result = taken(project)
+
+    assert project.flags() == {1: set(), 2: set(), 3: {b"Important", b"\\Seen"}, 4: set(), 5: set()}
+    assert project.notes() == [notes[0]]
+    assert notes[0].read_text() == "my own words"
+    assert len(result["kept"]) == 1
+    assert str(notes[0]) in result["kept"][0]
+    assert result["gone"] == 1
+    assert len(project.analytics()) == 12
+
+
+@pytest.mark.parametrize("change", ["deleted", "rebuilt"])
+def test_mails_of_a_folder_that_is_gone_are_said_and_the_others_are_undone(
+    project: Project, mailbox: Mailbox, change: str
+) -> None:
+    mailbox.holds(letter(1))
+    mailbox.holds(letter(2), letter(3), folder="Archive")
+    before = project.flags()
+    project.succeed("run", "--folder", "INBOX", "--folder", "Archive", "--yes")
+    with project.mail_program() as client:
+        client.delete_folder("Archive")
+    if change == "rebuilt":
+        mailbox.holds(letter(8), folder="Archive")
+
+    result = taken(project)
+
+    assert result["gone"] == 2
+    assert project.flags() == before
+    assert project.notes() == []
+    assert project.report()["job"]["state"] == "undone"
+
+
+def test_an_undo_twice_is_as_once(project: Project, mailbox: Mailbox) -> None:
+    mailbox.holds(letter(1), letter(2))
+    before = project.flags()
+    project.succeed("run", "--yes")
+    taken(project)
+    lines = project.analytics()
+
+    again = taken(project)
+
+    assert again["taken"] == []
+    assert project.flags() == before
+    assert project.analytics() == lines
+
+
+def test_a_dry_run_has_nothing_to_take_back(project: Project, mailbox: Mailbox) -> None:
+    mailbox.holds(letter(1))
+    project.succeed("run", "--dry-run", "--yes")
+
+    refused = project.run("undo", "--yes")
+
+    assert refused.returncode == 2
+    assert "dry run" in refused.stderr
+
+
+def test_a_name_that_is_no_output_is_refused_with_those_that_are(project: Project, mailbox: Mailbox) -> None:
+    mailbox.holds(letter(1))
+    project.succeed("run", "--yes")
+
+    refused = project.run("undo", "--only", "flag", "--yes")
+
+    assert refused.returncode == 2
+    assert "flags" in refused.stderr
