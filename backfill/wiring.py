@@ -321,7 +321,7 @@ def outputs(
 
 def _notes(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:
     template = _template(settings.paths.note_template, "paths.note_template", NOTE_TEMPLATE)
-    return NotesEffect(settings.paths.notes_dir, template)
+    return NotesEffect(settings.paths.notes_dir, template, rubric_of(settings))
 
 
 def _flags(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:

@@ -22,13 +22,15 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backfill import files
+from backfill.effects.front_matter import facts_of, specimen
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.lifecycle import ExitCode
-from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.message import MailboxKey, Message
 from backfill.ports import Judged, Probe, Receipt, ReceiptState, State, Unapplied, Undone
-from backfill.verdict import Scores, Verdict
+from backfill.rubric import Rubric
 
 NOTE_TEMPLATE = "note_template"  # the reason of an error that concerns it
+IMPORTANCE_AND_SPAM = Rubric.default()
 MAX_SLUG_BYTES = 100  # with date, suffix and extension 127: also below eCryptfs's limit of 143
 
 
@@ -42,16 +44,18 @@ class NotesEffect:
     name = "notes"
     needs_message = True
 
-    def __init__(self, notes_dir: Path, template_text: str) -> None:
+    def __init__(self, notes_dir: Path, template_text: str, rubric: Rubric = IMPORTANCE_AND_SPAM) -> None:
         # HTML escaping is off: notes are Markdown, and the filters below escape for Markdown and YAML.
-        environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+        environment = ImmutableSandboxedEnvironment(
+            undefined=StrictUndefined, keep_trailing_newline=True, finalize=_finalize
+        )
         environment.filters.update(quoted=_quoted, escaped=_escaped, fenced=_fenced)
         self._notes_dir = notes_dir
         try:
             self._template = environment.from_string(template_text)
         except TemplateError as error:
             raise _template_error(error) from error
-        self._render(_SPECIMEN)  # a template that does not work is found before the first mail is paid for
+        self._render(specimen(rubric))  # a template that does not work is found before the first mail is paid for
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         """Write each mail's note. APPLIED: the file has our bytes. FOREIGN: it has others, and is left alone.
@@ -188,6 +192,11 @@ class NotesEffect:
             ) from error
 
 
+def _finalize(value: object) -> object:
+    """None as YAML writes it."""
+    return "null" if value is None else value
+
+
 def note_path(message: Message) -> PurePosixPath:
     """The path of a mail's note below the notes folder: `2024/05/2024-05-03-Your-invoice-0123456789ab.md`.
 
@@ -277,12 +286,7 @@ def _facts(mail: Judged) -> dict[str, Any]:
         "list_id": content.list_id,
         "attachments": [attachment.name or attachment.content_type for attachment in content.attachments],
         "size": message.size,
-        "importance_score": verdict.scores["importance"],
-        "spam_score": verdict.scores["spam"],
-        "labels": list(mail.labels),
-        "source": verdict.source,
-        "model": verdict.model or "",
-        "explanation": verdict.explanation,
+        **facts_of(verdict, mail.labels),
         "body": content.body,
         "truncated": content.truncated,
     }
@@ -336,12 +340,3 @@ def _template_error(error: TemplateError) -> ConfigError:
     where = f" (line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
     sentence = f"The note template does not work: {error.message}{where}; see paths.note_template."
     return ConfigError(sentence, reason=NOTE_TEMPLATE)
-
-
-_SPECIMEN = Judged(
-    ref=MessageRef(MailboxKey("account", "INBOX", 1), 1),
-    verdict=Verdict(0, "", Scores.of(importance=0, spam=0), "specimen", None, "", False),
-    labels=(),
-    flags_before=frozenset(),
-    message=Message(MessageRef(MailboxKey("account", "INBOX", 1), 1), Content(), frozenset(), None, None, 0),
-)

@@ -19,6 +19,7 @@ from backfill.effects.notes import NotesEffect, note_path, write_once
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.message import Attachment, MailboxKey
 from backfill.ports import ReceiptState, Unapplied
+from backfill.rubric import Category, Rubric, Score
 from backfill.verdict import Scores
 from tests.support.judged import judged
 
@@ -112,6 +113,65 @@ def test_an_attachment_without_a_name_is_noted_by_its_kind(notes_dir):
 
     note = (notes_dir / receipt.detail["path"]).read_text("utf-8")
     assert front_matter(note)["attachments"] == ["image/png", "a.pdf"]
+
+
+def answered(scores: dict[str, int], *labels: str, category: str | None = None, reason: str = ""):
+    mail = judged(17, *labels)
+    return replace(mail, verdict=replace(mail.verdict, scores=Scores(scores), category=category, reason=reason))
+
+
+def told_of(notes_dir: Path, mail, template: str = TEMPLATE) -> dict:
+    (receipt,) = NotesEffect(notes_dir, template, OWN).apply([mail])
+    return front_matter((notes_dir / receipt.detail["path"]).read_text("utf-8"))
+
+
+OWN = Rubric(
+    (Score("no", "it is refused", 5, None), Score("tax", "the tax office wants it", 7, None)),
+    (Category("2024-01-01", "of that day", None), Category("null", "all else", None)),
+    reason=True,
+)
+
+
+@pytest.mark.parametrize("category", ["2024-01-01", "null", "no", "Money & (more)", "领收书", "1e3"])
+def test_a_note_has_each_score_and_the_category_as_text_whatever_yaml_would_make_of_it(notes_dir, category):
+    told = told_of(notes_dir, answered({"no": 9, "tax": 2}, "no", category, category=category, reason="It says so."))
+
+    assert (told["no_score"], told["tax_score"]) == (9, 2)
+    assert (told["category"], told["reason"], told["labels"]) == (category, "It says so.", ["no", category])
+    assert "importance_score" not in told
+
+
+@pytest.mark.parametrize("reason", HOSTILE)
+def test_a_hostile_reason_stays_in_its_quotes(notes_dir, reason):
+    told = told_of(notes_dir, answered({"no": 1, "tax": 2}, reason=reason))
+
+    assert (told["no_score"], told["tax_score"], told["uid"]) == (1, 2, 17)
+    assert "<%" not in next(path for path in files_in(notes_dir)).read_text("utf-8").split("\n---\n")[0]
+
+
+def test_a_template_of_before_shows_a_score_that_is_not_asked_for_as_null(notes_dir):
+    template = "---\nimportance_score: {{ importance_score }}\nspam_score: {{ spam_score }}\n---\n"
+
+    assert told_of(notes_dir, answered({"tax": 2}), template) == {"importance_score": None, "spam_score": None}
+
+
+def test_a_template_may_name_a_score_of_the_rubric_and_no_other(notes_dir):
+    assert told_of(notes_dir, answered({"tax": 2}), "---\ntax: {{ scores.tax }}\n---\n") == {"tax": 2}
+    with pytest.raises(ConfigError, match="has no attribute 'fisc'"):
+        NotesEffect(notes_dir, "{{ scores.fisc }}", OWN)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (("important", "spam"), ["important", "spam"]),
+        (("Tax & Co. (2024)", "tax-co-2024"), ["Tax-Co-2024"]),
+        (("2024", "2024-01-01", "领收书"), ["_2024", "2024-01-01", "领收书"]),
+        (("(.)",), []),
+    ],
+)
+def test_labels_are_tags_that_obsidian_takes(notes_dir, labels, expected):
+    assert told_of(notes_dir, answered({"no": 1}, *labels))["tags"] == expected
 
 
 @pytest.mark.parametrize("subject", HOSTILE)
