@@ -25,7 +25,7 @@ def judge_all_but(subject: str, otherwise: Response) -> Callable[[Call], Respons
     return lambda call: otherwise if call.subject == subject else judge(call)
 
 
-# ── one mail ─────────────────────────────────────────────────────────────────────────────────────────────
+# One mail.
 
 
 def test_a_mail_that_the_api_refuses_fails_alone_and_retry_takes_only_it(
@@ -147,7 +147,7 @@ def test_a_mail_deleted_between_verdict_and_keyword_counts_as_vanished(
     assert report["conserved"]
 
 
-# ── the world ────────────────────────────────────────────────────────────────────────────────────────────
+# The world.
 
 
 def test_an_api_that_fails_half_way_fails_no_mail(project: Project, mailbox: Mailbox, api: ApiServer) -> None:

@@ -45,7 +45,7 @@ def steering(text: str, *, allowed: str = "\n") -> list[str]:
     )
 
 
-# ── what a model is sent ─────────────────────────────────────────────────────────────────────────────────
+# What a model is sent.
 
 
 @EVERY
@@ -83,7 +83,7 @@ def test_no_mail_talks_itself_up_or_through_the_gate(attack: str) -> None:
     assert free is None or free.scores["spam"] == 10
 
 
-# ── a whole run ──────────────────────────────────────────────────────────────────────────────────────────
+# A whole run.
 
 
 def answer(call: Call) -> Response:

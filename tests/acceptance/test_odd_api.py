@@ -17,7 +17,7 @@ def judge(call: Call) -> Response:
     return verdict(*scores_for(call.mail))
 
 
-# ── the line ─────────────────────────────────────────────────────────────────────────────────────────────
+# The line.
 
 
 def test_answers_that_came_while_the_process_stood_still_are_not_paid_for_again(
@@ -71,7 +71,7 @@ def test_a_mistake_in_the_environment_is_named_and_fails_no_mail(
     assert project.count("attempt WHERE outcome IS NULL") == 0
 
 
-# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────
+# Answers.
 
 
 def test_a_model_that_talks_around_its_verdict_is_understood_in_one_call_for_each_mail(
@@ -93,7 +93,7 @@ def test_a_model_that_talks_around_its_verdict_is_understood_in_one_call_for_eac
     assert {(line["importance_score"], line["spam_score"]) for line in project.analytics()} == {(7, 2)}
 
 
-# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────
+# Errors.
 
 NO_CREDIT = {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}
 
@@ -187,7 +187,7 @@ def test_the_address_of_the_call_itself_is_taken_as_it_is_meant(
     assert [call.path for call in api.calls] == ["/v1/chat/completions"]
 
 
-# ── what stands before the API ───────────────────────────────────────────────────────────────────────────
+# What stands before the API.
 
 PAGE = Response(403, b"<html><h1>Request blocked</h1>Support ID 4711</html>", {"Content-Type": "text/html"})
 

@@ -28,7 +28,7 @@ def subjects(api: ApiServer) -> list[str]:
     return sorted(call.subject for call in api.calls)
 
 
-# ── which mail ───────────────────────────────────────────────────────────────────────────────────────────
+# Which mail.
 
 
 def test_several_folders_are_worked_through_whatever_they_are_called(
@@ -125,7 +125,7 @@ def test_the_same_mail_in_two_folders_costs_one_call(project: Project, mailbox: 
     assert len(project.notes()) == 3
 
 
-# ── dry ──────────────────────────────────────────────────────────────────────────────────────────────────
+# Dry.
 
 
 def test_a_dry_run_writes_nothing_and_the_real_run_pays_nothing(
@@ -164,7 +164,7 @@ def test_a_plan_makes_no_call_and_changes_nothing(project: Project, mailbox: Mai
     assert all(flags == set() for flags in project.flags().values())
 
 
-# ── which job ────────────────────────────────────────────────────────────────────────────────────────────
+# Which job.
 
 
 def test_newer_mail_extends_a_finished_job_and_nothing_new_is_said(
@@ -300,7 +300,7 @@ def test_started_from_elsewhere_as_cron_does_the_same_ledger_is_found(
     assert list(elsewhere.iterdir()) == []
 
 
-# ── how it is asked and answered ─────────────────────────────────────────────────────────────────────────
+# How it is asked and answered.
 
 
 def test_options_without_a_command_mean_run(project: Project, mailbox: Mailbox, api: ApiServer) -> None:

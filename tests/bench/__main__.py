@@ -68,7 +68,7 @@ def fill(server: DovecotServer, user: str, kind: Callable[[int], Iterator[bytes]
         raise SystemExit("the mailbox could not be filled")
 
 
-# ── speed ────────────────────────────────────────────────────────────────────────────────────────────────
+# Speed.
 
 
 def speed(server: DovecotServer, options: argparse.Namespace) -> Iterator[Row]:
@@ -118,7 +118,7 @@ def latency(server: DovecotServer, options: argparse.Namespace) -> Iterator[Row]
         yield Row("run, 200 ms an answer, eight in flight", eight, "mails/s", one)
 
 
-# ── size and start ───────────────────────────────────────────────────────────────────────────────────────
+# Size and start.
 
 
 def memory(server: DovecotServer, options: argparse.Namespace) -> Iterator[Row]:

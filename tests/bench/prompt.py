@@ -77,7 +77,7 @@ def _gate(name: str, labelled: Sequence[tuple[Message, Truth]]) -> Iterator[Row]
     yield Row(f"gate, {name}: wrong labels", wrong, f"of {len(decided)} mails")
 
 
-# ── what is sent ─────────────────────────────────────────────────────────────────────────────────────────
+# What is sent.
 
 
 def _chat() -> ChatClassifier:

@@ -60,7 +60,7 @@ def refusal_of(classifier: ChatClassifier, concession: Concession | None = None)
     return caught.value
 
 
-# ── shapes ───────────────────────────────────────────────────────────────────────────────────────────────
+# Shapes.
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_connection_that_is_reset_is_the_services_fault() -> None:
     assert type(found) is ServiceUnavailable
 
 
-# ── what may be tried otherwise ──────────────────────────────────────────────────────────────────────────
+# What may be tried otherwise.
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_an_answer_that_was_cut_is_asked_for_once_more_with_more_room(api: ApiSe
     assert [call.body["max_tokens"] for call in api.calls] == [200, 1000]
 
 
-# ── hints ────────────────────────────────────────────────────────────────────────────────────────────────
+# Hints.
 
 
 def test_a_model_that_every_endpoint_excludes_says_by_what_and_what_else_there_is(

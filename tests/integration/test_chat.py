@@ -79,7 +79,7 @@ def refusal_of(classifier: ChatClassifier, message: Message | None = None) -> Cl
     return caught.value
 
 
-# ── the request ──────────────────────────────────────────────────────────────────────────────────────────
+# The request.
 
 
 def test_the_bytes_of_the_mail_reach_the_request(api, make):
@@ -194,7 +194,7 @@ def test_openai_is_told_the_limit_by_its_new_name(make):
     assert "max_tokens" not in body
 
 
-# ── the answer ───────────────────────────────────────────────────────────────────────────────────────────
+# The answer.
 
 
 def test_an_answer_brings_scores_model_and_cost(api, make):
@@ -293,7 +293,7 @@ def test_a_packed_answer_is_unpacked(api, make):
     assert make().classify(mail()).scores == Scores.of(importance=7, spam=2)
 
 
-# ── the error table ──────────────────────────────────────────────────────────────────────────────────────
+# The error table.
 
 
 def error(code: object = None, **details: Any) -> dict[str, Any]:
@@ -464,7 +464,7 @@ def test_an_error_names_the_apis_own_word_but_none_of_its_text(api, make):
     assert len(text) < 250
 
 
-# ── the line ─────────────────────────────────────────────────────────────────────────────────────────────
+# The line.
 
 
 def test_a_silent_server_is_given_up_in_time(api, make):
@@ -540,7 +540,7 @@ def test_a_server_that_does_not_speak_http_is_an_outage(make):
     assert type(found) is ServiceUnavailable
 
 
-# ── the key ──────────────────────────────────────────────────────────────────────────────────────────────
+# The key.
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -625,7 +625,7 @@ def test_without_a_key_a_server_in_the_next_room_needs_no_tls(make):
     make(api_url="http://192.168.1.5:11434/v1", api_key=None)
 
 
-# ── the fingerprint ──────────────────────────────────────────────────────────────────────────────────────
+# The fingerprint.
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_a_proxy_that_never_says_yes_is_given_up_within_the_time_limit(talk, mon
         api.close()
 
 
-# ── a machine that slept ─────────────────────────────────────────────────────────────────────────────────
+# A machine that slept.
 
 
 class SleepyClock(SystemClock):
@@ -230,7 +230,7 @@ def test_a_server_that_says_nothing_is_not_waited_for_longer_since_the_machine_s
         api.close()
 
 
-# ── what the environment says ────────────────────────────────────────────────────────────────────────────
+# What the environment says.
 
 
 def refusal_by(api: Endpoint) -> ClassifierError:

@@ -67,7 +67,7 @@ def night(bench: Bench) -> HoursGate:
     return HoursGate(NIGHT, bench.clock, UTC)
 
 
-# ── hours ────────────────────────────────────────────────────────────────────────────────────────────────
+# Hours.
 
 
 def test_no_call_begins_outside_of_the_hours_and_the_run_goes_on_by_itself(bench: Bench, calls: Calls) -> None:
@@ -174,7 +174,7 @@ def test_a_gate_is_looked_at_again_before_it_says_so_when_the_clock_is_set(bench
     assert bench.clock.monotonic() - began <= 60
 
 
-# ── a number of calls a day ──────────────────────────────────────────────────────────────────────────────
+# A number of calls a day.
 
 
 def test_no_day_has_more_calls_than_its_number_and_the_run_goes_on_the_next_day(bench: Bench, calls: Calls) -> None:

@@ -53,7 +53,7 @@ def letter(number: int, size: int = 6000) -> bytes:
     return f"From: a@b\r\nSubject: {number}\r\n\r\nLetter {number}.\r\n{'text ' * (size // 5)}\r\n".encode()
 
 
-# ── a line that breaks ───────────────────────────────────────────────────────────────────────────────────
+# A line that breaks.
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_slow_line_is_only_slow(mailbox: Mailbox, reading: Open) -> None:
         assert proxy.connections == 1
 
 
-# ── a mail that ends the connection ──────────────────────────────────────────────────────────────────────
+# A mail that ends the connection.
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def uids_of(command: str) -> list[str]:
     return command.split()[2].split(",")
 
 
-# ── sessions end ─────────────────────────────────────────────────────────────────────────────────────────
+# Sessions end.
 
 
 @pytest.mark.parametrize("farewell", [b"* BYE Session expired, please login again.", b"* BYE Connection closed. 14"])
@@ -217,7 +217,7 @@ def test_a_token_that_is_not_renewed_stops_the_run_after_one_more_try(mailbox: M
         assert proxy.connections == 3
 
 
-# ── patience ─────────────────────────────────────────────────────────────────────────────────────────────
+# Patience.
 
 
 class Noted:
@@ -292,7 +292,7 @@ def test_a_survey_whose_reply_the_line_does_not_carry_is_made_in_pieces(reading:
         assert proxy.faults
 
 
-# ── facts that are none ──────────────────────────────────────────────────────────────────────────────────
+# Facts that are none.
 
 
 @pytest.mark.parametrize(

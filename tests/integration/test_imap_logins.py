@@ -67,7 +67,7 @@ def enter(account: ImapAccount) -> None:
     hang_up(connect(account), politely=True)
 
 
-# ── greetings ────────────────────────────────────────────────────────────────────────────────────────────
+# Greetings.
 
 
 def test_a_server_that_knows_who_is_there_is_not_logged_in_to(reading: Callable[..., ImapSource]) -> None:
@@ -115,7 +115,7 @@ def test_a_server_that_says_good_bye_as_its_greeting_is_in_trouble(
         enter(account(server))
 
 
-# ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────
+# Refusals.
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_second_refusal_of_a_login_that_worked_before_stands(reading: Callable
             source.examine("INBOX")
 
 
-# ── user names ───────────────────────────────────────────────────────────────────────────────────────────
+# User names.
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_server_that_forbids_login_is_spoken_to_by_authenticate(account: Calla
     assert base64.b64decode(server.commands[2]).decode() == f"\0bob\0{SECRET}"
 
 
-# ── who is calling ───────────────────────────────────────────────────────────────────────────────────────
+# Who is calling.
 
 
 def test_the_program_says_who_it_is_where_that_is_asked_for(reading: Callable[..., ImapSource]) -> None:
@@ -300,7 +300,7 @@ def test_an_unsafe_login_is_no_missing_folder(reading: Callable[..., ImapSource]
             reading(server).examine("INBOX")
 
 
-# ── TLS ──────────────────────────────────────────────────────────────────────────────────────────────────
+# TLS.
 
 
 def old_tls_server(ca: str, version: ssl.TLSVersion) -> tuple[int, threading.Thread, socket.socket]:

@@ -73,7 +73,7 @@ def replacing(server: ScriptedImap, old: bytes, new: bytes) -> Callable[[str], l
     )
 
 
-# ── FETCH ────────────────────────────────────────────────────────────────────────────────────────────────
+# FETCH.
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_an_impossible_time_of_arrival_is_no_time(reading: Open, answer: bytes) 
     assert mail.received_at is None
 
 
-# ── LIST ─────────────────────────────────────────────────────────────────────────────────────────────────
+# LIST.
 
 
 LISTED = [
@@ -322,7 +322,7 @@ def test_lines_of_a_list_that_say_nothing_are_left_out(reading: Open) -> None:
         assert [folder.name for folder in reading(server).list_folders()] == ["a"]
 
 
-# ── EXAMINE ──────────────────────────────────────────────────────────────────────────────────────────────
+# EXAMINE.
 
 
 @pytest.mark.parametrize("said", [b"0", b"9223372036854775808", b"-1", b"x", b"4294967296", b""])
@@ -392,7 +392,7 @@ def test_a_folder_that_was_opened_slowly_is_waited_for_and_said_to_be(
     assert told[-1] is None
 
 
-# ── SEARCH ───────────────────────────────────────────────────────────────────────────────────────────────
+# SEARCH.
 
 
 def test_an_empty_folder_that_refuses_to_be_searched_holds_no_mail(reading: Open) -> None:
@@ -410,7 +410,7 @@ def test_a_folder_with_mail_that_refuses_to_be_searched_is_an_error(reading: Ope
             reading(server).survey(INBOX, UidWindow(1, 9), Selection())
 
 
-# ── servers that never end ───────────────────────────────────────────────────────────────────────────────
+# Servers that never end.
 
 
 HOSTILE = {

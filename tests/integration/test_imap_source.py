@@ -73,7 +73,7 @@ def outcomes(fetched) -> dict[int, str]:
     }
 
 
-# ── unharmed ─────────────────────────────────────────────────────────────────────────────────────────────
+# Unharmed.
 
 
 def test_reading_leaves_every_flag_as_it_was(mailbox, source):
@@ -89,7 +89,7 @@ def test_reading_leaves_every_flag_as_it_was(mailbox, source):
     assert first == again
 
 
-# ── fetch ────────────────────────────────────────────────────────────────────────────────────────────────
+# Fetch.
 
 
 def test_the_bytes_of_the_mail_reach_the_body(mailbox, source):
@@ -163,7 +163,7 @@ def _doveadm(mailbox, *args: str) -> None:
     subprocess.run(["doveadm", "-c", str(mailbox.server.base / "dovecot.conf"), *args], check=True, capture_output=True)
 
 
-# ── folders ──────────────────────────────────────────────────────────────────────────────────────────────
+# Folders.
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_an_unknown_folder_is_named(source):
         source.examine("Nowhere")
 
 
-# ── survey ───────────────────────────────────────────────────────────────────────────────────────────────
+# Survey.
 
 
 def test_both_ends_of_a_date_range_are_included_by_the_day_the_header_writes(mailbox, source):
@@ -263,7 +263,7 @@ def test_uid_sets_are_compressed_and_short():
     assert set().union(*(named for _, named in sets)) == set(scattered)
 
 
-# ── servers that misbehave ───────────────────────────────────────────────────────────────────────────────
+# Servers that misbehave.
 
 
 def test_an_idle_connection_that_died_is_renewed_without_a_word(scripted):

@@ -44,7 +44,7 @@ def reading(account: Callable[[ScriptedImap], ImapAccount]) -> Iterator[Make]:
         source.close()
 
 
-# ── \Seen ────────────────────────────────────────────────────────────────────────────────────────────────
+# \Seen.
 
 
 def test_what_the_server_marked_read_in_spite_of_peek_is_unread_again(reading: Make) -> None:
@@ -155,7 +155,7 @@ def test_a_batch_that_broke_off_after_its_bodies_is_still_compared_with_what_was
     assert server.flags == {1: set(), 2: set()}
 
 
-# ── Gmail ────────────────────────────────────────────────────────────────────────────────────────────────
+# Gmail.
 
 
 def test_other_servers_are_not_asked_for_gmails_labels(reading: Make) -> None:

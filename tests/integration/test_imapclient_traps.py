@@ -48,7 +48,7 @@ def bare(server: ScriptedImap) -> IMAPClient:
     return client
 
 
-# ── what it does ─────────────────────────────────────────────────────────────────────────────────────────
+# What it does.
 
 
 def test_trap_it_makes_imaplib_write_everything_down() -> None:
@@ -89,7 +89,7 @@ def test_trap_news_of_the_same_mail_are_mixed_into_its_answer() -> None:
     assert b"BODY[]" not in answer[1]
 
 
-# ── what backfill does about it ──────────────────────────────────────────────────────────────────────────
+# What backfill does about it.
 
 
 @pytest.mark.parametrize("security", ["tls", "none"])

@@ -102,7 +102,7 @@ def counts(result: Result) -> dict[str, int]:
     return {name: value for name, value in asdict(result.summary.counts).items() if value and name != "found"}
 
 
-# ── another epoch ────────────────────────────────────────────────────────────────────────────────────────
+# Another epoch.
 
 
 def test_a_folder_made_anew_between_fetch_and_store_gets_no_keyword_on_a_wrong_mail(desk: Desk) -> None:
@@ -259,7 +259,7 @@ def test_a_folder_that_closes_after_it_was_planned_does_not_keep_the_others_from
     assert (again.forecast.mails, again.forecast.sampled) == (6, 3)
 
 
-# ── a line that breaks ───────────────────────────────────────────────────────────────────────────────────
+# A line that breaks.
 
 
 def test_a_line_cut_every_100_kb_delays_a_run_and_loses_nothing(
@@ -274,7 +274,7 @@ def test_a_line_cut_every_100_kb_delays_a_run_and_loses_nothing(
     assert desk.api.call_count == 150
 
 
-# ── patience ─────────────────────────────────────────────────────────────────────────────────────────────
+# Patience.
 
 
 def test_a_server_that_asks_for_patience_is_left_alone_so_long_and_then_gives_everything(desk: Desk) -> None:
@@ -357,7 +357,7 @@ def test_no_more_bytes_a_day_are_read_than_allowed_over_restarts(desk: Desk, mai
     assert refusals
 
 
-# ── which folders ────────────────────────────────────────────────────────────────────────────────────────
+# Which folders.
 
 
 def test_patterns_are_resolved_when_a_job_is_made_and_all_folders_leave_out_junk(desk: Desk, mailbox: Mailbox) -> None:
@@ -385,7 +385,7 @@ def test_a_pattern_that_fits_nothing_makes_no_job(desk: Desk, mailbox: Mailbox) 
     ledger.close()
 
 
-# ── unharmed ─────────────────────────────────────────────────────────────────────────────────────────────
+# Unharmed.
 
 
 def test_a_dry_run_ends_where_mail_would_be_marked_read_and_a_real_run_takes_it_back(desk: Desk) -> None:

@@ -233,7 +233,7 @@ def test_a_mail_that_the_service_finds_unsafe_is_refused_once_with_its_word(
     assert word in str(found)
 
 
-# ── what the answer comes in ─────────────────────────────────────────────────────────────────────────────
+# What the answer comes in.
 
 
 def stream(*deltas: dict[str, Any], end: str = "data: [DONE]\n\n") -> bytes:

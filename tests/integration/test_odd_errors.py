@@ -114,7 +114,7 @@ def test_a_sentence_that_stands_in_the_mail_itself_says_nothing(
     assert (type(found), found.reason) == (AnswerUnusable, "request_refused")
 
 
-# ── the address ──────────────────────────────────────────────────────────────────────────────────────────
+# The address.
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_the_address_of_a_known_service_is_named(wrong: str, right: str) -> None
     assert right in advice(wrong)
 
 
-# ── another name for a limit ─────────────────────────────────────────────────────────────────────────────
+# Another name for a limit.
 
 RENAMED = [
     says("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",

@@ -47,7 +47,7 @@ def mail(uid: int, **facts: Any) -> Message:
     return replace(message, **facts)
 
 
-# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
+# Reading.
 
 
 @pytest.mark.parametrize("odd", [{1}, {60}, {120}, {7, 8, 9, 119}], ids=str)
@@ -139,7 +139,7 @@ def test_a_capped_run_tries_an_odd_mail_as_often_as_another_one_does(bench: Benc
     assert list(bench.statuses().values()).count("done") == 9
 
 
-# ── judging ──────────────────────────────────────────────────────────────────────────────────────────────
+# Judging.
 
 
 @pytest.mark.parametrize("is_metered", [True, False], ids=["metered", "free"])
@@ -228,7 +228,7 @@ def breaks_always(message: Message) -> Scores:
     return Scores(**breaks())
 
 
-# ── saving ───────────────────────────────────────────────────────────────────────────────────────────────
+# Saving.
 
 
 TOO_LARGE = 2**63
@@ -277,7 +277,7 @@ def test_characters_that_no_database_takes_are_replaced_and_the_mail_is_done(ben
     assert ("a\ufffdb\ufffd <a@example.com>",) in bench.rows("SELECT from_addr FROM message")
 
 
-# ── applying ─────────────────────────────────────────────────────────────────────────────────────────────
+# Applying.
 
 
 def test_an_effect_that_breaks_at_a_mail_fails_that_mail_alone_and_keeps_its_verdict(bench: Bench) -> None:
@@ -325,7 +325,7 @@ def test_a_receipt_that_makes_no_sense_fails_its_mail_alone(bench: Bench, answer
     assert list(bench.statuses().values()).count("done") == 9
 
 
-# ── the log and the next run ─────────────────────────────────────────────────────────────────────────────
+# The log and the next run.
 
 
 def test_the_log_holds_the_trace_and_no_word_of_the_mail(bench: Bench, log: list[str]) -> None:

@@ -49,7 +49,7 @@ def on_login(server: ScriptedImap, answer: bytes, *numbers: int) -> None:
     )
 
 
-# ── at the start ─────────────────────────────────────────────────────────────────────────────────────────
+# At the start.
 
 
 def test_too_many_connections_are_waited_for_a_minute(desk: Desk) -> None:
@@ -116,7 +116,7 @@ def test_criteria_that_end_like_a_literal_are_refused_at_once() -> None:
     Selection(search='SUBJECT "{5}"').check()
 
 
-# ── in the middle ────────────────────────────────────────────────────────────────────────────────────────
+# In the middle.
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_dry_run_goes_on_while_the_owner_reads(desk: Desk) -> None:
     assert counts(result) == {"done": 120}
 
 
-# ── planning ─────────────────────────────────────────────────────────────────────────────────────────────
+# Planning.
 
 
 def test_an_empty_folder_that_refuses_to_be_searched_is_planned(desk: Desk) -> None:
@@ -231,7 +231,7 @@ def test_an_empty_folder_that_refuses_to_be_searched_is_planned(desk: Desk) -> N
     assert result.summary.counts.found == 0
 
 
-# ── receipts against the server ──────────────────────────────────────────────────────────────────────────
+# Receipts against the server.
 
 
 def test_verify_finds_keywords_that_the_server_did_not_keep_and_the_next_run_sets_them_again(desk: Desk) -> None:

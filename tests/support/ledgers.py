@@ -141,7 +141,7 @@ class Bench:
         if not self.ledger.database.is_sqlite:
             self.lock_of[run.id].drop()
 
-    # ── what the tables say ──────────────────────────────────────────────────────────────────────────────
+    # What the tables say.
 
     def rows(self, sql: str, **parameters: Any) -> list[Any]:
         return self.ledger.database.read(lambda connection: list(connection.execute(text(sql), parameters)))

@@ -77,7 +77,7 @@ class Project:
         """Write `.env`, with nothing else in it."""
         (self.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
 
-    # ── the command ──────────────────────────────────────────────────────────────────────────────────────
+    # The command.
 
     def run(
         self,
@@ -121,7 +121,7 @@ class Project:
             text=True,
         )
 
-    # ── what it left behind ──────────────────────────────────────────────────────────────────────────────
+    # What it left behind.
 
     def report(self) -> dict[str, Any]:
         """What `backfill report --format json` says of the latest run's job, without starting a process for it."""

@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# ── the house ────────────────────────────────────────────────────────────────────────────────────────────
+# The house.
 
 VALUES = {"message", "selection", "verdict", "lifecycle", "errors", "clock", "hours", "ports", "limits", "wording"}
 VALUES |= {"fingerprint", "rubric", "summary", "hosts", "keywords", "redaction", "ledger_url", "shortages"}
@@ -149,12 +149,15 @@ TAKES_APART = {"compile", "match", "fullmatch", "search", "sub", "split", "parti
 TAKES_APART |= {"startswith", "endswith", "removeprefix", "removesuffix"}
 #: Nothing but letters and $ and the like, as in IMAP keywords.
 KEYWORD_CLASS = re.compile(r"\^?\[[^\]]*(A-Z|a-z|\\w)[^\]]*\$[^\]]*\]([+*]|\{[\d,]+\})\$?")
+#: A comment that is a line, or that has one around it.
+BANNER = re.compile(r"\s*#[\s#]*([─━═=*_-]{3,}|[─━═]{2,}|#{5,})")
 LEDGER_SCHEME = re.compile(r"\W*(sqlite|postgres)[\w|]*\W*:")
+READS_PRICES = "backfill/classifiers/service.py"
 #: SQLAlchemy's own reader of URLs, which connects.
 KNOW_THE_DRIVERS = {"backfill/ledger/databases/connect.py"}
 
 
-# ── the walls ────────────────────────────────────────────────────────────────────────────────────────────
+# The walls.
 
 
 def every_module_has_its_place(module: Module) -> Iterator[str]:
@@ -247,6 +250,12 @@ def no_module_outgrows_a_reader(module: Module) -> Iterator[str]:
         yield f"has {lines} lines; look for the seam"
 
 
+def no_comment_is_a_banner(module: Module) -> Iterator[str]:
+    for number, line in enumerate(module.source.splitlines(), 1):
+        if BANNER.match(line):
+            yield f"line {number}: a banner; write a sentence, or divide the module"
+
+
 def loopback_is_decided_in_hosts_only(module: Module) -> Iterator[str]:
     if module.house == "hosts":
         return
@@ -274,6 +283,14 @@ def thresholds_are_evaluated_in_rubric_only(module: Module) -> Iterator[str]:
         ):
             names = [dotted(side) for side in (node.left, *node.comparators)]
             yield from (f"line {node.lineno}: {name}; ask Rubric.labels" for name in names if "threshold" in name)
+
+
+def prices_are_looked_up_in_wiring_only(module: Module) -> Iterator[str]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and node.attr == "price_of" and module.house != "wiring":
+            yield f"line {node.lineno}: {dotted(node)}; ask wiring.price, or the operations' parts"
+        if isinstance(node, ast.Call) and dotted(node.func) in {"Price", "ports.Price"} and module.path != READS_PRICES:
+            yield f"line {node.lineno}: a price of its own; {READS_PRICES} reads the API's list"
 
 
 def private_folders_and_files_are_made_in_files_only(module: Module) -> Iterator[str]:
@@ -354,7 +371,7 @@ def passes_on(handler: ast.ExceptHandler, module: Module) -> bool:
     return is_raised or CARRIED in line or EDGE.search(line) is not None
 
 
-# ── the tests ────────────────────────────────────────────────────────────────────────────────────────────
+# The tests.
 
 MODULES = [
     Module(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
@@ -415,6 +432,11 @@ BREACHES: dict[Rule, list[tuple[str, str]]] = {
         ("backfill/evaluation/agreement.py", "is_spam = answer.scores['spam'] >= thresholds.spam"),
         ("backfill/report/html.py", "lit = score.threshold <= value"),
     ],
+    prices_are_looked_up_in_wiring_only: [
+        ("backfill/operations/plan.py", "price = service.price_of(model)"),
+        ("backfill/estimates/forecast.py", "free = Price(Decimal(0), Decimal(0))"),
+        ("backfill/classifiers/chat.py", "listed = ports.Price(a, b)"),
+    ],
     private_folders_and_files_are_made_in_files_only: [
         ("backfill/logs.py", "log_file.parent.mkdir(mode=0o777, parents=True)"),
         ("backfill/analytics/file.py", "os.makedirs(folder)"),
@@ -433,6 +455,11 @@ BREACHES: dict[Rule, list[tuple[str, str]]] = {
     ],
     every_module_says_what_it_is_for: [("backfill/cli.py", "import sys")],
     every_package_names_what_is_in_it: [("backfill/effects/__init__.py", '"""The outputs: flags."""')],
+    no_comment_is_a_banner: [
+        ("backfill/cli/run.py", "# \N{BOX DRAWINGS LIGHT HORIZONTAL}\N{BOX DRAWINGS LIGHT HORIZONTAL} options"),
+        ("backfill/cli/run.py", "    # ---- options ----"),
+        ("backfill/cli/run.py", "##########\n# options\n"),
+    ],
     no_module_outgrows_a_reader: [("backfill/cli.py", "\n" * (MAX_LINES + 1))],
 }
 
@@ -453,6 +480,14 @@ def test_wall_stands(rule: Rule) -> None:
 )
 def test_wall_notices_a_breach(rule: Rule, path: str, source: str) -> None:
     assert list(rule(Module(path, source)))
+
+
+def test_no_comment_of_a_test_is_a_banner() -> None:
+    tests = [
+        Module(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in (ROOT / "tests").rglob("*.py")
+    ]
+
+    assert [f"{module.path}: {breach}" for module in tests for breach in no_comment_is_a_banner(module)] == []
 
 
 def test_imports_never_run_in_a_circle() -> None:

@@ -173,7 +173,7 @@ def test_the_default_rubric_has_no_categories_and_its_figures_under_their_known_
     assert document["importance"]["true_negatives"] == 1
 
 
-# ── labels ───────────────────────────────────────────────────────────────────────────────────────────────
+# Labels.
 
 
 def put(folder: Path, *names: str) -> None:

@@ -35,7 +35,7 @@ def mail(body: str, *headers: str) -> Content:
     return whole(raw, len(raw), READING)
 
 
-# ── bodies ───────────────────────────────────────────────────────────────────────────────────────────────
+# Bodies.
 
 
 def test_html_only_mail_is_never_empty_and_loses_its_hidden_text():
@@ -136,7 +136,7 @@ def test_characters_that_nobody_sees_are_removed():
     assert clean(f"a{hidden}b\r\n\r\n\r\n\tc\u2028d  \x00") == "ab\n\nc\nd"
 
 
-# ── headers ──────────────────────────────────────────────────────────────────────────────────────────────
+# Headers.
 
 
 def test_encoded_words_are_put_together():
@@ -220,7 +220,7 @@ def test_attachments_are_named_and_not_read():
     )
 
 
-# ── links ────────────────────────────────────────────────────────────────────────────────────────────────
+# Links.
 
 
 def test_a_link_that_shows_another_host_is_misleading_and_a_file_name_is_not():
@@ -280,7 +280,7 @@ def test_hosts_of_links_in_plain_text_are_seen():
     assert mail("see https://Shop.example/a and http://evil.test.").link_hosts == ("shop.example", "evil.test")
 
 
-# ── anything ─────────────────────────────────────────────────────────────────────────────────────────────
+# Anything.
 
 
 @pytest.mark.parametrize("path", ODD, ids=lambda path: path.stem)

@@ -47,7 +47,7 @@ def refusal(load: Load, *args: str, **environment: str) -> str:
     return message
 
 
-# ── who wins ─────────────────────────────────────────────────────────────────────────────────────────────
+# Who wins.
 
 
 def test_the_environment_wins_over_dotenv_over_the_file_over_the_default(load: Load) -> None:
@@ -94,7 +94,7 @@ def test_the_heuristic_classifier_needs_no_model(load: Load) -> None:
     assert load(text).llm.model is None
 
 
-# ── what is refused ──────────────────────────────────────────────────────────────────────────────────────
+# What is refused.
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_broken_yaml_is_named_by_file_and_line(load: Load, tmp_path: Path, text:
     assert place in message
 
 
-# ── what never leaves the machine in clear ───────────────────────────────────────────────────────────────
+# What never leaves the machine in clear.
 
 
 @pytest.mark.parametrize("server", ["localhost", "127.0.0.1", "127.3.2.1", "::1"])
@@ -241,7 +241,7 @@ def test_a_model_on_this_machine_may_be_asked_over_http(load: Load, host: str) -
     assert load(BACKFILL_LLM__API_URL=f"http://{host}/v1").llm.api_url == f"http://{host}/v1"
 
 
-# ── secrets ──────────────────────────────────────────────────────────────────────────────────────────────
+# Secrets.
 
 
 def test_a_secret_comes_from_the_environment_or_else_from_dotenv(load: Load) -> None:
@@ -271,7 +271,7 @@ def test_settings_can_be_printed_without_giving_a_secret_away(load: Load) -> Non
     assert SECRET not in f"{loaded} {loaded!r} {loaded.paths!r}"
 
 
-# ── paths ────────────────────────────────────────────────────────────────────────────────────────────────
+# Paths.
 
 
 def test_relative_paths_start_at_the_folder_that_holds_config_wherever_the_program_is_started(
@@ -323,7 +323,7 @@ def test_no_analytics_file_is_a_choice(load: Load) -> None:
     assert load(BACKFILL_PATHS__ANALYTICS_FILE="null").paths.analytics_file is None
 
 
-# ── the facade ───────────────────────────────────────────────────────────────────────────────────────────
+# The facade.
 
 
 def test_settings_that_were_not_initialized_say_how_to() -> None:
@@ -351,7 +351,7 @@ def test_settings_cannot_be_changed_afterwards(load: Load) -> None:
         load().imap.port = 1  # type: ignore[misc]
 
 
-# ── the template ─────────────────────────────────────────────────────────────────────────────────────────
+# The template.
 
 PLACEHOLDERS = {"imap.server", "imap.username", "llm.model"}
 

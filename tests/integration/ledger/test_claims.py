@@ -19,7 +19,7 @@ def uids(items):
     return [item.ref.uid for item in items]
 
 
-# ── what is taken ────────────────────────────────────────────────────────────────────────────────────────
+# What is taken.
 
 
 def test_mail_is_taken_folder_by_folder_in_the_order_of_its_uids(bench):
@@ -178,7 +178,7 @@ def test_ending_a_run_gives_back_what_it_holds_and_calls_open_calls_unknown(benc
     assert bench.item(11).losses == 0
 
 
-# ── fencing ──────────────────────────────────────────────────────────────────────────────────────────────
+# Fencing.
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_an_old_claim_does_not_finish_but_its_receipts_are_kept(bench, stale):
     assert bench.ledger.receipts.current([new])[new.id] == {"flags": verdict.id}
 
 
-# ── the first success wins ───────────────────────────────────────────────────────────────────────────────
+# The first success wins.
 
 
 def test_a_late_answer_is_taken_while_there_is_none_and_the_claim_that_holds_the_mail_goes_on_with_it(bench, stale):
@@ -305,7 +305,7 @@ def test_an_attempt_is_written_down_before_the_call_is_made(bench):
     assert bench.rows("SELECT item_id, run_id, outcome, ended_at FROM attempt") == [(item.id, run.id, "open", None)]
 
 
-# ── races: two connections, one moment ───────────────────────────────────────────────────────────────────
+# Races: two connections, one moment.
 
 
 @pytest.fixture

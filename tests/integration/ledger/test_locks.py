@@ -172,7 +172,7 @@ def test_on_postgresql_a_run_that_slept_too_long_goes_on_but_what_it_held_is_los
     awake.close()
 
 
-# ── calls whose outcome nobody knows ─────────────────────────────────────────────────────────────────────
+# Calls whose outcome nobody knows.
 
 
 def test_calls_that_were_under_way_when_the_process_died_are_called_unknown(bench, ledger_url):
@@ -185,7 +185,7 @@ def test_calls_that_were_under_way_when_the_process_died_are_called_unknown(benc
     assert bench.rows("SELECT outcome, ended_at IS NOT NULL FROM attempt") == [("unknown", True)] * 2
 
 
-# ── mail that takes the process down ─────────────────────────────────────────────────────────────────────
+# Mail that takes the process down.
 
 
 def crash(bench: Bench, url: str, claimed: int, begun: int) -> list[int]:

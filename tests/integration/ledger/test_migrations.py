@@ -93,7 +93,7 @@ def columns(url: str, table: str) -> set[str]:
         return opened.read(lambda connection: {column["name"] for column in sa.inspect(connection).get_columns(table)})
 
 
-# ── coming about ─────────────────────────────────────────────────────────────────────────────────────────
+# Coming about.
 
 
 def test_a_migrated_ledger_equals_the_metadata(ledger):
@@ -187,7 +187,7 @@ def test_a_process_that_is_killed_while_it_creates_a_ledger_leaves_none(empty_ur
     assert (code, found) == (137, None)
 
 
-# ── changing ─────────────────────────────────────────────────────────────────────────────────────────────
+# Changing.
 
 
 @pytest.fixture
@@ -367,7 +367,7 @@ def _around(inspector, table):
     return indexes, checks, references
 
 
-# ── copies ───────────────────────────────────────────────────────────────────────────────────────────────
+# Copies.
 
 
 def test_before_an_upgrade_a_sqlite_ledger_is_copied(sqlite_url, newer, clock, tmp_path):

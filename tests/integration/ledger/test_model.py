@@ -97,7 +97,7 @@ class LedgerMachine(RuleBasedStateMachine):
         mail = self.mail(item)
         return run, item, mail, mail.holder == (run.id, item.claim_no)
 
-    # ── the verbs ────────────────────────────────────────────────────────────────────────────────────────
+    # The verbs.
 
     @rule(mails=st.integers(1, 4), skipped=st.booleans())
     def plan(self, mails: int, skipped: bool) -> None:
@@ -277,7 +277,7 @@ class LedgerMachine(RuleBasedStateMachine):
             mail.status in OPEN for mail in self.mails.values()
         )
 
-    # ── the world ────────────────────────────────────────────────────────────────────────────────────────
+    # The world.
 
     @rule()
     def end_run(self) -> None:
@@ -362,7 +362,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 expected = before
         assert jobs.settle(job) is expected
 
-    # ── what always holds ────────────────────────────────────────────────────────────────────────────────
+    # What always holds.
 
     @invariant()
     def the_ledger_says_what_the_model_says(self) -> None:

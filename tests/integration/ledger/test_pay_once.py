@@ -129,7 +129,7 @@ def test_two_copies_that_were_both_asked_share_the_first_verdict_and_both_costs_
     assert bench.statuses() == {11: "classified", 12: "classified"}
 
 
-# ── between runs ─────────────────────────────────────────────────────────────────────────────────────────
+# Between runs.
 
 
 def ask(bench, run: Run, item: Item, subject: str = "same") -> int:
@@ -199,7 +199,7 @@ def test_another_generation_is_another_question(bench):
     assert Question.about(bench.job, "key").digest() != Question.about(again, "key").digest()
 
 
-# ── receipts ─────────────────────────────────────────────────────────────────────────────────────────────
+# Receipts.
 
 
 def test_a_receipt_survives_the_run_that_brought_the_effect_about(bench):

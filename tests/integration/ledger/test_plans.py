@@ -100,7 +100,7 @@ def test_a_million_is_no_special_number(bench, frozen):
     assert [item.ref.uid for item in bench.claim(run)] == [1, high]
 
 
-# ── epochs ───────────────────────────────────────────────────────────────────────────────────────────────
+# Epochs.
 
 
 def test_another_uidvalidity_closes_the_epoch_and_its_open_mail_vanishes(bench):
@@ -178,7 +178,7 @@ def test_a_done_job_has_work_again_when_an_epoch_comes_back(bench):
     assert bench.ledger.jobs.settle(bench.job.id) is JobState.OPEN
 
 
-# ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────
+# Jobs.
 
 
 def test_the_same_identity_is_the_same_job_also_for_two_processes_at_once(bench, ledger_url, clock):

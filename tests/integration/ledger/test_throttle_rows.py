@@ -169,7 +169,7 @@ def test_who_slept_through_a_block_waits_for_its_end(ledger_url):
     assert clock.now_us() >= until
 
 
-# ── a service that refuses, or says what it allows ───────────────────────────────────────────────────────
+# A service that refuses, or says what it allows.
 
 
 @pytest.fixture

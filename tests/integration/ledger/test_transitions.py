@@ -28,7 +28,7 @@ def test_any_other_edge_is_a_bug(before, after):
         check_transition(before, after)
 
 
-# ── through the ledger's own verbs ───────────────────────────────────────────────────────────────────────
+# Through the ledger's own verbs.
 
 
 def bring_to(bench: Bench, run: Run, item: Item, status: ItemStatus) -> None:
@@ -162,7 +162,7 @@ def test_retry_leaves_what_vanished_with_its_uidvalidity(bench):
     assert bench.status(11) is VANISHED
 
 
-# ── apply and undo ───────────────────────────────────────────────────────────────────────────────────────
+# Apply and undo.
 
 
 @pytest.fixture

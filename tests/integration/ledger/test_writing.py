@@ -37,7 +37,7 @@ def names(ledger: Ledger) -> list[str]:
     )
 
 
-# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
+# Reading.
 
 
 def test_more_threads_than_there_are_connections_queue_to_read(ledger):
@@ -63,7 +63,7 @@ def test_more_threads_than_there_are_connections_queue_to_read(ledger):
     assert max(most) == READERS
 
 
-# ── shared commits ───────────────────────────────────────────────────────────────────────────────────────
+# Shared commits.
 
 
 def test_whoever_waits_is_served_in_one_commit(ledger):
@@ -188,7 +188,7 @@ def test_who_is_interrupted_while_waiting_for_the_turn_does_not_keep_it_from_the
     assert names(ledger) == ["later"]
 
 
-# ── SQLite ───────────────────────────────────────────────────────────────────────────────────────────────
+# SQLite.
 
 
 @pytest.fixture
@@ -299,7 +299,7 @@ def test_a_damaged_ledger_is_called_that(sqlite_bench, tmp_path):
         sqlite_bench.claim(sqlite_bench.run())
 
 
-# ── a full disk ──────────────────────────────────────────────────────────────────────────────────────────
+# A full disk.
 
 
 def plan_until_full(bench: Bench) -> int:
@@ -352,7 +352,7 @@ def test_a_file_that_may_not_grow_is_reported_and_nothing_is_lost(sqlite_bench):
     assert_nothing_was_lost(sqlite_bench, planned)
 
 
-# ── where a ledger may lie ───────────────────────────────────────────────────────────────────────────────
+# Where a ledger may lie.
 
 MOUNTS = r"""22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
