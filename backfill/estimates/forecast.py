@@ -20,10 +20,18 @@ from backfill.ledger.rows import Job
 from backfill.limits import RunLimits
 from backfill.message import MailboxKey, Message
 from backfill.ports import Classifier, MailSource, Price, Unfetched
+from backfill.rubric import Rubric
 
 SAMPLE: Final = 50
-#: A verdict is one short JSON object. A reasoning model takes more tokens; only a run shows how many.
-ANSWER_TOKENS: Final = 30
+#: An answer is one short JSON object: 30 tokens for importance and spam. A reasoning model takes more; only a run shows
+#: how many. A reason is one short sentence of about 100 characters.
+FRAME_TOKENS: Final = 10
+SCORE_TOKENS: Final = 10
+CATEGORY_TOKENS: Final = 12
+REASON_TOKENS: Final = 35
+
+
+IMPORTANCE_AND_SPAM: Final = Rubric.default()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class Forecaster:
     classifier: Classifier
     price: Price | None
     limits: RunLimits
+    rubric: Rubric = IMPORTANCE_AND_SPAM
 
     def forecast(self, job: Job, max_emails: int | None = None) -> Forecast:
         """Estimate what is left, or the next `max_emails` mails of it. Raises what the mail source raises."""
@@ -78,7 +87,7 @@ class Forecaster:
         calls = round(mails * len(asked) / len(sample)) if sample else 0
         tokens = [self._tokens(message) for message in asked]
         tokens_in = round(calls * sum(tokens) / len(tokens)) if tokens else 0
-        tokens_out = calls * ANSWER_TOKENS
+        tokens_out = calls * answer_tokens(self.rubric)
         cost = self._cost(calls, tokens_in, tokens_out)
         most = self.limits.max_cost_usd
         is_too_dear = cost is not None and most is not None and cost > most
@@ -145,6 +154,16 @@ class Forecaster:
         with suppress(Unexpected), around_one_mail():
             return self.classifier.estimate_tokens(message)
         return 0
+
+
+def answer_tokens(rubric: Rubric) -> int:
+    """About how many tokens an answer takes."""
+    return (
+        FRAME_TOKENS
+        + SCORE_TOKENS * len(rubric.scores)
+        + (CATEGORY_TOKENS if rubric.categories else 0)
+        + (REASON_TOKENS if rubric.reason else 0)
+    )
 
 
 def elapsed_hours(calls: float, per_minute: float, per_day: float) -> float:

@@ -30,6 +30,7 @@ from backfill.metered import Blocked, Stopped
 from backfill.operations.calls import CallParts, calls_for_no_run
 from backfill.operations.parts import Api, Audience
 from backfill.ports import Effect, MailSource, ModelInfo, Probe, Service, State
+from backfill.rubric import Rubric
 
 #: Of several failures, the first one in this order gives the exit code.
 WORST_FIRST: Final = (ExitCode.USAGE, ExitCode.UNUSABLE_DISK, ExitCode.REFUSED, ExitCode.UNREACHABLE)
@@ -82,6 +83,8 @@ class CheckParts(CallParts, Protocol):
     def facts(self) -> Facts: ...
     @property
     def account(self) -> str: ...
+    @property
+    def rubric(self) -> Rubric: ...
     def prove_ledger(self) -> str:
         """Open the ledger and write to it; its name."""
         ...
@@ -108,6 +111,7 @@ def probe_all(parts: CheckParts, audience: Audience, may_call: Callable[[str], b
     """Every probe, as it is done. `may_call` gets the question before the one call; None: no call is made."""
     facts = parts.facts
     yield Probe("configuration", State.OK, str(facts.config_path))
+    yield Probe("rubric", State.OK, _asked(parts.rubric))
     for doubt in facts.doubts:
         yield Probe(".env", State.WARN, doubt, str(facts.env_path))
     has_ledger = False
@@ -120,6 +124,19 @@ def probe_all(parts: CheckParts, audience: Audience, may_call: Callable[[str], b
     yield from _outputs(parts, inbox, is_counted=has_ledger)
     if facts.has_api:
         yield from _api(parts, audience, may_call, has_ledger=has_ledger)
+
+
+def _asked(rubric: Rubric) -> str:
+    """What the rubric asks, with its thresholds and keywords."""
+    parts = [f"{each.name} from {each.threshold} on{_set(each.keyword)}" for each in rubric.scores]
+    if rubric.categories:
+        named = ", ".join(f"{each.name}{_set(each.keyword)}" for each in rubric.categories)
+        parts.append(f"one of {len(rubric.categories)} categories: {named}")
+    return "; ".join([*parts, *(["with a reason"] if rubric.reason else [])])
+
+
+def _set(keyword: str | None) -> str:
+    return f" ({keyword})" if keyword else ""
 
 
 def _mail(parts: CheckParts, *, is_counted: bool) -> Generator[Probe, None, MailboxKey | None]:
@@ -264,7 +281,8 @@ def _answer(parts: CheckParts, audience: Audience, letter: Message) -> Probe:
     tokens = "unknown tokens" if usage.tokens_in is None else f"{usage.tokens_in} tokens in, {usage.tokens_out} out"
     cost = "cost unknown" if usage.cost_usd is None else f"${usage.cost_usd:.6f}"
     by = f" by {answer.model}" if answer.model else ""
-    return Probe("answer", State.OK, f"{answer.scores}{by}; {tokens}, {cost}")
+    said = ", ".join(filter(None, (str(answer.scores), answer.category, answer.reason and f"“{answer.reason}”")))
+    return Probe("answer", State.OK, f"{said}{by}; {tokens}, {cost}")
 
 
 def _failed(name: str, error: BackfillError) -> Probe:

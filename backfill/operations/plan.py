@@ -67,7 +67,8 @@ def forecast(parts: Parts, audience: Audience, job: Job, limits: RunLimits, max_
     except ClassifierError as error:
         audience.tell(f"The price is not known: {error}")
         price = None
-    return Forecaster(parts.ledger, parts.source, parts.classifier, price, limits).forecast(job, max_emails)
+    forecaster = Forecaster(parts.ledger, parts.source, parts.classifier, price, limits, parts.rubric)
+    return forecaster.forecast(job, max_emails)
 
 
 def result_of(

@@ -62,6 +62,7 @@ def test_everything_that_works_is_said_to_work_and_nothing_is_touched(
     for part in (
         "mail login",
         "the same in two sessions",
+        "importance from 8 on (Important); spam from 5 on (Spam)",
         "INBOX keeps AIProcessed, Important, Spam",
         "$7.43 of its limit are left",
         "test/model-1, $0.05 in, $0.10 out per million tokens",

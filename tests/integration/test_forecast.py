@@ -15,6 +15,7 @@ from backfill.estimates.forecast import Forecast, Forecaster
 from backfill.hours import Hours
 from backfill.limits import RunLimits
 from backfill.ports import Price
+from backfill.rubric import Category, Rubric, Score
 from tests.support.bench import Bench
 
 PRICE = Price(Decimal("0.000001"), Decimal("0.00001"))
@@ -43,6 +44,18 @@ def test_the_rest_of_a_job_is_reckoned_from_a_sample(bench: Bench) -> None:
     assert round(expected.hours, 2) == 0.33
     assert expected.sampled == 50
     assert "50 calls a minute" in expected.binding_limit
+
+
+def test_more_questions_make_longer_answers(bench: Bench) -> None:
+    own = Rubric(
+        (Score("tax", "the tax office wants it", 7, None),), (Category("Bill", "asks for money", None),), reason=True
+    )
+    forecaster = Forecaster(bench.ledger, bench.mailbox, bench.classifier, PRICE, RunLimits(), own)
+
+    expected = forecaster.forecast(bench.plan())
+
+    assert expected.tokens_out == 1000 * (10 + 10 + 12 + 35)
+    assert expected.cost_usd == Decimal("0.1") + Decimal("0.67")
 
 
 def test_an_unknown_price_is_unknown_and_not_nothing(bench: Bench) -> None:
