@@ -6,12 +6,33 @@ names, what they mean, and whether a reason is wanted. Only that is part of a cl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
-from backfill.verdict import Scores
+from backfill.keywords import RULE as KEYWORD_RULE
+from backfill.keywords import is_keyword
+from backfill.verdict import HIGHEST, LOWEST, Scores
+
+#: More questions make a model's answers worse, and every mail's answer dearer.
+MOST_SCORES: Final = 8
+MOST_CATEGORIES: Final = 40
+#: Of all names and meanings together: about 3,000 tokens, which are paid for with every mail.
+MOST_CHARS: Final = 12_000
+
+SCORE_RULE: Final = "1 to 40 of the characters A-Z a-z 0-9 _, the first a letter"
+CATEGORY_RULE: Final = "1 to 40 letters, digits, blanks and _ & / + . ' ( ) -, the first a letter or digit"
+#: A score's name is a key of the model's answer; not every service takes other characters in a key.
+_SCORE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+#: No comma: the ledger keeps labels with commas between them. No quotes and brackets: models get them wrong.
+_CATEGORY: Final = re.compile(r"[^\W_](?:[\w &/+.'()-]{0,38}[\w).+])?")
+#: Keys of an answer, of a line of analytics or of a note.
+_RESERVED: Final = frozenset({"category", "reason", "scores", "labels"})
+#: What a model could take for the delimiter around the mail, a chat template's token, a comment or a variable.
+_MARKUP: Final = re.compile(r"[<＜]\s*[/|｜!<a-zA-Z]|\[/?INST|\{\{|\}\}|-->", re.IGNORECASE)
 
 #: What the two scores mean where the settings name no others.
 IMPORTANCE: Final = """what the owner loses by never seeing it.
@@ -70,11 +91,18 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Rubric:
-    """The questions about each mail. Scores and categories stand in the order in which they are shown to people."""
+    """The questions about each mail, in the order in which they are asked and shown.
+
+    Raises ValueError for what cannot be asked; the sentence begins with the place, as `rubric.scores.NAME`.
+    """
 
     scores: tuple[Score, ...]
     categories: tuple[Category, ...] = ()
     reason: bool = False
+
+    def __post_init__(self) -> None:
+        for mistake in _mistakes(self):
+            raise ValueError(mistake)
 
     @classmethod
     def default(
@@ -119,6 +147,109 @@ class Rubric:
     def score(self, name: str) -> Score | None:
         """The score of this name; None: it is not asked for."""
         return next((each for each in self.scores if each.name == name), None)
+
+    def category(self, name: str) -> Category | None:
+        """The category of this name, also in other case; None: it is not in the list."""
+        return next((each for each in self.categories if each.name.casefold() == name.strip().casefold()), None)
+
+    @property
+    def is_default(self) -> bool:
+        """Are importance and spam asked for, with their usual meanings, and nothing else?"""
+        return self.asked() == Rubric.default().asked()
+
+    @property
+    def answer_tokens(self) -> int:
+        """The most tokens that an answer takes, with some room. Other alphabets have a token for each letter."""
+        named = 15 * len(self.scores) + (30 if self.categories else 0) + (230 if self.reason else 0)
+        return max(200, 60 + named)
+
+    def asked(self) -> dict[str, Any]:
+        """What is asked, as JSON: the part of a fingerprint. Without thresholds and keywords.
+
+        A list each, because the order may change a model's answer.
+        """
+        return {
+            "scores": [[each.name, each.means] for each in self.scores],
+            "categories": [[each.name, each.means] for each in self.categories],
+            "reason": self.reason,
+        }
+
+    def canonical(self) -> str:
+        """All of it as JSON, as the ledger keeps it with a job."""
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=True)
+
+    @classmethod
+    def from_canonical(cls, text: str) -> Self:
+        """The rubric that `canonical` wrote."""
+        parts = json.loads(text)
+        scores = tuple(Score(**each) for each in parts["scores"])
+        return cls(scores, tuple(Category(**each) for each in parts["categories"]), parts["reason"])
+
+    def having(self, other: Rubric) -> Rubric:
+        """These questions with the thresholds and keywords of `other`, where it has a score or category of the name."""
+        scores = {each.name: each for each in other.scores}
+        categories = {each.name: each for each in other.categories}
+        return Rubric(
+            tuple(replace(scores.get(each.name, each), means=each.means) for each in self.scores),
+            tuple(replace(categories.get(each.name, each), means=each.means) for each in self.categories),
+            self.reason,
+        )
+
+
+def _mistakes(rubric: Rubric) -> Iterator[str]:
+    """What is wrong with a rubric, each with its place and what to do."""
+    if not rubric.scores and not rubric.categories:
+        yield "rubric asks nothing; name a score or a category, or leave the rubric out for importance and spam"
+    for what, given, most in (
+        ("scores", len(rubric.scores), MOST_SCORES),
+        ("categories", len(rubric.categories), MOST_CATEGORIES),
+    ):
+        if given > most:
+            yield f"rubric.{what} has {given} entries; {most} are the most, so leave some out"
+    yield from _mistakes_of_names(rubric)
+    for place, each in _places(rubric):
+        yield from _mistakes_of_meaning(place, each)
+        if each.keyword is not None and not is_keyword(each.keyword):
+            yield f"{place}.keyword should be {KEYWORD_RULE}, or null for none"
+        if isinstance(each, Score) and not LOWEST <= each.threshold <= HIGHEST:
+            yield f"{place}.threshold should be an integer from {LOWEST} to {HIGHEST}"
+    chars = sum(len(each.name) + len(each.means) for _, each in _places(rubric))
+    if chars > MOST_CHARS:
+        yield f"rubric has {chars} characters of names and meanings; shorten them to {MOST_CHARS} or fewer"
+
+
+def _mistakes_of_names(rubric: Rubric) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    keywords: dict[str, str] = {}
+    for place, each in _places(rubric):
+        is_score = isinstance(each, Score)
+        if not (_SCORE if is_score else _CATEGORY).fullmatch(each.name):
+            kind, rule = ("score", SCORE_RULE) if is_score else ("category", CATEGORY_RULE)
+            yield f"{place.rpartition('.')[0]}: the name of a {kind} should be {rule}"
+        elif each.name.casefold() in _RESERVED:
+            yield f"{place}: this name is taken by backfill itself; choose another"
+        # The label `important` belongs to the score `importance`, so both names are taken.
+        for name in {each.name.casefold(), each.label.casefold()}:
+            if (other := seen.setdefault(name, place)) != place:
+                yield f"{place} and {other}: two names should differ in more than case; rename one"
+        if each.keyword is not None and (other := keywords.setdefault(each.keyword.casefold(), place)) != place:
+            yield f"{place}.keyword and {other}.keyword are alike; servers ignore case, so change or remove one"
+
+
+def _mistakes_of_meaning(place: str, each: Score | Category) -> Iterator[str]:
+    if not each.means.strip():
+        yield f"{place}.means is missing; say in a few words what it means, for the model"
+    elif not all(char.isprintable() or char == "\n" for char in each.means):
+        yield f"{place}.means holds a control character; write plain text"
+    elif isinstance(each, Category) and "\n" in each.means:
+        yield f"{place}.means should be one line"
+    elif _MARKUP.search(each.means):
+        yield f"{place}.means should be plain text, without tags such as <mail>, comments and {{{{ }}}}"
+
+
+def _places(rubric: Rubric) -> Iterator[tuple[str, Score | Category]]:
+    yield from ((f"rubric.scores.{each.name}", each) for each in rubric.scores)
+    yield from ((f"rubric.categories.{each.name}", each) for each in rubric.categories)
 
 
 #: A longer meaning is cut in what is told of it.

@@ -14,6 +14,7 @@ from backfill.analytics import AnalyticsFile
 from backfill.classifiers.chat import ChatClassifier, ChatSettings
 from backfill.classifiers.gated import GatedClassifier
 from backfill.classifiers.heuristic import HeuristicClassifier
+from backfill.classifiers.questions import check_template
 from backfill.classifiers.service import ApiService
 from backfill.clock import Clock, StopRequest
 from backfill.effects.flags import FlagsEffect
@@ -35,7 +36,7 @@ from backfill.ports import Classifier, Effect, MailMarker, MailSource, Price, Se
 from backfill.rubric import Rubric
 from backfill.selection import Selection
 from backfill.settings import Settings
-from backfill.settings.questions import rubric_of
+from backfill.settings.planned import planned_with
 from backfill.throttle.mail import MailAllowance
 from backfill.throttle.patience import PatientSource
 
@@ -89,7 +90,7 @@ class Parts:
 
     @property
     def rubric(self) -> Rubric:
-        return rubric_of(self._settings)
+        return self._settings.asked
 
     @property
     def effect_names(self) -> tuple[str, ...]:
@@ -98,7 +99,7 @@ class Parts:
     @property
     def api(self) -> Api:
         llm, is_gated = self._settings.llm, self._settings.classifier == "gated"
-        return Api(api(self._settings), llm.model or "", llm.api_url, llm.max_output_tokens, not is_gated)
+        return Api(api(self._settings), llm.model or "", llm.api_url, self._settings.max_answer_tokens, not is_gated)
 
     @property
     def source(self) -> MailSource:
@@ -229,6 +230,7 @@ def _chat(settings: Settings, ledger: OpenLedger, clock: Clock, prompt: str | No
     llm = settings.llm
     if prompt is None:
         prompt = _template(settings.paths.prompt_file, "paths.prompt_file")
+        check_template(prompt, settings.asked)
     secret = ledger().secrets.get(PROMPT_SECRET)
     return ChatClassifier(
         ChatSettings(
@@ -238,7 +240,8 @@ def _chat(settings: Settings, ledger: OpenLedger, clock: Clock, prompt: str | No
             api_key=None if llm.api_key_env is None else settings.secret(llm.api_key_env),
             temperature=llm.temperature,
             response_format=llm.response_format,
-            max_output_tokens=llm.max_output_tokens,
+            max_output_tokens=settings.max_answer_tokens,
+            rubric=settings.asked,
             timeout_s=llm.timeout_seconds,
             max_body_chars=settings.processing.max_body_chars,
             data_collection=llm.data_collection,
@@ -286,20 +289,7 @@ def as_planned(settings: Settings, job: Job, ledger: OpenLedger, clock: Clock) -
 
     Raises `ConfigError` when this version of backfill cannot ask as the job was planned.
     """
-    asked = job.planned_with.settings
-    llm = {
-        "model": asked.model,
-        "temperature": asked.temperature,
-        "response_format": asked.response_format,
-        "max_output_tokens": asked.max_output_tokens,
-    }
-    planned = settings.model_copy(
-        update={
-            "classifier": asked.classifier or settings.classifier,
-            "llm": settings.llm if asked.model is None else settings.llm.model_copy(update=llm),
-            "processing": settings.processing.model_copy(update={"max_body_chars": asked.max_body_chars}),
-        }
-    )
+    planned = planned_with(settings, job.planned_with.settings)
     build = CLASSIFIERS.get(planned.classifier)
     stored = None if build is None else build(planned, ledger, clock, job.planned_with.prompt)
     if stored is None or stored.fingerprint.digest() != job.fingerprint:
@@ -321,11 +311,11 @@ def outputs(
 
 def _notes(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:
     template = _template(settings.paths.note_template, "paths.note_template", NOTE_TEMPLATE)
-    return NotesEffect(settings.paths.notes_dir, template, rubric_of(settings))
+    return NotesEffect(settings.paths.notes_dir, template, settings.asked)
 
 
 def _flags(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:
-    keywords = rubric_of(settings).keywords
+    keywords = settings.asked.keywords
     return FlagsEffect(marker(settings, allowance), processed_tag=settings.imap.processed_tag, keywords=keywords)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Final
 
 Row = tuple[str, str]
 
@@ -64,6 +66,22 @@ def folded(parts: Sequence[str], between: str = "; ") -> str:
 def printable(text: str) -> str:
     r"""`text` on one line that steers no terminal: control, format and line-breaking characters as \x1b or \u202e."""
     return text if text.isprintable() else "".join(char if char.isprintable() else _shown(char) for char in text)
+
+
+#: ECMA-48's control sequences: CSI, and the strings of OSC, DCS and others with their end.
+_SEQUENCE: Final = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x1b\\|\x07|$)|\x1b[ -/]*[0-~]", re.DOTALL
+)
+
+
+def one_line(text: str, most: int) -> str:
+    """`text` on one line of at most `most` characters, without what steers a terminal or reorders text.
+
+    For words of strangers that are stored: nothing invisible is left, and a cut ends with "…".
+    """
+    plain = _SEQUENCE.sub(" ", text.encode("utf-8", "replace").decode())
+    line = " ".join("".join(char if char.isprintable() else " " for char in plain).split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
 def _shown(char: str) -> str:

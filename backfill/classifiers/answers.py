@@ -1,10 +1,10 @@
-"""Find the verdict in a model's answer: a JSON object with two scores, among other text.
+"""Find the verdict in a model's answer: a JSON object with all keys that were asked for, among other text.
 
 Models put fences, words, channel markup and end-of-turn tokens around the object. Some write it in JavaScript's or
 Python's syntax, or put it into a tool call or into their thoughts. Strict JSON is tried first, then JSON5
 (https://spec.json5.org: trailing commas, single quotes, bare keys, comments). Only a complete object counts. A library
 that repairs JSON would close an object that was cut off, and read `{"importance_score": 1` as 1 where the model meant
-10. If two objects disagree, neither counts.
+10. If two objects disagree, neither counts; two that give only other reasons agree.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import json5
 
 from backfill.classifiers.untrusted import mapping
-
-KEYS: Final = ("importance_score", "spam_score")
 
 #: Objects looked at in one text. A normal answer has one; the bound limits the time.
 MOST_OBJECTS: Final = 500
@@ -45,23 +44,36 @@ _TURN_ENDS: Final = re.compile(
 _PYTHON: Final = {"None": "null", "True": "true", "False": "false"}
 _TYPOGRAPHIC: Final = str.maketrans("“”„‟″‘’‚‛′", '"""""' + "'''''")
 
-Pair = tuple[Any, Any]
+#: The values of one object, in the order of the keys.
+Values = tuple[Any, ...]
 
 
-def pairs_in(choice: dict[str, Any], *, is_whole: bool) -> tuple[set[Pair], bool]:
-    """The distinct pairs of scores in an answer, unchecked, and whether the answer says anything.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The keys that an object must have to be a verdict. `told`: of those, the ones whose values may differ."""
 
-    If the answer has only thoughts and was not cut off (`is_whole`), the pairs are looked for in the thoughts: some
+    keys: tuple[str, ...]
+    told: frozenset[str] = frozenset()
+
+    def decisive(self, values: Values) -> Values:
+        """The values by which two objects agree or disagree."""
+        return tuple(value for key, value in zip(self.keys, values, strict=True) if key not in self.told)
+
+
+def answers_in(choice: dict[str, Any], asked: Asked, *, is_whole: bool) -> tuple[list[Values], bool]:
+    """The objects in an answer that disagree, unchecked, and whether the answer says anything.
+
+    If the answer has only thoughts and was not cut off (`is_whole`), the objects are looked for in the thoughts: some
     servers take everything for thoughts when the closing tag is missing.
     """
     message = mapping(choice.get("message")) or mapping(choice.get("delta"))
     said, thoughts = _without_thoughts(_text(message.get("content")) or _text(choice.get("text")))
-    said = next((turn for turn in _TURN_ENDS.split(said) if _pairs([turn])), said)
+    said = next((turn for turn in _TURN_ENDS.split(said) if _found([turn], asked)), said)
     texts = [said, *_arguments(message)]
-    found = _pairs(texts)
+    found = _found(texts, asked)
     if is_whole and not found and not any(_NO_WORDS.sub("", text) for text in texts):
         texts = [thoughts, *_thoughts(message)]
-        found = _pairs(texts)
+        found = _found(texts, asked)
     return found, any(text.strip() for text in texts)
 
 
@@ -118,15 +130,21 @@ def _without_thoughts(text: str) -> tuple[str, str]:
     return "".join(said), "".join(thoughts)
 
 
-def _pairs(texts: Iterable[str]) -> set[Pair]:
-    return {pair for text in texts for pair in _Search(text).pairs}
+def _found(texts: Iterable[str], asked: Asked) -> list[Values]:
+    """The first of those objects that agree."""
+    found: dict[Values, Values] = {}
+    for text in texts:
+        for values in _Search(text, asked).found:
+            found.setdefault(asked.decisive(values), values)
+    return list(found.values())
 
 
 class _Search:
-    """The pairs of scores in a text. If an object gives a score two values, None stands for that score."""
+    """The objects in a text that have the keys. If an object gives a key two values, None stands for that key."""
 
-    def __init__(self, text: str, *, is_within: bool = False) -> None:
-        self.pairs: set[Pair] = set()
+    def __init__(self, text: str, asked: Asked, *, is_within: bool = False) -> None:
+        self.found: list[Values] = []
+        self._asked = asked
         self._is_within = is_within
         self._strict = json.JSONDecoder(object_pairs_hook=self._object, strict=False)
         self._lenient_left = MOST_LENIENT
@@ -140,7 +158,7 @@ class _Search:
                     return
                 position = self._end(text, position)
         except RecursionError:  # nested too deeply to be a verdict
-            self.pairs.clear()
+            self.found.clear()
 
     def _end(self, text: str, start: int) -> int:
         """Read the object that begins at `start`; returns the place where the search goes on."""
@@ -152,7 +170,7 @@ class _Search:
         part = re.sub(r"\b(?:None|True|False)\b", lambda word: _PYTHON[word[0]], part)
         if re.match(r'\{\s*\\"', part):  # escaped as within a string
             part = part.replace('\\"', '"')
-        if self._lenient_left and all(key in part for key in KEYS):
+        if self._lenient_left and all(key in part for key in self._asked.keys):
             self._lenient_left -= 1
             try:
                 _, error, length = json5.parse(part, consume_trailing=False, object_pairs_hook=self._object)
@@ -163,17 +181,19 @@ class _Search:
         return start + 1
 
     def _object(self, items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """Called by both parsers for each complete object, inner objects first. Notes the object's pair of scores."""
+        """Called by both parsers for each complete object, inner objects first. Notes the object's values."""
         items = list(items)
-        values: dict[str, list[Any]] = {key: [value for name, value in items if name == key] for key in KEYS}
+        values: dict[str, list[Any]] = {
+            key: [value for name, value in items if name == key] for key in self._asked.keys
+        }
         if all(values.values()):
-            pair = tuple(next(iter(found)) if len(set(map(repr, found))) == 1 else None for found in values.values())
-            if not any(isinstance(value, dict | list) for value in pair):  # a quoted schema has objects in their place
-                self.pairs.add((pair[0], pair[1]))
+            given = tuple(next(iter(found)) if len(set(map(repr, found))) == 1 else None for found in values.values())
+            if not any(isinstance(value, dict | list) for value in given):  # a quoted schema has objects in their place
+                self.found.append(given)
         elif not self._is_within:  # a function call has its arguments in a string
             for _, value in items:
-                if isinstance(value, str) and all(key in value for key in KEYS):
-                    self.pairs |= _Search(value, is_within=True).pairs
+                if isinstance(value, str) and all(key in value for key in self._asked.keys):
+                    self.found += _Search(value, self._asked, is_within=True).found
         return dict(items)
 
     def _unpacked(self, text: str) -> str:

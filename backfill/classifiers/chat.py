@@ -12,27 +12,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from backfill.classifiers.endpoint import Endpoint
-from backfill.classifiers.prompt import RENDERING, ChatMessage, fixed_text, nonce, render, tokens_in
+from backfill.classifiers.prompt import RENDERING, ChatMessage, nonce, render, tokens_in
+from backfill.classifiers.questions import filled, reminder, schema_of
 from backfill.classifiers.replies import read_reply
 from backfill.clock import Clock, SystemClock
 from backfill.errors import AnswerUnusable, Concession, ConfigError, ModelUnknown
 from backfill.fingerprint import Fingerprint
 from backfill.message import Message
 from backfill.ports import ROOMIER
+from backfill.rubric import Rubric
 from backfill.verdict import Answer
 
 ResponseFormat = Literal["json_schema", "json_object", "none"]
 
-#: Has no minimum, maximum or enum: not every provider behind OpenRouter takes them. The range is checked in `Scores`.
-SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": {"importance_score": {"type": "integer"}, "spam_score": {"type": "integer"}},
-    "required": ["importance_score", "spam_score"],
-    "additionalProperties": False,
-}
 #: Tokens that the service adds to the text, such as roles and separators.
 FIXED_TOKENS: Final = 20
-SCHEMA_TOKENS: Final = tokens_in(json.dumps(SCHEMA))
 
 LIMIT_NAMES: Final = ("max_tokens", "max_completion_tokens")
 LEAST_CHARS: Final = 500  # kept of a body when its length is halved; fewer say too little
@@ -40,7 +34,10 @@ LEAST_CHARS: Final = 500  # kept of a body when its length is halved; fewer say 
 
 @dataclass(frozen=True, slots=True)
 class ChatSettings:
-    """How to ask. `prompt` is the template's text; `api_key` None: the API wants no key."""
+    """How to ask. `prompt` is the template's text, or a text that is filled in already.
+
+    `api_key` None: the API wants no key.
+    """
 
     api_url: str
     model: str
@@ -54,6 +51,7 @@ class ChatSettings:
     data_collection: Literal["deny", "allow"] = "deny"  # this and the two below: sent only to OpenRouter
     zdr: bool = True
     session_id: str | None = None  # the same for a whole job: OpenRouter's prompt cache goes by it
+    rubric: Rubric = field(default_factory=Rubric.default)
 
 
 class ChatClassifier:
@@ -74,19 +72,23 @@ class ChatClassifier:
         self._limit_name = LIMIT_NAMES[self._endpoint.host == "api.openai.com"]
         self._is_renamed = False
         self._renaming = threading.Lock()
-        prompt = fixed_text(settings.prompt)
-        if not prompt or not settings.model or not secret:
+        rubric = settings.rubric
+        self._schema = schema_of(rubric)
+        self._prompt = filled(settings.prompt, rubric)
+        if not self._prompt or not settings.model or not secret:
             raise ConfigError("The chat classifier needs a prompt, a model and a secret; none of them may be empty.")
+        questions = {} if rubric.is_default else {"rubric": rubric.asked()}
         self._fingerprint = Fingerprint.of(
-            prompt,
+            self._prompt,
             classifier="chat",
             model=settings.model,
             response_format=settings.response_format,
-            schema=SCHEMA if settings.response_format == "json_schema" else None,
+            schema=self._schema if settings.response_format == "json_schema" else None,
             temperature=settings.temperature,
             max_output_tokens=settings.max_output_tokens,
             max_body_chars=settings.max_body_chars,
             rendering=RENDERING,
+            **questions,
         )
 
     @property
@@ -103,7 +105,8 @@ class ChatClassifier:
         reply = self._endpoint.post("/chat/completions", self.request_body(message, concession))
         sent = "\n".join(part.content for part in self._chat(message, concession))
         try:
-            answer = read_reply(reply, self._clock.now(), sent=sent, api_url=self._endpoint.url)
+            now, rubric = self._clock.now(), self._settings.rubric
+            answer = read_reply(reply, now, rubric, sent=sent, api_url=self._endpoint.url)
         except AnswerUnusable as error:
             if error.concession is Concession.RENAMED:
                 self._rename(limit_name, error)
@@ -117,7 +120,7 @@ class ChatClassifier:
 
     def estimate_tokens(self, message: Message) -> int:
         """About how many tokens one request about this mail sends, prompt and schema included."""
-        schema = SCHEMA_TOKENS if self._settings.response_format == "json_schema" else 0
+        schema = tokens_in(json.dumps(self._schema)) if self._settings.response_format == "json_schema" else 0
         return FIXED_TOKENS + schema + sum(tokens_in(part.content) for part in self._chat(message, None))
 
     def request_body(self, message: Message, concession: Concession | None = None) -> bytes:
@@ -132,7 +135,7 @@ class ChatClassifier:
         if settings.temperature is not None:
             body["temperature"] = settings.temperature
         if settings.response_format == "json_schema":
-            schema = {"name": "verdict", "strict": True, "schema": SCHEMA}
+            schema = {"name": "verdict", "strict": True, "schema": self._schema}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif settings.response_format == "json_object":
             body["response_format"] = {"type": "json_object"}
@@ -149,7 +152,10 @@ class ChatClassifier:
 
     def _chat(self, message: Message, concession: Concession | None) -> list[ChatMessage]:
         shown = self._shown(message, concession)
-        return render(self._settings.prompt, shown.content, nonce(self._secret, message.key))
+        prompt = self._prompt
+        if concession is Concession.REMINDED:
+            prompt = f"{prompt}\n\n{reminder(self._settings.rubric)}"
+        return render(prompt, shown.content, nonce(self._secret, message.key))
 
     def _shown(self, message: Message, concession: Concession | None) -> Message:
         """The mail with at most `max_body_chars` of its body. Cut here too: the promise about cost depends on it."""

@@ -10,7 +10,6 @@ import hmac
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from backfill.message import Content
@@ -42,7 +41,6 @@ class ChatMessage:
     content: str
 
 
-@lru_cache(maxsize=8)  # a run has one prompt for all calls
 def fixed_text(template: str) -> str:
     """The part of the template that is sent: without comments and with \\n as line end."""
     return "\n".join(line.rstrip() for line in _COMMENT.sub("", template).splitlines()).strip()
@@ -53,12 +51,12 @@ def nonce(secret: bytes, message_key: str) -> str:
     return hmac.new(secret, message_key.encode(), "sha256").hexdigest()[:12]
 
 
-def render(template: str, content: Content, nonce: str) -> list[ChatMessage]:
+def render(fixed: str, content: Content, nonce: str) -> list[ChatMessage]:
     """The chat for one mail: the fixed text as the system's message, and the mail as the user's."""
     body = _LONG_URL.sub(r"\1…", content.body) if "://" in content.body else content.body
     mail = "\n".join([*_headers(content), "", body + ("\n[…]" if content.truncated else "")])
     shown = f"<mail-{nonce}>\n{_harmless(mail, nonce)}\n</mail-{nonce}>"
-    return [ChatMessage("system", fixed_text(template)), ChatMessage("user", shown)]
+    return [ChatMessage("system", fixed), ChatMessage("user", shown)]
 
 
 def tokens_in(text: str) -> int:

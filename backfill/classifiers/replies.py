@@ -1,7 +1,8 @@
-"""An API's reply as an answer: two scores with their cost, or an error that says what to do next.
+"""An API's reply as an answer to the rubric with its cost, or an error that says what to do next.
 
-Pure: no network, no clock. Nothing is guessed: a score is an integer from 0 to 10 (7.0, "7", true and NaN are none),
-and a value that the reply does not have is None. `answers` finds the scores, `failures` reads the errors.
+Pure: no network, no clock. Nothing is guessed: a score is an integer from 0 to 10 (7.0, "7", true and NaN are none), a
+category is a name of the list, and a value that the reply does not have is None. `answers` finds the values, `failures`
+reads the errors.
 """
 
 from __future__ import annotations
@@ -12,27 +13,33 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from backfill.classifiers.answers import pairs_in
+from backfill.classifiers.answers import Asked, Values, answers_in
 from backfill.classifiers.failures import Failure, Said, explain, failure_of, inner_headers
 from backfill.classifiers.meanings import SAYS_CUT, SAYS_FAILED, SAYS_UNSAFE, squashed
+from backfill.classifiers.questions import CATEGORY, MOST_REASON, REASON, key_of, keys_of
 from backfill.classifiers.rate_headers import announced
 from backfill.classifiers.streamed import put_together
 from backfill.classifiers.untrusted import MAX_CALL_USD, amount, clean, count, json_object, mapping
 from backfill.errors import AnswerUnusable, ClassifierError, Concession, MessageRefused, ServiceUnavailable
 from backfill.http.client import Reply
+from backfill.redaction import redacted
+from backfill.rubric import Rubric
 from backfill.verdict import Announced, Answer, Scores, Usage
+from backfill.wording import one_line
 
 #: What a second try may change, by the error's reason. With other reasons it would fail in the same way.
 _CONCESSIONS: Final = {
     "too_long": Concession.SHORTER,
     "answer_cut": Concession.ROOMIER,
     "limit_renamed": Concession.RENAMED,
+    "answer_unlisted": Concession.REMINDED,
 }
 
 
-def read_reply(reply: Reply, now: datetime, *, sent: str = "", api_url: str = "") -> Answer:
-    """The answer in `reply`. `now`: the present time, to turn the times that the API names into waits.
+def read_reply(reply: Reply, now: datetime, rubric: Rubric, *, sent: str = "", api_url: str = "") -> Answer:
+    """The answer in `reply` to what `rubric` asks.
 
+    `now`: the present time, to turn the times that the API names into waits.
     `sent`: the text that was sent, which errors may echo. `api_url`: for advice when it is wrong. Raises a
     `ClassifierError` with the HTTP status, and with the usage if the API reported it.
     """
@@ -45,7 +52,8 @@ def read_reply(reply: Reply, now: datetime, *, sent: str = "", api_url: str = ""
                 raise ServiceUnavailable("The API answers with a stream of events that holds no answer.")
             raise explain(failure, reply.headers, now, sent=sent, api_url=api_url)
         usage = replace(usage, announced=_announced(reply, document, now))
-        return Answer(_scores(document), source="chat", model=clean(document.get("model")) or None, usage=usage)
+        answer = _answer(_values(document, rubric), rubric)
+        return replace(answer, model=clean(document.get("model")) or None, usage=usage)
     except ClassifierError as error:
         error.http_status = reply.status
         error.usage = usage if isinstance(document.get("usage"), dict) else None
@@ -62,7 +70,8 @@ def refusal(reply: Reply, now: datetime, *, api_url: str = "") -> ClassifierErro
     return error
 
 
-def _scores(document: dict[str, Any]) -> Scores:
+def _values(document: dict[str, Any], rubric: Rubric) -> Values:
+    """The values of the one object that counts."""
     choices = document.get("choices")
     choice = mapping(choices[0]) if isinstance(choices, list) and choices else {}
     stops = [choice.get("finish_reason"), choice.get("native_finish_reason"), *_blocks(document)]
@@ -73,23 +82,52 @@ def _scores(document: dict[str, Any]) -> Scores:
     if any(SAYS_FAILED.search(end) for end in ends):
         raise ServiceUnavailable("The API did not finish its answer.")
     is_cut = any(SAYS_CUT.search(end) for end in ends)
-    pairs, says_something = pairs_in(choice, is_whole=not is_cut)
-    if len(pairs) == 1:
-        ((importance, spam),) = pairs
-        try:
-            return Scores.of(importance=importance, spam=spam)
-        except ValueError as error:
-            raise AnswerUnusable(_INVALID, reason="answer_invalid") from error
+    found, says_something = answers_in(choice, Asked(keys_of(rubric), frozenset({REASON})), is_whole=not is_cut)
+    if len(found) == 1:
+        return found[0]
     if is_cut:  # a reasoning model may use all its tokens for thoughts
         raise AnswerUnusable("The answer was cut off; raise llm.max_output_tokens.", reason="answer_cut")
-    if pairs:
+    if found:
         raise AnswerUnusable("The model's answer has several verdicts that disagree.", reason="answer_invalid")
     if says_something:
-        raise AnswerUnusable(_INVALID, reason="answer_invalid")
+        raise _invalid(rubric)
     raise AnswerUnusable("The model's answer is empty.", reason="answer_empty")
 
 
-_INVALID: Final = "The model's answer is not a JSON object with two scores from 0 to 10."
+def _answer(values: Values, rubric: Rubric) -> Answer:
+    given = dict(zip(keys_of(rubric), values, strict=True))
+    try:
+        scores = Scores({score.name: given[key_of(score)] for score in rubric.scores})
+    except ValueError as error:
+        raise _invalid(rubric) from error
+    return Answer(
+        scores,
+        source="chat",
+        category=_category(given[CATEGORY], rubric) if rubric.categories else None,
+        reason=_reason(given[REASON], rubric) if rubric.reason else "",
+    )
+
+
+def _category(given: object, rubric: Rubric) -> str:
+    """The category as the rubric spells it. Only letter case and blanks around it may differ: no name is guessed."""
+    known = rubric.category(given) if isinstance(given, str) else None
+    if known is None:
+        raise AnswerUnusable("The model's answer names a category that is not in the list.", reason="answer_unlisted")
+    return known.name
+
+
+def _reason(given: object, rubric: Rubric) -> str:
+    if not isinstance(given, str):
+        raise _invalid(rubric)
+    return one_line(redacted(given), MOST_REASON)
+
+
+def _invalid(rubric: Rubric) -> AnswerUnusable:
+    count = len(rubric.scores)
+    parts = [f"{'two' if count == 2 else count} score{'' if count == 1 else 's'} from 0 to 10"] if count else []
+    parts += [*(["a category of the list"] if rubric.categories else []), *(["a reason"] if rubric.reason else [])]
+    reason = "answer_unlisted" if rubric.categories else "answer_invalid"
+    return AnswerUnusable(f"The model's answer is not a JSON object with {', '.join(parts)}.", reason=reason)
 
 
 def _blocks(document: dict[str, Any]) -> list[object]:

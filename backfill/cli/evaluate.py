@@ -60,7 +60,6 @@ def evaluate(
     from backfill.evaluation.tables import as_dict, text  # start-up: as above
     from backfill.operations.evaluate import evaluate as operation  # start-up: brings the ledger
     from backfill.operations.parts import Audience  # start-up: as above
-    from backfill.settings.questions import rubric_of  # start-up: as above
 
     command = Command.begin(general)
     if place is not None and sample:
@@ -70,7 +69,7 @@ def evaluate(
         settings = settings.model_copy(update={"classifier": classifier})
     if owner is None:
         owner = OWNER.address if place is None else settings.imap.username
-    sets, unlabelled = _sets(place, labels, rubric_of(settings))
+    sets, unlabelled = _sets(place, labels, settings.asked)
     audience = Audience(SystemClock(), command.stop, terminal, None if yes else terminal.confirm, terminal.say)
     parts = wiring.Parts(settings, audience)
     try:

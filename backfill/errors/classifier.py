@@ -15,6 +15,7 @@ class Concession(StrEnum):
     SHORTER = "shorter"  # show half of the mail
     ROOMIER = "roomier"  # allow a longer answer
     RENAMED = "renamed"  # ask as before: the classifier has learnt the service's name of a parameter
+    REMINDED = "reminded"  # say again which answers are possible
 
 
 class ClassifierError(BackfillError):

@@ -43,6 +43,7 @@ REMEDIES: Final = {
     "request_refused": "Set llm.response_format to json_object or none, or llm.temperature to null.",
     "answer_cut": "Raise llm.max_output_tokens: reasoning models think before they answer. Or use one that does not.",
     "answer_empty": "Raise llm.max_output_tokens: reasoning models think before they answer. Or use one that does not.",
+    "answer_unlisted": "Use a model that can answer in a given form, or set another llm.response_format.",
     "answer_invalid": "Use a model that can answer in a given form, or set another llm.response_format.",
     "address_wrong": "Set llm.api_url to the base URL of an OpenAI-compatible API.",
     "proxy": "Correct or unset that variable; what stays on this machine goes through no proxy.",

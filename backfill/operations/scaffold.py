@@ -28,7 +28,7 @@ PROJECT_FOLDER_MODE: Final = 0o755
 _OF_THE_DEFAULT_RUBRIC: Final = re.compile(
     r"^ +(?:importance_threshold|spam_threshold|important_tag|spam_tag):.*\n", re.MULTILINE
 )
-_BEFORE_THE_MODEL: Final = re.compile(r"^(?=llm:)", re.MULTILINE)
+_NO_RUBRIC: Final = re.compile(r"^rubric: null.*\n(?: +#.*\n)*", re.MULTILINE)
 
 
 def scaffold(folder: Path, rubric: str | None = None) -> list[tuple[Path, bool]]:
@@ -62,7 +62,7 @@ def _content(template: str, rubric: str | None) -> str:
     if rubric is None or template != CONFIG:
         return text
     example = resources.text(f"config/{_example(rubric)}")
-    return _BEFORE_THE_MODEL.sub(lambda _: f"{example}\n", _OF_THE_DEFAULT_RUBRIC.sub("", text), count=1)
+    return _NO_RUBRIC.sub(lambda _: example, _OF_THE_DEFAULT_RUBRIC.sub("", text), count=1)
 
 
 def _example(rubric: str) -> str:

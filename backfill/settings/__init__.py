@@ -5,8 +5,8 @@ line that names the key and the place where it was set. It never repeats a value
 Secrets are not settings: a setting names the variable that holds one, and `Settings.secret` reads the variable when
 the secret is needed.
 
-`model` has every key with its default, `fields` the kinds of values, `questions` what is asked about a mail.
-`as_written` reads YAML, `env_file` reads `.env`.
+`model` has every key with its default, `fields` the kinds of values, `questions` what is asked about a mail, `planned`
+what a job was planned with. `as_written` reads YAML, `env_file` reads `.env`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
@@ -26,7 +26,7 @@ from backfill.errors import ConfigError
 from backfill.files import expanded
 from backfill.ledger_url import with_file
 from backfill.redaction import protect
-from backfill.settings import as_written, env_file
+from backfill.settings import as_written, env_file, questions
 from backfill.settings.model import (
     KEYS,
     PREFIX,
@@ -52,6 +52,7 @@ __all__ = [
     "load",
 ]
 
+RUBRIC: Final = "rubric"
 _current: Settings | None = None
 
 
@@ -117,7 +118,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _dotted(values: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
     for key, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key != RUBRIC:  # its keys are the user's own
             yield from _dotted(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
@@ -145,7 +146,10 @@ def _merge(values: dict[str, Any], winning: dict[str, Any]) -> dict[str, Any]:
         section: {key: value for key, value in keys.items() if f"{section}.{key}" not in RETIRED}
         for section, keys in sections.items()
     }
-    return values | winning | kept
+    merged = values | winning | kept
+    if RUBRIC in winning:
+        merged[RUBRIC] = questions.overridden(values.get(RUBRIC), winning[RUBRIC])
+    return merged
 
 
 def _with_absolute_paths(settings: Settings, root: Path) -> Settings:
@@ -171,7 +175,7 @@ class _Layer:
 
     def refuse_unknown(self) -> None:
         for key, name in self.names.items():
-            if key not in KEYS and key not in RETIRED:
+            if key not in KEYS and key not in RETIRED and not key.startswith(f"{RUBRIC}."):
                 known = get_close_matches(key, KEYS, n=1, cutoff=0)[0]
                 nearest = known if name == key else PREFIX + known.upper().replace(".", "__")
                 what = "a section, not a key" if key in SECTIONS else "not a known key"
@@ -185,9 +189,13 @@ def _explain(error: ValidationError, layers: Sequence[_Layer]) -> str:
         key = ".".join(str(part) for part in detail["loc"] if isinstance(part, str))  # an int is a list's index
         problem = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
         origin = next((f"{layer.names[key]} in {layer.place}" for layer in layers if key in layer.names), None)
+        if key.startswith(f"{RUBRIC}."):
+            origin = origin or f"{key} in {layers[-1].place}"
         if detail["type"] == "missing":
             problems.append(f"{key} is missing in {layers[-1].place}")
-        elif not key:
+        elif detail["type"] == "extra_forbidden":
+            problems.append(f"{origin} is not a known key; {questions.known_keys(key)}")
+        elif not key or problem.startswith(RUBRIC):
             problems.append(f"{problem} ({layers[-1].place})")
         else:
             problems.append(f"{origin or key} {problem}")

@@ -20,6 +20,7 @@ from backfill.hosts import LOOPBACK_FORMS, is_loopback
 from backfill.ledger_url import secrets_of
 from backfill.limits import RunLimits
 from backfill.redaction import protect
+from backfill.rubric import Rubric
 from backfill.settings.fields import (
     Argv,
     Bytes,
@@ -41,6 +42,7 @@ from backfill.settings.fields import (
     safe_url,
     within,
 )
+from backfill.settings.questions import RubricKeys
 
 PREFIX: Final = "BACKFILL_"
 LONG_PART: Final = 20  # characters of a URL between two separators
@@ -92,7 +94,7 @@ class Llm(Section):
     model: Text | None = None  # no default: which model reads the mail is the operator's choice
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.2  # None: not sent
     response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
-    max_output_tokens: Annotated[int, Field(ge=1, le=100_000)] = 200
+    max_output_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None  # None: 200, or what the rubric takes
     retry_attempts: Annotated[int, within("retry_attempts")] = 3
     retry_delay_seconds: Annotated[float, within("retry_delay_s")] = 5.0
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
@@ -163,6 +165,7 @@ class Settings(BaseSettings):
     classifier: Literal["chat", "heuristic", "gated"] = "chat"
     llm: Llm = Llm()
     processing: Processing = Processing()
+    rubric: RubricKeys | None = None  # None: importance and spam
     effects: EffectNames = ("flags", "notes")
     webhook: Webhook = Webhook()
     paths: Paths = Paths()
@@ -189,6 +192,42 @@ class Settings(BaseSettings):
         if self.classifier != "heuristic" and self.llm.model is None:
             raise ValueError(f"llm.model is missing: the classifier {self.classifier} asks a model")
         return self
+
+    @model_validator(mode="after")
+    def _rubric_is_said_once(self) -> Settings:
+        if self.rubric is None:
+            return self
+        for section, key, place in _DEFAULT_RUBRIC:
+            if key in getattr(self, section).model_fields_set:
+                raise ValueError(
+                    f"{section}.{key} and rubric are both set; remove {section}.{key}, and say it in rubric.{place}"
+                )
+        processed = self.imap.processed_tag.casefold()
+        for label, keyword in self.asked.keywords.items():
+            if keyword.casefold() == processed:
+                raise ValueError(
+                    f"rubric: the keyword of {label} is also imap.processed_tag; servers ignore case, so change one"
+                )
+        if self.classifier == "heuristic" and not self.asked.is_default:
+            raise ValueError(
+                "rubric and classifier: heuristic do not fit: its rules know importance and spam with their usual "
+                "meanings only; set classifier: chat, or leave out the rubric"
+            )
+        return self
+
+    @property
+    def asked(self) -> Rubric:
+        """What is asked about each mail, and the labels that follow."""
+        if self.rubric is not None:
+            return self.rubric.whole()
+        processing, imap = self.processing, self.imap
+        thresholds = processing.importance_threshold, processing.spam_threshold
+        return Rubric.default(*thresholds, imap.important_tag, imap.spam_tag)
+
+    @property
+    def max_answer_tokens(self) -> int:
+        """The most tokens of an answer, by the settings or by what the rubric asks."""
+        return self.llm.max_output_tokens or self.asked.answer_tokens
 
     @property
     def config_path(self) -> Path:
@@ -258,6 +297,15 @@ SECTIONS: Final[dict[str, type[Section]]] = {
     for name, field in Settings.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 }
+
+
+#: The keys of the default rubric, and where another rubric says the same.
+_DEFAULT_RUBRIC: Final = (
+    ("processing", "importance_threshold", "scores.importance.threshold"),
+    ("processing", "spam_threshold", "scores.spam.threshold"),
+    ("imap", "important_tag", "scores.importance.keyword"),
+    ("imap", "spam_tag", "scores.spam.keyword"),
+)
 
 
 def project_dir(config_path: Path) -> Path:

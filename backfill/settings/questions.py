@@ -1,12 +1,80 @@
-"""What is asked about each mail, by the settings."""
+"""The section `rubric`: the user's own scores and categories. Its keys are names that the user chooses."""
 
 from __future__ import annotations
 
-from backfill.rubric import Rubric
-from backfill.settings.model import Settings
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from backfill.rubric import IMPORTANCE, SPAM, Category, Rubric, Score
+from backfill.settings.fields import Keyword, Section
+from backfill.settings.fields import Score as Threshold
+
+#: What a score means where the settings do not say it.
+_KNOWN: Final = {"importance": IMPORTANCE, "spam": SPAM}
+#: YAML reads a mapping as None when all its keys are commented out.
+_OrEmpty: Final = BeforeValidator(lambda value: {} if value is None else value)
 
 
-def rubric_of(settings: Settings) -> Rubric:
-    """What is asked about each mail, and the labels that follow."""
-    processing, imap = settings.processing, settings.imap
-    return Rubric.default(processing.importance_threshold, processing.spam_threshold, imap.important_tag, imap.spam_tag)
+class ScoreKeys(Section):
+    """One score. `keyword` None: its label gets no keyword."""
+
+    means: str = ""  # "": as always, for importance and spam
+    threshold: Threshold
+    keyword: Keyword | None = None
+
+
+class CategoryKeys(Section):
+    """One category."""
+
+    means: str = ""
+    keyword: Keyword | None = None
+
+
+class RubricKeys(Section):
+    """What is asked about each mail, in place of importance and spam."""
+
+    scores: Annotated[dict[str, ScoreKeys], _OrEmpty] = Field(default_factory=dict)
+    categories: Annotated[dict[str, CategoryKeys], _OrEmpty] = Field(default_factory=dict)
+    reason: bool = False
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> RubricKeys:
+        self.whole()
+        return self
+
+    def whole(self) -> Rubric:
+        """The rubric that these keys describe. Raises ValueError, with the place of the mistake."""
+        return Rubric(
+            tuple(
+                Score(name, _lines(keys.means) or _KNOWN.get(name, ""), keys.threshold, keys.keyword)
+                for name, keys in self.scores.items()
+            ),
+            tuple(Category(name, _lines(keys.means), keys.keyword) for name, keys in self.categories.items()),
+            self.reason,
+        )
+
+
+def known_keys(place: str) -> str:
+    """Which keys may stand where the unknown key `place` stands, for people."""
+    kind = {2: RubricKeys, 4: ScoreKeys if place.startswith("rubric.scores.") else CategoryKeys}
+    fields = kind.get(len(place.split(".")), CategoryKeys).model_fields
+    return f"known here are {', '.join(fields)}"
+
+
+def overridden(rubric: Any, winning: Mapping[str, Any]) -> Any:
+    """The section with what variables say of it. Their names have no case, so each stands for a name in any case."""
+    if not isinstance(rubric, dict):
+        return dict(winning)
+    known = {str(name).casefold(): name for name in rubric}
+    merged = dict(rubric)
+    for name, value in winning.items():
+        place = known.get(name.casefold(), name)
+        merged[place] = overridden(rubric.get(place), value) if isinstance(value, dict) else value
+    return merged
+
+
+def _lines(means: str) -> str:
+    """Without blanks at the ends of lines, and without empty lines at the ends: the same bytes on every machine."""
+    return "\n".join(line.rstrip() for line in means.strip().splitlines())

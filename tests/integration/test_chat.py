@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from backfill.classifiers.chat import SCHEMA, ChatClassifier, ChatSettings
+from backfill.classifiers.chat import ChatClassifier, ChatSettings
+from backfill.classifiers.questions import schema_of
 from backfill.clock import SystemClock
 from backfill.errors import (
     AnswerUnusable,
@@ -30,6 +31,7 @@ from backfill.errors import (
     ServiceUnavailable,
 )
 from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.rubric import Rubric
 from backfill.verdict import Scores
 from tests.support.api_server import ApiServer, Response, completion, scores_for, verdict
 
@@ -102,7 +104,11 @@ def test_the_request_asks_for_what_is_configured(api, make):
     assert [message["role"] for message in call.body["messages"]] == ["system", "user"]
     assert call.body.keys() == {"model", "messages", "temperature", "max_tokens", "response_format"}
     assert (call.body["model"], call.body["temperature"], call.body["max_tokens"]) == ("test/model-1", 0.1, 77)
-    assert call.body["response_format"]["json_schema"] == {"name": "verdict", "strict": True, "schema": SCHEMA}
+    assert call.body["response_format"]["json_schema"] == {
+        "name": "verdict",
+        "strict": True,
+        "schema": schema_of(Rubric.default()),
+    }
 
 
 @pytest.mark.parametrize(("wanted", "sent"), [("json_object", {"type": "json_object"}), ("none", None)])

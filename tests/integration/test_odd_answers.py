@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from backfill.classifiers.chat import SCHEMA, ChatClassifier, ChatSettings
+from backfill.classifiers.chat import ChatClassifier, ChatSettings
+from backfill.classifiers.questions import schema_of
 from backfill.errors import AnswerUnusable, ClassifierError, Concession, MessageRefused, ServiceUnavailable
 from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.rubric import Rubric
 from backfill.verdict import Answer, Scores
 from tests.support.api_server import ApiServer, Response, completion
 
@@ -107,7 +109,7 @@ def call(arguments: object) -> dict[str, Any]:
         f"<|START_THINKING|>{OTHER}<|END_THINKING|>{ONE}",
         f"{ONE}<think>Was that right? {OTHER}</think>",
         f"<think>The model forgot to close this. {ONE}",
-        f"Here is the schema: {json.dumps(SCHEMA)} and the answer: {ONE}",
+        f"Here is the schema: {json.dumps(schema_of(Rubric.default()))} and the answer: {ONE}",
         {"importance_score": 7, "spam_score": 2},
         [{"type": "text", "text": ONE}],
         [{"type": "tool_use", "name": "verdict", "input": {"importance_score": 7, "spam_score": 2}}],

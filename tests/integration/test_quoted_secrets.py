@@ -13,6 +13,7 @@ from backfill.errors import BackfillError, ClassifierError
 from backfill.http.client import Reply
 from backfill.mail.login import ImapAccount, connect
 from backfill.redaction import protect
+from backfill.rubric import Rubric
 from tests.support.scripted_imap import BYE, ScriptedImap
 
 PASSWORD = "correct-horse-battery"
@@ -77,7 +78,7 @@ def test_no_error_carries_a_key_that_the_service_quotes(name):
     protect(KEY)
 
     with pytest.raises(ClassifierError) as refused:
-        read_reply(ECHOES[name], NOW)
+        read_reply(ECHOES[name], NOW, Rubric.default())
 
     told = f"{refused.value} {refused.value.reason} {refused.value.usage} {refused.value.announced}"
     assert KEY[:8] not in told
@@ -88,6 +89,6 @@ def test_no_answer_carries_a_key_that_the_service_quotes():
     content = json.dumps({"importance_score": 9, "spam_score": 0})
     body = {"id": f"gen-{KEY}", "model": f"x/{KEY}", "choices": [{"message": {"content": content}}]}
 
-    answer = read_reply(Reply(200, {"x-request-id": KEY}, json.dumps(body).encode()), NOW)
+    answer = read_reply(Reply(200, {"x-request-id": KEY}, json.dumps(body).encode()), NOW, Rubric.default())
 
     assert KEY[:8] not in repr(answer)

@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill.classifiers.prompt import MAX_HEADER_CHARS, fixed_text, nonce, render
+from backfill.classifiers.questions import filled
 from backfill.message import Attachment, Content, MisleadingLink
+from backfill.rubric import Rubric
 
 TEMPLATE = Path(__file__, "../../../config/prompt.md").resolve().read_text("utf-8")
+QUESTION = filled(TEMPLATE, Rubric.default())
 
 MAIL = Content(
     subject="Rechnung 4711",
@@ -36,7 +39,7 @@ MAIL = Content(
 
 
 def shown(content: Content, *, nonce: str = "c0ffee") -> str:
-    return render(TEMPLATE, content, nonce)[-1].content
+    return render(QUESTION, content, nonce)[-1].content
 
 
 def test_everything_that_decides_is_shown():
@@ -65,10 +68,10 @@ def test_everything_that_decides_is_shown():
 
 
 def test_the_fixed_text_comes_first_and_the_mail_last_inside_its_delimiter():
-    system, user = render(TEMPLATE, MAIL, "c0ffee")
+    system, user = render(QUESTION, MAIL, "c0ffee")
 
     assert (system.role, user.role) == ("system", "user")
-    assert system.content == fixed_text(TEMPLATE)
+    assert system.content == QUESTION
     assert user.content.startswith("<mail-c0ffee>\nSubject: ")
     assert user.content.endswith("\n</mail-c0ffee>")
 
@@ -84,7 +87,7 @@ def test_a_cut_body_says_that_it_was_cut():
 
 
 def test_the_fixed_text_is_compact_and_asks_for_json():
-    text = fixed_text(TEMPLATE)
+    text = QUESTION
 
     assert len(text) < 1400  # about 350 tokens
     assert "JSON" in text  # OpenAI refuses json_object otherwise

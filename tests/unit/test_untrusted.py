@@ -12,6 +12,7 @@ from backfill.classifiers.replies import read_reply
 from backfill.classifiers.untrusted import MAX_CALL_USD, MAX_TOKENS, amount, count, json_object
 from backfill.errors import ServiceUnavailable
 from backfill.http.client import Reply
+from backfill.rubric import Rubric
 from backfill.verdict import Scores, Usage
 
 NOW = datetime(2024, 5, 3, tzinfo=UTC)
@@ -24,7 +25,7 @@ def usage(**reported: str) -> Usage:
     answer = {"choices": [{"message": {"content": '{"importance_score": 7, "spam_score": 2}'}}]}
     numbers = ", ".join(f'"{name}": {number}' for name, number in reported.items())
     body = f'{json.dumps(answer)[:-1]}, "usage": {{{numbers}}}}}'
-    read = read_reply(Reply(200, {}, body.encode()), NOW)
+    read = read_reply(Reply(200, {}, body.encode()), NOW, Rubric.default())
     assert read.scores == Scores.of(importance=7, spam=2)
     return read.usage
 
@@ -97,4 +98,4 @@ def test_a_number_that_has_no_room_anywhere_is_the_services_fault(number):
 
     assert json_object(body) == {}
     with pytest.raises(ServiceUnavailable):
-        read_reply(Reply(200, {}, body), NOW)
+        read_reply(Reply(200, {}, body), NOW, Rubric.default())
