@@ -6,8 +6,10 @@ here. Functions raise `OSError`, which the caller translates.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -63,6 +65,46 @@ def write_whole(path: Path, content: bytes) -> None:
         os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def write_once(path: Path, content: bytes, before: Collection[str] = ()) -> bool:
+    """Create `path` with `content`, whole, or find it there; False when it holds something else.
+
+    `before`: the SHA-256 of notes that we wrote there earlier; a file with such a hash is ours and unchanged, and is
+    replaced. No other file is replaced: an empty file takes the name exclusively, then the finished file moves there.
+    A crash in between leaves the empty file; it is filled when the same mail comes again. The content is durable when
+    this returns, the name once its folder is synced. Raises OSError.
+    """
+    make_folder(path.parent)
+    is_taken = os.path.lexists(path)
+    if is_taken and not (path.is_file() and (path.stat().st_size == 0 or has_digest(path, before))):
+        return _holds(path, content)
+    temporary = before_named(path)
+    temporary.unlink(missing_ok=True)
+    try:
+        create(temporary, content)
+        if not is_taken:
+            path.touch(mode=FILE_MODE, exist_ok=False)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
+            return _holds(path, content)
+        raise
+    return True
+
+
+def before_named(path: Path) -> Path:
+    """Where a note is written first: one name per mail, so that a crash's leftover is found and removed."""
+    return path.with_name(f".{path.stem[-12:]}.tmp")
+
+
+def has_digest(path: Path, digests: Collection[str]) -> bool:
+    return bool(digests) and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() in digests
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
 
 
 def why_not_writable(folder: Path) -> str | None:

@@ -219,7 +219,7 @@ class Judged:
     labels: tuple[str, ...]
     flags_before: frozenset[str]
     message: Message | None  # None unless the effect says `needs_message`
-    #: The detail of this effect's receipt for an earlier verdict, by which the effect knows its own work; None: none.
+    #: The detail of this effect's last receipt that is not undone, by which the effect knows its own work; None: none.
     previous: Mapping[str, Any] | None = field(default=None, hash=False)
     job_id: int | None = None  # None: there is no job, as for a specimen
 
@@ -292,6 +292,14 @@ class Effect(Protocol):
     @property
     def needs_message(self) -> bool: ...
 
+    def holds(self, detail: Mapping[str, Any], labels: Sequence[str]) -> bool:
+        """Would `apply` bring about the same again? Asks nothing of the world, and needs no mail.
+
+        `detail`: of a receipt for the same verdict. `labels`: those that hold by today's thresholds. False after a
+        change of the configuration that changes what `apply` leaves.
+        """
+        ...
+
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         """Apply the effect; each of `mails` gets exactly one answer. All lie in one mailbox.
 
@@ -300,9 +308,10 @@ class Effect(Protocol):
         ...
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
-        """What a crashed `apply` may have written to these mails, as receipts for `undo`. Changes nothing.
+        """What `apply` may leave of ours on these mails if it crashes, as receipts. Changes nothing.
 
-        A receipt covers `Judged.previous`, too. A mail to which nothing can have been written gets none.
+        They are recorded before `apply`, so that a later `apply` or `undo` knows what is ours. A receipt covers
+        `Judged.previous`, too. A mail to which nothing can be written gets none.
         """
         ...
 

@@ -209,6 +209,13 @@ class Summary:
     labels: tuple[tuple[str, int], ...] = ()
     examples: tuple[Example, ...] = ()  # (): no reason is asked for
     last_run: LastRun | None = None  # None: no run yet
+    #: How many of the done mails follow a newer job's verdict, by the number of that job. They count as done.
+    superseded_by: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def superseded(self) -> int:
+        """Done mails for which a newer job's verdict counts: this job changed nothing, or its work was replaced."""
+        return sum(mails for _, mails in self.superseded_by)
 
     @property
     def is_conserved(self) -> bool:
@@ -312,6 +319,8 @@ class Summary:
             "cost_per_thousand_usd": _number(self.cost_per_thousand_usd),
             "saved_usd": _number(self.saved_usd),
             "last_run": None if self.last_run is None else asdict(self.last_run),
+            "superseded": self.superseded,
+            "superseded_by": [{"job": job, "mails": mails} for job, mails in self.superseded_by],
         }
 
 

@@ -40,6 +40,7 @@ def verify(
             {"kind": d.kind, "folder": d.folder, "uid": d.uid, "sentence": d.sentence} for d in verified.differences
         ]
         said = {"notes": verified.notes, "complete": verified.is_complete, "repaired": verified.is_repaired}
+        said |= {"superseded": verified.summary.superseded}
         print(json.dumps({"job": verified.job.id, "differences": rows, **said}, indent=2))
     else:
         from backfill.wording import printable  # start-up: only here

@@ -8,6 +8,7 @@ the processed keyword, so that a mail with the processed keyword has all of them
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from backfill.errors import EffectRefused, KeywordRefused, MessageGone
 from backfill.message import MailboxKey
@@ -20,12 +21,13 @@ NOT_WRITABLE = "The folder {folder!r} lets nobody remove the keyword {word}: it 
 
 
 class FlagsEffect:
-    """Sets the processed keyword and one per label; removes the keyword of a label that no longer holds.
+    """Sets the processed keyword and one per label; removes its own keywords that are no longer called for.
 
     A keyword that the mail bore before it was first processed is never removed: its owner or another program had
-    set it. The receipt's `added` names those that it did not bear, which `undo` removes. If the owner sets one of
-    these by hand later, nothing tells it from ours. Keywords are compared without regard to case, as IMAP does (RFC
-    9051 §2.3.2). Owns `marker` and closes it. Used by one thread.
+    set it. The receipt's `added` names those that it did not bear. Only these are removed, by `apply` and `undo`, also
+    when the configuration no longer names them. If the owner sets one of these by hand later, nothing tells it from
+    ours. Keywords are compared without regard to case, as IMAP does (RFC 9051 §2.3.2). Owns `marker` and closes it.
+    Used by one thread.
     """
 
     name = "flags"
@@ -39,25 +41,27 @@ class FlagsEffect:
         self._keywords = _distinct((*keywords.values(), processed_tag))
         self._kept: dict[MailboxKey, frozenset[str]] = {}  # case-folded; the server is asked once per epoch and run
 
+    def holds(self, detail: Mapping[str, Any], labels: Sequence[str]) -> bool:
+        """Do the keywords of the receipt, set or refused, follow from these labels, with none of ours beside them?"""
+        wanted = {keyword.casefold() for keyword in self._keywords_for(labels)}
+        said = {str(word).casefold() for key in ("keywords", "refused") for word in detail.get(key, ())}
+        return said == wanted and {word.casefold() for word in _added(detail)} <= wanted
+
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         """Takes two commands for each keyword that any of `mails` needs, whatever the number of mails."""
         if not mails:
             return
         mailbox = mails[0].ref.mailbox
         kept = self._kept_keywords(mailbox)
-        wanted = [self._wanted(mail) for mail in mails]
+        wanted = {mail.ref.uid: self._wanted(mail) for mail in mails}
+        ours = {mail.ref.uid: _added(mail.previous) for mail in mails}
         unproved: dict[int, str] = {}
         refused: dict[int, dict[str, str]] = {}  # by UID, the keywords that the server will never store, and why
 
-        for keyword in self._keywords:
-            if keyword.casefold() not in kept:
-                continue
-            missing = [mail.ref.uid for mail, keywords in zip(mails, wanted, strict=True) if keyword in keywords]
-            stale = [
-                mail.ref.uid
-                for mail, keywords in zip(mails, wanted, strict=True)
-                if keyword not in keywords and not _bears(mail.flags_before, keyword)
-            ]
+        # Keywords of an earlier configuration first: the processed keyword is written last.
+        for keyword in _distinct((*(word for words in ours.values() for word in words), *self._keywords)):
+            missing = [uid for uid, keywords in wanted.items() if keyword in keywords and keyword.casefold() in kept]
+            stale = [uid for uid in wanted if _bears(ours[uid], keyword) and not _bears(wanted[uid], keyword)]
             proved: set[int] = set()
             for act, uids in ((self._marker.add, missing), (self._marker.remove, stale)):
                 try:
@@ -71,7 +75,7 @@ class FlagsEffect:
                     unproved.setdefault(uid, keyword)
 
         present = self._marker.present(mailbox, unproved) if unproved else frozenset()
-        for mail, keywords in zip(mails, wanted, strict=True):
+        for mail in mails:
             if mail.ref.uid in unproved and mail.ref.uid not in present:  # expunged since it was judged
                 yield Unapplied(mail.ref, self.name, MessageGone())
             elif mail.ref.uid in unproved:
@@ -80,12 +84,12 @@ class FlagsEffect:
                 )
                 yield Unapplied(mail.ref, self.name, EffectRefused(sentence))
             else:
-                yield self._receipt(mail, keywords, kept, refused.get(mail.ref.uid, {}))
+                yield self._receipt(mail, wanted[mail.ref.uid], kept, refused.get(mail.ref.uid, {}))
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
         for mail in mails:
-            wanted, earlier = self._wanted(mail), _added(mail.previous)
-            added = [*earlier, *(word for word in wanted if not _bears((*mail.flags_before, *earlier), word))]
+            wanted, ours = self._wanted(mail), _added(mail.previous)
+            added = [*ours, *(word for word in wanted if not _bears((*mail.flags_before, *ours), word))]
             detail = {"keywords": list(wanted), "added": added, "refused": []}
             yield Receipt(mail.ref, self.name, ReceiptState.APPLIED, detail)
 
@@ -152,15 +156,11 @@ class FlagsEffect:
 
     def _wanted(self, mail: Judged) -> tuple[str, ...]:
         """The keywords that this mail is to bear, spelt as in `_keywords` and in their order."""
-        tags = [*(self._keyword_of[label] for label in mail.labels if label in self._keyword_of), self._processed_tag]
-        return tuple(keyword for keyword in self._keywords if _bears(tags, keyword))
+        return self._keywords_for(mail.labels)
 
-    def _ours(self, mail: Judged, set_now: Sequence[str]) -> list[str]:
-        """The keywords that are ours to take back: added now, or by an earlier verdict and not removed since."""
-        earlier = _added(mail.previous)
-        ours = [word for word in set_now if _bears(earlier, word) or not _bears(mail.flags_before, word)]
-        kept = [word for word in earlier if not _bears(self._keywords, word) or _bears(mail.flags_before, word)]
-        return [*ours, *(word for word in kept if not _bears(set_now, word))]
+    def _keywords_for(self, labels: Sequence[str]) -> tuple[str, ...]:
+        tags = [*(self._keyword_of[label] for label in labels if label in self._keyword_of), self._processed_tag]
+        return tuple(keyword for keyword in self._keywords if _bears(tags, keyword))
 
     def _receipt(
         self, mail: Judged, keywords: tuple[str, ...], kept: frozenset[str], why: Mapping[str, str]
@@ -168,7 +168,10 @@ class FlagsEffect:
         """`why`: what the server said of keywords that it will never store on this mail."""
         added = [keyword for keyword in keywords if keyword.casefold() in kept and keyword not in why]
         refused = [keyword for keyword in keywords if keyword not in added]
-        detail: dict[str, object] = {"keywords": added, "added": self._ours(mail, added), "refused": refused}
+        ours = _added(mail.previous)
+        new = [keyword for keyword in added if _bears(ours, keyword) or not _bears(mail.flags_before, keyword)]
+        left = [keyword for keyword in ours if not _bears(new, keyword) and _bears(why, keyword)]
+        detail: dict[str, object] = {"keywords": added, "added": [*new, *left], "refused": refused}
         if added and not why:
             return Receipt(mail.ref, self.name, ReceiptState.APPLIED, detail)
         detail["reason"] = next(iter(why.values()), NOT_KEPT)

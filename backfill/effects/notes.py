@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,7 +24,7 @@ from backfill import files
 from backfill.effects.front_matter import facts_of, specimen
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.lifecycle import ExitCode
-from backfill.message import MailboxKey, Message
+from backfill.message import MailboxKey, Message, MessageRef
 from backfill.ports import Judged, Probe, Receipt, ReceiptState, State, Unapplied, Undone
 from backfill.rubric import Rubric
 
@@ -51,11 +50,18 @@ class NotesEffect:
         )
         environment.filters.update(quoted=_quoted, escaped=_escaped, fenced=_fenced)
         self._notes_dir = notes_dir
+        self._template_digest = hashlib.sha256(template_text.encode()).hexdigest()[:12]
+        self._presumed: dict[MessageRef, tuple[Judged, bytes]] = {}  # so that `apply` need not render it again
         try:
             self._template = environment.from_string(template_text)
         except TemplateError as error:
             raise _template_error(error) from error
         self._render(specimen(rubric))  # a template that does not work is found before the first mail is paid for
+
+    def holds(self, detail: Mapping[str, Any], labels: Sequence[str]) -> bool:
+        """Were labels and template the same? A note of version 0.1 names neither, and counts as made with today's."""
+        same_template = detail.get("template", self._template_digest) == self._template_digest
+        return same_template and list(detail.get("labels", labels)) == list(labels)
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         """Write each mail's note. APPLIED: the file has our bytes. FOREIGN: it has others, and is left alone.
@@ -66,16 +72,16 @@ class NotesEffect:
         rendered: list[tuple[Judged, bytes]] = []
         for mail in mails:
             try:
-                rendered.append((mail, self._render(mail)))
+                rendered.append((mail, self._rendered(mail)))
             except ConfigError as error:
                 yield Unapplied(mail.ref, self.name, EffectRefused(str(error)))
         mails, notes = [mail for mail, _ in rendered], [note for _, note in rendered]
         paths = [note_path(_message_of(mail)) for mail in mails]
         targets = [self._notes_dir / path for path in paths]
         try:
-            before = [(mail.previous or {}).get("sha256") for mail in mails]
+            before = [_digests(mail.previous) for mail in mails]
             # One after the other: four threads take twice as long, since they wait for each other at the folder.
-            are_ours = list(map(write_once, targets, notes, before))
+            are_ours = list(map(files.write_once, targets, notes, before))
             for folder in {target.parent for target in targets}:
                 files.sync_folder(folder)
         except OSError as error:
@@ -84,21 +90,21 @@ class NotesEffect:
                 "Verdicts are safe; make room or give permission, and run again."
             ) from error
         for mail, path, note, is_ours in zip(mails, paths, notes, are_ours, strict=True):
-            detail = {"path": str(path), "sha256": hashlib.sha256(note).hexdigest()}
-            yield Receipt(mail.ref, self.name, ReceiptState.APPLIED if is_ours else ReceiptState.FOREIGN, detail)
+            state = ReceiptState.APPLIED if is_ours else ReceiptState.FOREIGN
+            yield Receipt(mail.ref, self.name, state, self._detail(mail, path, note))
+        self._presumed.clear()
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
-        """The note that `apply` would write; the earlier verdict's, if the file still holds that one."""
+        """The note that `apply` would write. Its `earlier` are the hashes of our notes that it would replace."""
         for mail in mails:
-            path = note_path(_message_of(mail))
-            before = (mail.previous or {}).get("sha256")
             try:
-                digest = hashlib.sha256(self._render(mail)).hexdigest()
-                if _has_digest(self._notes_dir / path, before):
-                    digest = str(before)
-            except (ConfigError, OSError):  # `apply` has written nothing, or `undo` cannot read it either
+                path, note = note_path(_message_of(mail)), self._render(mail)
+            except ConfigError:  # `apply` writes nothing
                 continue
-            yield Receipt(mail.ref, self.name, ReceiptState.APPLIED, {"path": str(path), "sha256": digest})
+            self._presumed[mail.ref] = mail, note
+            detail = self._detail(mail, path, note)
+            detail["earlier"] = sorted(_digests(mail.previous) - {detail["sha256"]})
+            yield Receipt(mail.ref, self.name, ReceiptState.APPLIED, detail)
 
     def undo(self, receipts: Sequence[Receipt]) -> Iterator[Undone | Unapplied]:
         """Delete the notes that we wrote and nobody has changed, and then folders of months and years that are empty.
@@ -156,10 +162,10 @@ class NotesEffect:
             return f"{path}: not written by backfill"
         if not stat.S_ISREG(found.st_mode):
             return f"{path}: no longer a file that backfill wrote"
-        # An empty file is what a crash leaves before the note takes its place, see `write_once`.
-        if found.st_size and not _has_digest(path, str(receipt.detail.get("sha256"))):
+        # An empty file is what a crash leaves before the note takes its place, see `files.write_once`.
+        if found.st_size and not files.has_digest(path, _digests(receipt.detail)):
             return f"{path}: edited since it was written"
-        _temporary(path).unlink(missing_ok=True)
+        files.before_named(path).unlink(missing_ok=True)
         path.unlink()
         return ""
 
@@ -179,6 +185,19 @@ class NotesEffect:
                 files.sync_folder(folder)
             else:
                 files.sync_folder(folder.parent)
+
+    def _detail(self, mail: Judged, path: PurePosixPath, note: bytes) -> dict[str, Any]:
+        labels, template = [str(label) for label in mail.labels], self._template_digest
+        return {
+            "path": str(path),
+            "sha256": hashlib.sha256(note).hexdigest(),
+            "labels": labels,
+            "template": template,
+        }
+
+    def _rendered(self, mail: Judged) -> bytes:
+        same, note = self._presumed.get(mail.ref, (None, b""))
+        return note if same is mail else self._render(mail)
 
     def _render(self, mail: Judged) -> bytes:
         try:
@@ -214,44 +233,10 @@ def note_path(message: Message) -> PurePosixPath:
     return PurePosixPath(*day.split("-")[:2], f"{name}.md")
 
 
-def write_once(path: Path, content: bytes, before: str | None = None) -> bool:
-    """Create `path` with `content`, whole, or find it there; False when it holds something else.
-
-    `before`: the SHA-256 of an earlier verdict's note; a file with this hash is replaced, since it is ours and
-    unchanged. No other file is replaced: an empty file takes the name exclusively, then the finished file moves there.
-    A crash in between leaves the empty file; it is filled when the same mail comes again. The content is durable when
-    this returns, the name once its folder is synced. Raises OSError.
-    """
-    files.make_folder(path.parent)
-    is_taken = os.path.lexists(path)
-    if is_taken and not (path.is_file() and (path.stat().st_size == 0 or _has_digest(path, before))):
-        return _holds(path, content)
-    temporary = _temporary(path)
-    temporary.unlink(missing_ok=True)
-    try:
-        files.create(temporary, content)
-        if not is_taken:
-            path.touch(mode=files.FILE_MODE, exist_ok=False)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, FileExistsError):
-            return _holds(path, content)
-        raise
-    return True
-
-
-def _temporary(path: Path) -> Path:
-    """Where a note is written first: one name per mail, so that a crash's leftover is found and removed."""
-    return path.with_name(f".{path.stem[-12:]}.tmp")
-
-
-def _has_digest(path: Path, digest: str | None) -> bool:
-    return digest is not None and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.read_bytes() == content
+def _digests(detail: Mapping[str, Any] | None) -> frozenset[str]:
+    """The hashes of the notes of ours that a mail's file may hold, by the detail of its receipt."""
+    detail = detail or {}
+    return frozenset({detail["sha256"], *detail.get("earlier", ())} if "sha256" in detail else ())
 
 
 def _slug(subject: str) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -75,6 +75,10 @@ class WebhookEffect:
         self._client = Client(f"{parts.scheme}://{parts.netloc}", {}, timeout_s=settings.timeout_s, clock=clock)
         self._delivered = 0
         self._denied = 0  # mails in a row
+
+    def holds(self, detail: Mapping[str, Any], labels: Sequence[str]) -> bool:
+        """Was the verdict posted with these labels? Another address or secret is no reason to post it again."""
+        return list(detail.get("labels", labels)) == list(labels)
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         """Post each mail's verdict. Mails that a receiver in trouble did not take are `EffectUnreachable`.
@@ -198,10 +202,20 @@ def _remedy(status: int) -> str:
 
 
 def _receipt(mail: Judged) -> Receipt:
-    return Receipt(mail.ref, WebhookEffect.name, ReceiptState.APPLIED, {"key": _key(mail)})
+    detail = {"key": _key(mail), "of": _content_key(mail), "labels": list(mail.labels)}
+    return Receipt(mail.ref, WebhookEffect.name, ReceiptState.APPLIED, detail)
 
 
 def _key(mail: Judged) -> str:
+    """The same after a crash. Another one where the same content is posted again after something else was."""
+    key, previous = _content_key(mail), mail.previous or {}
+    earlier = str(previous.get("key", key))
+    if previous.get("of", earlier) == key:
+        return earlier
+    return hashlib.sha256(f"{key} after {earlier}".encode()).hexdigest()[:32]
+
+
+def _content_key(mail: Judged) -> str:
     """The same for the same mail, verdict and labels, in every run and job."""
     told = _verdict(mail, include_body=False) | {"job": None}
     return hashlib.sha256(json.dumps([mail.verdict.id, told], sort_keys=True).encode()).hexdigest()[:32]

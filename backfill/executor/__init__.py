@@ -95,8 +95,7 @@ class Executor:
     def _work_off(self, flow: Flow, bulletin: Bulletin) -> Ended:
         if self.throttler is not None:
             self.throttler.probe()  # a new run tries the service at once, unless the service named a time
-        needs = Needs(tuple(effect.name for effect in self.effects), self.rubric)
-        writer = Writer(flow, self.ledger, self.throttler, needs, self.clock)
+        writer = Writer(flow, self.ledger, self.throttler, self.needs, self.clock)
         cpu = OneCpu(self.clock)
         effecter = self._start(flow, cpu)
         try:
@@ -127,9 +126,9 @@ class Executor:
 
     def _start(self, flow: Flow, cpu: OneCpu) -> threading.Thread:
         """Start the stages. Returns the thread of the last stage, for whose end the writer waits."""
-        reading = Reader(flow, self.ledger, self.source, self.effects, self.throttler, self.clock, self.allowance)
+        reading = Reader(flow, self.ledger, self.source, self.needs, self.throttler, self.clock, self.allowance)
         asking = Asker(flow, self._calls(flow))
-        effecting = Effecter(flow, self.ledger, self.effects, self.rubric, self.clock)
+        effecting = Effecter(flow, self.ledger, self.needs, self.clock)
         flow.threads.open(lambda number: flow.start(f"asker-{number}", cpu.member()(asking.ask_all)), flow.fit)
         flow.start("reader", cpu.member()(reading.read_all))
         return flow.start("effecter", effecting.apply_all)
@@ -171,6 +170,10 @@ class Executor:
         for _ in range(flow.threads.size):
             if not flow.hand(flow.tasks, None):
                 break  # the queue is full after a stop: no thread waits for it, and each next `get` sees the stop
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(self.effects, self.rubric)
 
     def running_us(self) -> int:
         """Microseconds since `work` began."""

@@ -1,7 +1,8 @@
 """The effects stage: applies the effects of committed verdicts, mailbox by mailbox, in batches.
 
 It waits a moment for more verdicts. So keywords are stored for a hundred mails at a time when verdicts come quickly,
-and at once when they come slowly. It only reads the ledger: the writer records the receipts.
+and at once when they come slowly. Before a batch, it records what the batch may leave on the mails; the writer records
+the receipts. A mail for which a newer job's verdict counts gets no effect.
 """
 
 from __future__ import annotations
@@ -29,10 +30,9 @@ from backfill.executor.flow import Flow
 from backfill.executor.reader import LONGEST_WAIT_S
 from backfill.executor.results import Judgment, Unfinished
 from backfill.ledger import Ledger
-from backfill.ledger.results import Finished
+from backfill.ledger.results import Finished, Needs
 from backfill.message import MessageRef
 from backfill.ports import Effect, Judged, Receipt, Unapplied
-from backfill.rubric import Rubric
 
 BATCH = 100
 # A batch waits up to 0.5 s for more verdicts. At one call a second this halves the IMAP commands; at 100 calls a second
@@ -53,8 +53,7 @@ class Effecter:
 
     flow: Flow
     ledger: Ledger
-    effects: tuple[Effect, ...]
-    rubric: Rubric
+    needs: Needs
     clock: Clock
     asked_to_wait: set[str] = field(default_factory=set)  # outputs whose remembered wait was looked up
 
@@ -89,12 +88,14 @@ class Effecter:
         return batch, False
 
     def _apply(self, batch: Sequence[Judgment]) -> list[Finished | Unfinished]:
+        superseded = self.ledger.current.superseded([each.item for each in batch]) if self.needs.effects else ()
         receipts: dict[MessageRef, list[Receipt]] = {judgment.item.ref: [] for judgment in batch}
         refusals: dict[MessageRef, list[Unapplied]] = {judgment.item.ref: [] for judgment in batch}
-        for effect in self.effects:
-            outstanding = [judged for judged in batch if judged.receipts.get(effect.name) != judged.verdict.id]
+        for effect in self.needs.effects:
+            outstanding = [each for each in batch if each.item.id not in superseded and self._lacks(each, effect)]
             if outstanding:
                 mails = [self._judged(judgment, effect) for judgment in outstanding]
+                self._intend(effect, outstanding, mails)
                 for answer in self._answers(effect, mails, batch[0].item.mailbox_id):
                     kept = receipts if isinstance(answer, Receipt) else refusals
                     kept[answer.ref].append(answer)  # type: ignore[arg-type]  # the pair matches by the line above
@@ -106,19 +107,33 @@ class Effecter:
         item, verdict = judgment.item, judgment.verdict
         if refusals:
             return Unfinished(item, verdict, tuple(receipts), refusals[0].error)
-        return Finished(item, verdict, self.rubric.labels(verdict), tuple(receipts), judgment.is_reused)
+        labels = self.needs.rubric.labels(verdict)
+        return Finished(item, verdict, labels, tuple(receipts), judgment.is_reused)
+
+    def _lacks(self, judgment: Judgment, effect: Effect) -> bool:
+        return effect in self.needs.outstanding(judgment.verdict, judgment.receipts)
 
     def _judged(self, judgment: Judgment, effect: Effect) -> Judged:
-        has_earlier = effect.name in judgment.receipts
+        kept = judgment.receipts.get(effect.name)
         return Judged(
             ref=judgment.item.ref,
             verdict=judgment.verdict,
-            labels=self.rubric.labels(judgment.verdict),
+            labels=self.needs.rubric.labels(judgment.verdict),
             flags_before=judgment.flags_before,
             message=judgment.message,
-            previous=self.ledger.receipts.detail_of(judgment.item, effect.name) if has_earlier else None,
+            previous=None if kept is None else kept.detail,
             job_id=self.flow.job.id,
         )
+
+    def _intend(self, effect: Effect, judgments: Sequence[Judgment], mails: Sequence[Judged]) -> None:
+        """Record what the effect is about to leave on the mails. Skips a mail for which that is not to be told."""
+        by_ref = {judgment.item.ref: judgment for judgment in judgments}
+        intended = []
+        for mail in mails:
+            with suppress(Unexpected), around_one_mail():
+                judgment = by_ref[mail.ref]
+                intended.append((judgment.item, judgment.verdict, list(effect.presumed([mail]))))
+        self.ledger.receipts.intend(intended)
 
     def _answers(self, effect: Effect, mails: list[Judged], mailbox_id: int) -> list[Receipt | Unapplied]:
         """One answer for each mail. After an unexpected error, halve the batch until the mail at fault is alone."""

@@ -6,7 +6,7 @@ connection. If the mail server is away, it waits, visibly; an outage never fails
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -17,11 +17,13 @@ from backfill.errors import FolderUnusable, MailThrottled, ServerUnavailable, Un
 from backfill.executor.flow import Ended, Flow
 from backfill.executor.results import Judgment, Task, Troubled
 from backfill.ledger import Ledger
+from backfill.ledger.receipts import Kept
+from backfill.ledger.results import Needs
 from backfill.ledger.rows import Item
 from backfill.ledger.verdicts import Reused
 from backfill.lifecycle import ItemStatus, RunOutcome
 from backfill.message import Message
-from backfill.ports import Effect, MailSource, Unfetched
+from backfill.ports import MailSource, Unfetched
 from backfill.throttle.calls import Throttler
 from backfill.throttle.mail import MailAllowance
 
@@ -41,7 +43,7 @@ class Reader:
     flow: Flow
     ledger: Ledger
     source: MailSource
-    effects: tuple[Effect, ...]
+    needs: Needs
     throttler: Throttler | None
     clock: Clock
     allowance: MailAllowance | None = None
@@ -99,10 +101,13 @@ class Reader:
 
     def _hand_on(self, items: list[Item]) -> None:
         judged = [item for item in items if item.status is ItemStatus.CLASSIFIED]
-        receipts = self.ledger.receipts.current(judged) if judged else {}
+        receipts = self.ledger.receipts.kept(judged) if judged else {}
+        superseded = self.ledger.current.superseded(judged) if judged else ()
         to_fetch = []
         for item in items:
-            if item.verdict is None or self._needs_message(item, receipts.get(item.id, {})):
+            if item.verdict is None or (
+                item.id not in superseded and self.needs.message_of(item.verdict, receipts.get(item.id, {}))
+            ):
                 to_fetch.append(item)
             else:
                 self._pass_on(item, None, receipts.get(item.id, {}))
@@ -114,13 +119,7 @@ class Reader:
                 self._pass_on(item, message, receipts.get(item.id, {}))
         self._ask_or_reuse(tasks)
 
-    def _needs_message(self, item: Item, receipts: dict[str, int]) -> bool:
-        return any(
-            effect.needs_message and item.verdict is not None and receipts.get(effect.name) != item.verdict.id
-            for effect in self.effects
-        )
-
-    def _pass_on(self, item: Item, message: Message | None, receipts: dict[str, int]) -> None:
+    def _pass_on(self, item: Item, message: Message | None, receipts: Mapping[str, Kept]) -> None:
         if item.verdict is not None:
             judgment = Judgment(item, message, item.verdict, item.flags_before, receipts)
             self.flow.hand(self.flow.judgments, judgment)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from backfill.errors import BackfillError
 from backfill.ledger.attempts import Call
+from backfill.ledger.receipts import Kept
 from backfill.ledger.results import Finished
 from backfill.ledger.rows import Item
 from backfill.ledger.verdicts import Answered, Reused
@@ -38,14 +40,14 @@ class Troubled:
 class Judgment:
     """A committed verdict on its way to the effects.
 
-    `receipts`: effect → number of the verdict that its receipt was made from. `message` None: no effect needs it.
+    `receipts`: by effect, those that are not undone. `message` None: no effect needs it.
     """
 
     item: Item
     message: Message | None
     verdict: Verdict
     flags_before: frozenset[str]
-    receipts: dict[str, int]
+    receipts: Mapping[str, Kept]
     is_reused: bool = False
 
 

@@ -225,7 +225,7 @@ class Writer:
         if record.is_done:
             self._done(item, record.verdict, is_reused=is_reused)
         elif record.is_ours:
-            judgment = Judgment(item, message, record.verdict, message.flags, record.receipts, is_reused)
+            judgment = Judgment(item, message, record.verdict, record.flags_before, record.receipts, is_reused)
             self.flow.hand(self.flow.judgments, judgment)
         self.flow.window.leave()
         return waiting

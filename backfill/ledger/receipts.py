@@ -7,22 +7,23 @@ that are closed are left alone: their UIDs now name other mails.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy import Connection, bindparam, text
 
 from backfill.clock import Clock, micros
+from backfill.ledger.current import superseded
 from backfill.ledger.databases.bulk import RowStatement, in_order
 from backfill.ledger.databases.database import Database
 from backfill.ledger.item_states import leaves
 from backfill.ledger.job_states import move
 from backfill.ledger.rows import Item
-from backfill.ledger.schema import ITEM_OPEN, RECEIPT_CURRENT, receipt
+from backfill.ledger.schema import ITEM_JUDGED, ITEM_OPEN, RECEIPT_CURRENT
 from backfill.lifecycle import ItemStatus, JobState
 from backfill.message import MailboxKey, MessageRef
-from backfill.ports import Receipt, ReceiptState
+from backfill.ports import Effect, Receipt, ReceiptState
 from backfill.verdict import Verdict
 
 DONE, CLASSIFIED = ItemStatus.DONE, ItemStatus.CLASSIFIED
@@ -38,7 +39,7 @@ OUTDATE = text(
 REAPPLY = text(
     f"""{BACK} AND job_id = :job
           AND mailbox_id IN (SELECT id FROM mailbox WHERE closed_at IS NULL)
-          AND EXISTS (SELECT 1 FROM job WHERE job.id = :job AND NOT dry_run)
+          AND EXISTS (SELECT 1 FROM job WHERE job.id = :job AND NOT dry_run) AND NOT {superseded("item")}
           AND (SELECT COUNT(*) FROM receipt
                 WHERE receipt.mailbox_id = item.mailbox_id AND receipt.uid = item.uid AND effect IN :effects
                   AND receipt.verdict_id = item.verdict_id AND {RECEIPT_CURRENT}) < :count"""
@@ -62,22 +63,22 @@ DOUBT = text(
 ).bindparams(bindparam("ids", expanding=True))
 UNAPPLIED = text(
     f"""{BACK} AND job_id IN (SELECT id FROM job WHERE NOT dry_run) AND mailbox_id = :mailbox AND uid = :uid
-    RETURNING job_id"""
+          AND {ITEM_JUDGED} AND NOT {superseded("item")} RETURNING job_id"""
 )
 
 RECEIPTS = RowStatement(
-    f"""SELECT given.item, receipt.effect, receipt.verdict_id FROM {{rows}} JOIN receipt
-            ON receipt.mailbox_id = given.mailbox AND receipt.uid = given.uid WHERE {RECEIPT_CURRENT}""",
+    """SELECT given.item, receipt.effect, receipt.verdict_id, receipt.stale, receipt.detail FROM {rows} JOIN receipt
+            ON receipt.mailbox_id = given.mailbox AND receipt.uid = given.uid WHERE receipt.undone_at IS NULL""",
     item="BIGINT",
     mailbox="BIGINT",
     uid="BIGINT",
 )
 KEEP_RECEIPTS = RowStatement(
-    """INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at)
-       SELECT mailbox, uid, effect, verdict, state, detail, :now FROM {rows} WHERE TRUE
+    """INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at, stale)
+       SELECT mailbox, uid, effect, verdict, state, detail, :now, :stale FROM {rows} WHERE TRUE
        ON CONFLICT (mailbox_id, uid, effect) DO UPDATE
           SET verdict_id = excluded.verdict_id, state = excluded.state, detail = excluded.detail,
-              applied_at = excluded.applied_at, stale = FALSE, undone_at = NULL""",
+              applied_at = excluded.applied_at, stale = excluded.stale, undone_at = NULL""",
     mailbox="BIGINT",
     uid="BIGINT",
     effect="TEXT",
@@ -85,6 +86,19 @@ KEEP_RECEIPTS = RowStatement(
     state="TEXT",
     detail="TEXT",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A mail's receipt of an effect that is not undone. `is_stale`: the effect may have written more than it says."""
+
+    verdict_id: int
+    is_stale: bool
+    detail: Mapping[str, Any]
+
+    def is_current(self, effect: Effect, verdict: Verdict, labels: Sequence[str]) -> bool:
+        """Is what the effect would do for this verdict, by today's configuration, done?"""
+        return not self.is_stale and self.verdict_id == verdict.id and effect.holds(self.detail, labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +136,17 @@ class Receipts:
 
         return self.database.write(work)
 
-    def current(self, items: Sequence[Item]) -> dict[int, dict[str, int]]:
-        """The current receipts of items: item number → effect → number of the verdict that it was made from."""
-        return self.database.read(lambda connection: current_receipts(connection, items))
+    def kept(self, items: Sequence[Item]) -> dict[int, dict[str, Kept]]:
+        """The receipts of items' mails that are not undone: item number → effect → receipt."""
+        return self.database.read(lambda connection: kept_receipts(connection, items))
 
-    def detail_of(self, held: Item, effect: str) -> dict[str, Any] | None:
-        """The detail of the mail's receipt of an effect; None: the effect is not applied."""
-        statement = select(receipt.c.detail).where(
-            receipt.c.mailbox_id == held.mailbox_id,
-            receipt.c.uid == held.ref.uid,
-            receipt.c.effect == effect,
-            receipt.c.state == ReceiptState.APPLIED,
-            receipt.c.undone_at.is_(None),
-        )
-        detail = self.database.read(lambda connection: connection.execute(statement).scalar_one_or_none())
-        return None if detail is None else dict(json.loads(detail))
+    def intend(self, given: Sequence[tuple[Item, Verdict, Sequence[Receipt]]]) -> None:
+        """Record, as stale, what the effects are about to leave on mails. Writes.
+
+        After a crash, the next `apply` or `undo` knows from it what is ours.
+        """
+        now = micros(self.clock.now())
+        self.database.write(lambda connection: keep_receipts(connection, given, now, is_stale=True))
 
     def keep(self, held: Item, found: Verdict, receipts: Sequence[Receipt]) -> None:
         """Record receipts of an item that is not done yet. Writes."""
@@ -168,7 +178,8 @@ class Receipts:
         return self.database.read(work)
 
     def doubt(self, untrue: Sequence[Standing]) -> int:
-        """Mark receipts as not current, because they are not true. Their mails are DONE → CLASSIFIED in every job.
+        """Mark receipts as not current, because they are not true. Their mails are DONE → CLASSIFIED where a job's
+        verdict on them is the current one.
 
         Writes; how many. Done jobs with such mails are PLANNING again; their next run applies the effects.
         """
@@ -185,7 +196,13 @@ class Receipts:
         return self.database.write(work) if untrue else 0
 
 
-def keep_receipts(connection: Connection, given: Iterable[tuple[Item, Verdict, Sequence[Receipt]]], now: int) -> None:
+def keep_receipts(
+    connection: Connection,
+    given: Iterable[tuple[Item, Verdict, Sequence[Receipt]]],
+    now: int,
+    *,
+    is_stale: bool = False,
+) -> None:
     rows = {
         (held.mailbox_id, receipt.ref.uid, receipt.effect): {
             "mailbox": held.mailbox_id,
@@ -199,12 +216,18 @@ def keep_receipts(connection: Connection, given: Iterable[tuple[Item, Verdict, S
         for receipt in receipts
     }
     if rows:
-        KEEP_RECEIPTS.execute(connection, in_order(rows), now=now)
+        KEEP_RECEIPTS.execute(connection, in_order(rows), now=now, stale=is_stale)
 
 
-def current_receipts(connection: Connection, items: Sequence[Item]) -> dict[int, dict[str, int]]:
-    found: dict[int, dict[str, int]] = {held.id: {} for held in items}
-    rows = [{"item": held.id, "mailbox": held.mailbox_id, "uid": held.ref.uid} for held in items]
-    for row in RECEIPTS.execute(connection, rows):
-        found[row.item][row.effect] = row.verdict_id
+def kept_receipts(connection: Connection, items: Sequence[Item]) -> dict[int, dict[str, Kept]]:
+    found: dict[int, dict[str, Kept]] = {held.id: {} for held in items}
+    mails = [{"item": held.id, "mailbox": held.mailbox_id, "uid": held.ref.uid} for held in items]
+    for row in RECEIPTS.execute(connection, mails):
+        found[row.item][row.effect] = Kept(row.verdict_id, bool(row.stale), json.loads(row.detail))
     return found
+
+
+def flags_before_us(fetched: frozenset[str], kept: Mapping[str, Kept]) -> list[str]:
+    """The flags that a mail would have without us. `fetched`: its flags now; `kept`: its receipts."""
+    added = {str(word).casefold() for each in kept.values() for word in each.detail.get("added", ())}
+    return sorted(flag for flag in fetched if flag.casefold() not in added)

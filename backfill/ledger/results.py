@@ -8,7 +8,7 @@ its verdict. A late answer still books its cost; only the run that holds the cla
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
@@ -21,11 +21,11 @@ from backfill.ledger.databases.bulk import RowStatement, in_order
 from backfill.ledger.databases.database import Database
 from backfill.ledger.item_states import leaves
 from backfill.ledger.outcomes import write_outcomes
-from backfill.ledger.receipts import current_receipts, keep_receipts
+from backfill.ledger.receipts import Kept, flags_before_us, keep_receipts, kept_receipts
 from backfill.ledger.rows import Item, Run
 from backfill.ledger.verdicts import Answered, Reused, keep_firsts, refuse_illegal, verdicts_by_id
 from backfill.lifecycle import AttemptOutcome, ItemStatus, OutcomeStatus
-from backfill.ports import Receipt
+from backfill.ports import Effect, Receipt
 from backfill.rubric import Rubric
 from backfill.verdict import Verdict
 
@@ -36,7 +36,7 @@ CLASSIFY = RowStatement(
               reused = given.reused, flags_before = COALESCE(item.flags_before, given.flags), reason = NULL,
               due_at = 0, begun = FALSE
          FROM {{rows}} WHERE item.id = given.item AND item.{leaves(CLASSIFIED, PENDING)}
-    RETURNING item.id, item.claimed_by, item.claim_no""",
+    RETURNING item.id, item.claimed_by, item.claim_no, item.flags_before""",
     item="BIGINT",
     verdict="BIGINT",
     message_key="TEXT",
@@ -53,21 +53,33 @@ FINISH = RowStatement(
     claim_no="INTEGER",
 )
 OURS = text(
-    """SELECT verdict_id FROM item
+    """SELECT verdict_id, flags_before FROM item
         WHERE id = :item AND status = 'classified' AND claimed_by = :run AND claim_no = :claim_no"""
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a mail needs until it is done: the names of its effects, and the rubric for its labels."""
+    """What a mail needs until it is done: its effects, and the rubric for its labels."""
 
-    effects: tuple[str, ...]
+    effects: tuple[Effect, ...]
     rubric: Rubric
 
     def are_met(self, recorded: Recorded) -> bool:
-        """Does every effect have a receipt that was made from this verdict?"""
-        return all(recorded.receipts.get(effect) == recorded.verdict.id for effect in self.effects)
+        """Is every effect of this verdict brought about?"""
+        return not any(self.outstanding(recorded.verdict, recorded.receipts))
+
+    def message_of(self, verdict: Verdict, receipts: Mapping[str, Kept]) -> bool:
+        """Does an outstanding effect need the mail itself?"""
+        return any(effect.needs_message for effect in self.outstanding(verdict, receipts))
+
+    def outstanding(self, verdict: Verdict, receipts: Mapping[str, Kept]) -> Iterator[Effect]:
+        """The effects of this verdict that are not brought about, by the mail's receipts."""
+        labels = self.rubric.labels(verdict)
+        for effect in self.effects:
+            kept = receipts.get(effect.name)
+            if kept is None or not kept.is_current(effect, verdict, labels):
+                yield effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +89,14 @@ class Recorded:
     verdict: Verdict
     is_ours: bool  # this run still holds the claim
     is_reused: bool = False  # an earlier verdict counts
-    receipts: dict[str, int] = field(default_factory=dict)  # effect → number of the verdict it was made from
+    receipts: Mapping[str, Kept] = field(default_factory=dict)  # by effect; those that are not undone
+    flags_before: frozenset[str] = frozenset()  # what the mail bore before us
     is_done: bool = False  # the item needs no effect, so it is DONE already
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An item whose effects are all applied. `receipts`: those that are not in the ledger yet.
+    """An item whose effects are all applied, or left to a newer job. `receipts`: those that are not in the ledger yet.
 
     `is_reused`: the verdict was known before this run took the item. The ledger does not read it.
     """
@@ -176,6 +189,7 @@ def _finish_at_once(
 
 def _record(connection: Connection, run: Run, judged: Sequence[Answered | Reused], now: int) -> list[Recorded]:
     found = _verdicts(connection, run, judged, now)
+    kept = kept_receipts(connection, [each.item for each in judged])
     closings = map(_closing, judged, found)
     close_attempts(connection, [each for each in closings if each is not None], now)
     rows = {
@@ -184,14 +198,13 @@ def _record(connection: Connection, run: Run, judged: Sequence[Answered | Reused
             "verdict": counted.verdict.id,
             "message_key": each.message.key,
             "reused": counted.is_reused and not (isinstance(each, Answered) and each.attempt_id is not None),
-            "flags": json.dumps(sorted(each.message.flags)),
+            "flags": json.dumps(flags_before_us(each.message.flags, kept[each.item.id])),
         }
         for each, counted in zip(judged, found, strict=True)
     }
     classified = {row.id: row for row in CLASSIFY.execute(connection, in_order(rows))}
-    current = current_receipts(connection, [each.item for each in judged])
     return [
-        _held(connection, run, each.item, classified.get(each.item.id), counted, current[each.item.id])
+        _held(connection, run, each.item, classified.get(each.item.id), counted, kept[each.item.id])
         for each, counted in zip(judged, found, strict=True)
     ]
 
@@ -218,18 +231,24 @@ def _verdicts(connection: Connection, run: Run, judged: Sequence[Answered | Reus
 
 
 def _held(
-    connection: Connection, run: Run, held: Item, row: Row[Any] | None, counted: Recorded, receipts: dict[str, int]
+    connection: Connection,
+    run: Run,
+    held: Item,
+    row: Row[Any] | None,
+    counted: Recorded,
+    receipts: Mapping[str, Kept],
 ) -> Recorded:
-    """What became of one answer: adds whether this run still holds the item, and the item's receipts."""
+    """What became of one answer: adds whether this run still holds the item, the item's receipts and flags."""
     is_ours = row is not None and row.claimed_by == run.id and row.claim_no == held.claim_no
-    found = counted.verdict
+    found, flags = counted.verdict, None if row is None else row.flags_before
     if row is None:
         # A late answer of an earlier claim came first. The item has its verdict; we still apply the effects.
         claim = {"item": held.id, "run": run.id, "claim_no": held.claim_no}
-        earlier = connection.execute(OURS, claim).scalar()
+        earlier = connection.execute(OURS, claim).one_or_none()
         if earlier is not None:
-            is_ours, found = True, verdicts_by_id(connection, [earlier])[earlier]
-    return Recorded(found, is_ours, counted.is_reused, receipts)
+            is_ours, found = True, verdicts_by_id(connection, [earlier.verdict_id])[earlier.verdict_id]
+            flags = earlier.flags_before
+    return Recorded(found, is_ours, counted.is_reused, receipts, frozenset(json.loads(flags or "[]")))
 
 
 def _closing(one: Answered | Reused, found: Recorded) -> dict[str, Any] | None:

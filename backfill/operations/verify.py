@@ -25,6 +25,7 @@ from backfill.message import MailboxKey
 from backfill.operations.parts import Audience, Parts, locked
 from backfill.operations.request import known_job
 from backfill.ports import MailboxState, MailSource, UidWindow
+from backfill.report.lines import superseded
 from backfill.selection import Selection
 from backfill.summary import Summary
 
@@ -41,6 +42,9 @@ QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 NOT_COMPARED: Final = (
     "The criteria {search} match other mail now than when the job was planned. So this check could not look for mail "
     "that planning missed."
+)
+SUPERSEDED: Final = (
+    "Superseded: {mails}. The newer job's verdict counts for these mails, so this job's outputs are not compared there."
 )
 NOT_FINISHED: Final = "Stopped early ({reason}): what follows has not been compared."
 
@@ -122,6 +126,8 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
         refs = [each.receipt.ref for each in unmarked]
         marks = [difference(Finding.UNMARKED, None, ref.mailbox.folder, ref.uid) for ref in refs]
         figures, notes = ledger.report.summary(job), outside.notes
+        if figures.superseded:
+            notes = (*notes, SUPERSEDED.format(mails=superseded(figures)))
         return Verified(
             job, (*within, *outside.differences, *marks, *files), notes, is_repaired, outside.is_complete, figures
         )

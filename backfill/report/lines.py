@@ -51,6 +51,7 @@ def figures(summary: Summary) -> tuple[Row, ...]:
     rows: list[Row | None] = [
         ("Total emails found", number(counts.found)),
         ("✓ Successfully processed", number(counts.done)),
+        ("  of these superseded", superseded(summary)) if summary.superseded else None,
         ("✗ Failed", number(counts.failed)),
         ("⊘ Skipped", number(counts.skipped)),
         ("Vanished from the server", number(counts.vanished)) if counts.vanished else None,
@@ -85,6 +86,11 @@ def warnings(summary: Summary) -> tuple[str, ...]:
     if summary.counts.failed:
         texts.append(f"{number(summary.counts.failed)} failed; retry with: backfill retry --job {summary.job.id}")
     return tuple(texts)
+
+
+def superseded(summary: Summary) -> str:
+    """`80 by job 2, 3 by job 4`: for how many mails which newer job's verdicts count."""
+    return ", ".join(f"{number(mails)} by job {job}" for job, mails in summary.superseded_by)
 
 
 def first_mails(failure: Failure, limit: int) -> str:

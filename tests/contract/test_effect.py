@@ -199,6 +199,25 @@ def test_no_receipt_asks_nothing_of_the_world(bench):
     assert list(bench.make().undo([])) == []
 
 
+def test_what_it_has_brought_about_holds_until_the_labels_change(bench):
+    receipts = {answer.ref: answer for answer in bench.make().apply(MAILS)}
+
+    assert all(bench.make().holds(receipts[mail.ref].detail, mail.labels) for mail in MAILS)
+    assert not any(bench.make().holds(receipts[mail.ref].detail, (*mail.labels, "spam")) for mail in MAILS)
+
+
+def test_a_changed_verdict_leaves_the_world_as_if_it_had_been_the_first(bench):
+    others = [replace(mail, labels=("spam",)) for mail in MAILS]
+    receipts = {answer.ref: answer for answer in bench.make().apply(MAILS)}
+    world = bench.world()
+    changed = [replace(mail, previous=receipts[mail.ref].detail) for mail in others]
+    receipts = {answer.ref: answer for answer in bench.make().apply(changed)}
+
+    list(bench.make().apply([replace(mail, previous=receipts[mail.ref].detail) for mail in MAILS]))
+
+    assert bench.world() == world
+
+
 def test_receipts_can_be_stored_as_json(bench):
     for answer in bench.make().apply(MAILS):
         assert isinstance(answer, Receipt)

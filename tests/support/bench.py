@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -183,6 +183,9 @@ class BenchEffect:
     name: str = "notes"
     needs_message: bool = True
 
+    def holds(self, detail: Mapping[str, Any], labels: Sequence[str]) -> bool:
+        return list(detail.get("labels", labels)) == list(labels)
+
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         for mail in mails:
             if mail.ref.uid in self.odd:
@@ -191,11 +194,13 @@ class BenchEffect:
                 yield Unapplied(mail.ref, self.name, self.refuses[mail.ref.uid])  # type: ignore[arg-type]
             else:
                 self.applied.append(mail.ref.uid)
-                yield Receipt(mail.ref, self.name, ReceiptState.APPLIED)
+                yield self._receipt(mail)
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
-        for mail in mails:
-            yield Receipt(mail.ref, self.name, ReceiptState.APPLIED)
+        yield from map(self._receipt, mails)
+
+    def _receipt(self, mail: Judged) -> Receipt:
+        return Receipt(mail.ref, self.name, ReceiptState.APPLIED, {"labels": list(mail.labels)})
 
     def undo(self, receipts: Sequence[Receipt]) -> Iterator[Undone | Unapplied]:
         for receipt in receipts:

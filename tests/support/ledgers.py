@@ -115,6 +115,13 @@ class Bench:
     def open_attempt(self, run: Run, item: Item, *reserved: Any, **asked: Any) -> int:
         return open_attempt(self.ledger, run, item, *reserved, **asked)
 
+    def current_receipts(self, *items: Item) -> list[dict[str, int]]:
+        """Each item's receipts that need not be applied again: effect → the verdict that it was made from."""
+        kept = self.ledger.receipts.kept(items)
+        return [
+            {effect: each.verdict_id for effect, each in kept[item.id].items() if not each.is_stale} for item in items
+        ]
+
     def finish(self, run: Run, item: Item, verdict: Verdict, *effects: str, labels: Sequence[str] = ()) -> bool:
         receipts = tuple(receipt(item.ref, effect) for effect in effects)
         return self.ledger.results.commit(run, finished=[Finished(item, verdict, tuple(labels), receipts)]).done[0]

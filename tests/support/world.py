@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -137,7 +137,7 @@ WRITES = {
     "runs": ("begin", "free_dead", "beat", "release_claims", "end"),
     "items": ("claim", "begin", "rest", "postpone", "release", "lose", "skip", "vanish", "fail", "retry", "revive"),
     "results": ("commit",),
-    "receipts": ("keep", "reapply", "doubt"),
+    "receipts": ("intend", "keep", "reapply", "doubt"),
     "attempts": ("close",),
     "throttles": ("set_rate", "reserve", "reserve_both", "charge", "block", "lift_guess", "slow", "announce"),
     "outcomes": ("open_sink", "advance"),
@@ -294,6 +294,9 @@ class RefusingOnce:
     refusals: Diary
     name = "notes"
     needs_message = True
+
+    def holds(self, detail: Mapping[str, Any], labels: Sequence[str]) -> bool:
+        return self.real.holds(detail, labels)
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         for mail in mails:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from backfill import files
-from backfill.effects.notes import write_once
 from backfill.errors import ConfigError, EffectUnavailable
+from backfill.files import write_once
 from backfill.ledger import Ledger
 from backfill.operations.scaffold import scaffold
 from backfill.report.render import write_report

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from backfill.effects.flags import FlagsEffect
@@ -13,8 +15,8 @@ from tests.support.judged import INBOX, judged
 from tests.support.memory_marker import MemoryMarker
 
 
-def flags_on(marker: MemoryMarker, **tags: str) -> FlagsEffect:
-    return FlagsEffect(marker, processed_tag="AIProcessed", keywords=Rubric.default(**tags).keywords)
+def flags_on(marker: MemoryMarker, *, processed_tag: str = "AIProcessed", **tags: str) -> FlagsEffect:
+    return FlagsEffect(marker, processed_tag=processed_tag, keywords=Rubric.default(**tags).keywords)
 
 
 def test_every_mail_gets_the_processed_keyword_and_those_of_its_labels():
@@ -94,12 +96,73 @@ def test_a_folder_that_keeps_some_keywords_gets_those_and_the_receipt_names_the_
 def test_a_label_that_no_longer_holds_is_taken_back():
     marker = MemoryMarker(INBOX)
     marker.holds(1)
-    effect = flags_on(marker)
-    list(effect.apply([judged(1, "important")]))
+    (before,) = flags_on(marker).apply([judged(1, "important")])
 
-    list(effect.apply([judged(1, "spam")]))
+    (after,) = flags_on(marker).apply([replace(judged(1, "spam"), previous=before.detail)])
 
     assert marker.keywords_of(1) == {"AIProcessed", "Spam"}
+    assert after.detail["added"] == ["Spam", "AIProcessed"]
+
+
+def test_a_keyword_that_the_configuration_no_longer_names_is_taken_back():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1)
+    (before,) = flags_on(marker, spam_tag="Junk").apply([judged(1, "spam")])
+
+    (after,) = flags_on(marker).apply([replace(judged(1, "spam"), previous=before.detail)])
+
+    assert marker.keywords_of(1) == {"AIProcessed", "Spam"}
+    assert after.detail["added"] == ["Spam", "AIProcessed"]
+
+
+def test_one_of_our_keywords_that_the_owner_sets_himself_stays():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1)
+    (before,) = flags_on(marker).apply([judged(1)])
+    marker.add(INBOX, "Spam", [1])
+
+    list(flags_on(marker).apply([replace(judged(1, "important"), previous=before.detail)]))
+
+    assert marker.keywords_of(1) == {"AIProcessed", "Spam", "Important"}
+
+
+def test_after_a_crash_what_was_about_to_be_set_is_known_as_ours():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1)
+    (intended,) = flags_on(marker).presumed([judged(1, "important")])
+    list(flags_on(marker).apply([judged(1, "important")]))  # and crashes: no receipt
+
+    list(flags_on(marker).apply([replace(judged(1), previous=intended.detail)]))
+
+    assert marker.keywords_of(1) == {"AIProcessed"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "tags", "holds"),
+    [
+        (("spam",), {}, True),
+        (("spam",), {"important_tag": "Wichtig"}, True),  # this mail is not important
+        (("spam",), {"spam_tag": "SPAM"}, True),
+        (("spam",), {"spam_tag": "Junk"}, False),
+        (("spam",), {"processed_tag": "Seen by AI"}, False),
+        ((), {}, False),
+        (("spam", "important"), {}, False),
+    ],
+)
+def test_a_receipt_holds_as_long_as_the_same_keywords_follow(labels, tags, holds):
+    marker = MemoryMarker(INBOX)
+    marker.holds(1)
+    (receipt,) = flags_on(marker).apply([judged(1, "spam")])
+
+    assert flags_on(marker, **tags).holds(receipt.detail, labels) is holds
+
+
+def test_a_keyword_that_the_server_refuses_is_not_tried_again_and_again():
+    marker = MemoryMarker(INBOX, permanent_flags=["AIProcessed"])
+    marker.holds(1)
+    (receipt,) = flags_on(marker).apply([judged(1, "spam")])
+
+    assert flags_on(marker).holds(receipt.detail, ("spam",))
 
 
 @pytest.mark.parametrize("spelling", ["Important", "IMPORTANT", "important"])

@@ -15,8 +15,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill.effects.notes import NotesEffect, note_path, write_once
+from backfill.effects.notes import NotesEffect, note_path
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
+from backfill.files import write_once
 from backfill.message import Attachment, MailboxKey
 from backfill.ports import ReceiptState, Unapplied
 from backfill.rubric import Category, Rubric, Score

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from backfill.clock import Clock, micros
+from backfill.ledger.current import superseded
 from backfill.ledger.databases.database import Database
 from backfill.ledger.job_states import move, settle
 from backfill.ledger.schema import ATTEMPT_OPEN, ITEM_CLAIMED, ITEM_OPEN
@@ -31,7 +32,7 @@ class DifferenceKind(StrEnum):
     NO_VERDICT = "no_verdict"  # a done item has a verdict of its own content
     DEAD_CLAIM = "dead_claim"  # a claim belongs to a run that has not ended
     DEAD_ATTEMPT = "dead_attempt"  # an attempt is open only while its run has not ended
-    NO_RECEIPT = "no_receipt"  # a done item of a real job has a receipt for each effect, made from its verdict
+    NO_RECEIPT = "no_receipt"  # a done item whose verdict is the current one has a receipt of it for each effect
     OPEN_IN_DONE_JOB = "open_in_done_job"  # a done job has no open item
 
 
@@ -171,7 +172,8 @@ RECEIPTS = (
     f"""SELECT m.folder, i.uid, CAST(:effect AS TEXT) AS effect {ITEMS} JOIN job j ON j.id = i.job_id
           LEFT JOIN receipt t ON t.mailbox_id = i.mailbox_id AND t.uid = i.uid AND t.effect = :effect
                              AND (t.verdict_id = i.verdict_id OR t.undone_at IS NOT NULL)
-         WHERE i.job_id = :job AND i.status = 'done' AND NOT j.dry_run AND t.id IS NULL {ORDER}""",
+         WHERE i.job_id = :job AND i.status = 'done' AND NOT j.dry_run AND t.id IS NULL
+           AND NOT {superseded("i")} {ORDER}""",
     "{folder}, UID {uid} is done, but there is no receipt that {effect} has been brought about.",
 )
 HAS_OPEN_ITEMS = f"id = :job AND EXISTS (SELECT 1 FROM item WHERE job_id = :job AND {ITEM_OPEN})"

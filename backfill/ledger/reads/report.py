@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 
 from backfill import outputs
 from backfill.ledger.budgets import usd
+from backfill.ledger.current import count_superseded
 from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import Job, moment_or_none
 from backfill.ledger.runs import latest_run, living_runs
@@ -74,6 +75,7 @@ class ReportReads:
                 ),
                 labels=_labels(connection, job.id),
                 last_run=self._last_run(connection, job.id),
+                superseded_by=() if job.dry_run else tuple(count_superseded(connection, job.id).items()),
             )
 
         return self.database.read(work)
@@ -109,7 +111,7 @@ TIMES = """SELECT MIN(started_at) AS started_at, MAX(ended_at) AS ended_at, SUM(
       FROM run WHERE job_id = :job"""
 RECEIPTS = """SELECT t.effect, t.state, COUNT(*) FROM receipt t
       JOIN item i ON i.mailbox_id = t.mailbox_id AND i.uid = t.uid AND i.job_id = :job AND i.verdict_id = t.verdict_id
-     WHERE t.undone_at IS NULL GROUP BY t.effect, t.state"""
+     WHERE t.undone_at IS NULL AND NOT t.stale GROUP BY t.effect, t.state"""
 # How long a run without a recorded end worked after its last heartbeat. For a call without an answer, its start counts:
 # a successor has set its end.
 SIGN = "CASE WHEN a.outcome IN ('open', 'unknown') THEN a.started_at ELSE a.ended_at END"

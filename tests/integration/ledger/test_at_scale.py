@@ -94,7 +94,7 @@ def test_a_ledger_of_a_million_mails_is_asked_by_index_and_answers_at_once(bench
         "what is open": (lambda: open_items.count(job), ("ix_item_claimable",)),
         "whether the job is done": (lambda: bench.ledger.jobs.settle(job), ("ix_item_claimable",)),
         "receipts of 50": (
-            lambda: bench.ledger.receipts.current(items),
+            lambda: bench.ledger.receipts.kept(items),
             ("sqlite_autoindex_receipt", "uq_receipt_mailbox_id"),
         ),
         "100 known verdicts": (

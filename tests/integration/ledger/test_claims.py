@@ -240,7 +240,7 @@ def test_an_old_claim_does_not_finish_but_its_receipts_are_kept(bench, stale):
 
     assert not finished
     assert bench.status(11) is ItemStatus.CLASSIFIED
-    assert bench.ledger.receipts.current([new])[new.id] == {"flags": verdict.id}
+    assert bench.current_receipts(new) == [{"flags": verdict.id}]
 
 
 # The first success wins.

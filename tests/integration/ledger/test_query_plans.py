@@ -164,7 +164,7 @@ def test_a_known_verdict_is_found_by_its_key(full):
 def test_receipts_are_found_by_their_mail(full):
     items = full.claim(full.run(), 2)
 
-    plan = plans(full, lambda: full.ledger.receipts.current(items))
+    plan = plans(full, lambda: full.ledger.receipts.kept(items))
 
     assert_uses(plan, "sqlite_autoindex_receipt", "uq_receipt_mailbox_id")
 

@@ -191,7 +191,7 @@ def test_an_added_output_takes_up_done_mail_which_is_not_asked_about_again(done)
     assert done.statuses() == {11: "classified", 12: "classified", 13: "failed"}
     items = done.claim(done.run())
     assert [item.verdict is not None for item in items] == [True, True]
-    assert [set(found) for found in done.ledger.receipts.current(items).values()] == [{"flags"}, {"flags"}]
+    assert [set(found) for found in done.current_receipts(*items)] == [{"flags"}, {"flags"}]
 
 
 def test_nothing_is_taken_up_when_every_output_is_there(done):
@@ -207,7 +207,7 @@ def test_other_thresholds_take_up_all_done_mail_and_its_receipts_stand_until_the
     run = done.run()
     items = done.claim(run)
     assert taken == 2
-    assert done.ledger.receipts.current(items) == {item.id: {} for item in items}
+    assert done.current_receipts(*items) == [{} for _ in items]
     assert len(done.ledger.receipts.standing(done.job.id)) == 2
     for item in items:
         assert done.finish(run, item, item.verdict, "flags")
