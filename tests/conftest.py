@@ -1,4 +1,4 @@
-"""The servers that tests share: one Dovecot for each worker, a fresh user for each test."""
+"""The servers that tests share: one Dovecot for each worker, a new user and a new API for each test."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from backfill import redaction
 from backfill.mail.login import ImapAccount
+from tests.support.api_server import ApiServer
 from tests.support.dovecot import PASSWORD, DovecotServer
 
 # A busy machine is no counterexample.
@@ -30,6 +31,13 @@ def _secrets_of_this_test_only() -> Iterator[None]:
     redaction._secrets.clear()
     redaction._secrets.update(before[0])
     redaction._plain, redaction._encoded = before[1:]
+
+
+@pytest.fixture
+def api() -> Iterator[ApiServer]:
+    """An API that judges every mail at once, until it is told otherwise."""
+    with ApiServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,7 @@
-"""The real parts that acceptance tests put together: an API on loopback, and a project for a mailbox on Dovecot."""
+"""What acceptance tests put together: a project for a mailbox on Dovecot and an API on loopback."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,6 @@ import pytest
 from tests.conftest import Mailbox
 from tests.support.api_server import ApiServer
 from tests.support.project import Project
-
-
-@pytest.fixture
-def api() -> Iterator[ApiServer]:
-    """An API that judges every mail at once, until it is told otherwise."""
-    with ApiServer() as server:
-        yield server
 
 
 @pytest.fixture

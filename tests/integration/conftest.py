@@ -1,4 +1,4 @@
-"""Empty ledgers on SQLite and PostgreSQL, migrated once for all tests of a process."""
+"""Empty ledgers on SQLite and PostgreSQL, migrated once for all tests of a process; and an operator with one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from backfill.ledger import Ledger
+from tests.support.api_server import ApiServer
+from tests.support.desk import Desk
 from tests.support.postgres import Postgres
 
 
@@ -48,3 +50,11 @@ def ledger_url(request: pytest.FixtureRequest) -> str:
     """A migrated, empty ledger."""
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return url
+
+
+@pytest.fixture
+def desk(tmp_path: Path, migrated_file: Path, api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """An operator with a ledger of their own and an API."""
+    monkeypatch.setenv("IMAP_PASSWORD", "secret")
+    shutil.copy(migrated_file, tmp_path / "ledger.db")
+    return Desk(tmp_path, api)

@@ -17,25 +17,19 @@ import pytest
 from backfill.classifiers.chat import LEAST_CHARS, ROOMIER, ChatClassifier, ChatSettings
 from backfill.errors import (
     AnswerUnusable,
-    ClassifierError,
     Concession,
     MessageRefused,
     ModelUnknown,
     ServiceUnavailable,
 )
-from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.message import MailboxKey, Message, MessageRef
 from backfill.ports import Unfetched
 from backfill.verdict import Scores
 from tests.support.api_server import ApiServer, Response, completion, verdict
+from tests.support.asked import mail, refusal_of
 from tests.support.bench import Bench, BenchMailbox
 
 ANSWERS = Path(__file__, "../../answers").resolve()
-
-
-@pytest.fixture
-def api() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -45,19 +39,8 @@ def classifier(api: ApiServer) -> Iterator[ChatClassifier]:
     classifier.close()
 
 
-def mail(body: str = "Shall we meet?") -> Message:
-    content = Content(subject="Hello", sender="Ann <ann@example.com>", body=body)
-    return Message(MessageRef(MailboxKey("me", "INBOX", 7), 1), content, frozenset(), None, None, 100)
-
-
 def document(name: str) -> Any:
     return json.loads((ANSWERS / f"{name}.json").read_text("utf-8"))
-
-
-def refusal_of(classifier: ChatClassifier, concession: Concession | None = None) -> ClassifierError:
-    with pytest.raises(ClassifierError) as caught:
-        classifier.classify(mail(), concession)
-    return caught.value
 
 
 # Shapes.

@@ -21,12 +21,6 @@ KEY = Response(401, {"error": {"code": "invalid_api_key"}})
 
 
 @pytest.fixture
-def api() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
-
-
-@pytest.fixture
 def bench(tmp_path: Path, api: ApiServer) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     chat = ChatClassifier(ChatSettings(api.url, "test/model-1", "Judge.", timeout_s=30), secret=b"secret")

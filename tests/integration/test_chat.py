@@ -48,12 +48,6 @@ class NoonClock(SystemClock):
 
 
 @pytest.fixture
-def api():
-    with ApiServer() as server:
-        yield server
-
-
-@pytest.fixture
 def make(api):
     """Makes classifiers, by default for `api`, and closes them."""
     made = []

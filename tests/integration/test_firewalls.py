@@ -17,12 +17,6 @@ PAGE = b"<html><h1>Request blocked</h1>Support ID 4711</html>"
 
 
 @pytest.fixture
-def api() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
-
-
-@pytest.fixture
 def bench(tmp_path: Path, api: ApiServer) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     classifier = ChatClassifier(ChatSettings(api.url, "test/model-1", "Judge.", "sk-1", timeout_s=5), secret=b"secret")

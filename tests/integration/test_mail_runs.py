@@ -3,88 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from pathlib import Path
-from shutil import copy
-from typing import Any
 
 import pytest
 from loguru import logger
 
-from backfill.clock import StopRequest
 from backfill.errors import ConfigError, FolderUnknown, MailThrottled, MarksMailRead
 from backfill.folders import FolderPatterns
-from backfill.ledger import Ledger
 from backfill.lifecycle import JobState, RunOutcome
 from backfill.operations.request import Request
-from backfill.processor import BackfillProcessor, Result
 from backfill.selection import Selection
-from backfill.settings import Settings
 from tests.conftest import Mailbox
-from tests.support.api_server import ApiServer
-from tests.support.bench import BenchClock
+from tests.support.desk import Desk, counts, letter
 from tests.support.fault_proxy import FaultProxy
 from tests.support.scripted_imap import ScriptedImap
 
-ROOT = Path(__file__).parents[2]
 DAY = 86_400
-
-
-def letter(number: int, size: int = 0) -> bytes:
-    return f"From: a@b\r\nSubject: Letter {number}\r\n\r\nThis is {number}.\r\n{'text ' * (size // 5)}\r\n".encode()
-
-
-class Desk:
-    """An operator with a ledger of their own, an API and a clock that sleeps turn."""
-
-    def __init__(self, folder: Path, api: ApiServer) -> None:
-        self.folder = folder
-        self.api = api
-        self.clock = BenchClock()
-        self.said: list[str] = []
-        self.stop = StopRequest()
-
-    def run(
-        self, port: int, user: str = "bob", *, selection: Selection | None = None, dry_run: bool = False, **imap: Any
-    ) -> Result:
-        """`backfill run`, as another process would do it."""
-        request = Request(selection or Selection(), dry_run)
-        return self.processor(port, user, **imap).run(request)
-
-    def processor(self, port: int, user: str = "bob", **imap: Any) -> BackfillProcessor:
-        settings = Settings.model_validate(
-            {
-                "imap": {"server": "127.0.0.1", "port": port, "security": "none", "username": user, **imap},
-                "llm": {"api_url": self.api.url, "api_key_env": None, "model": "test/model-1"},
-                "processing": {"calls_per_minute": 60_000},
-                "effects": ["flags"],
-                "paths": {
-                    "ledger_url": f"sqlite:///{self.folder / 'ledger.db'}",
-                    "analytics_file": None,
-                    "prompt_file": ROOT / "config/prompt.md",
-                },
-            }
-        )
-        return BackfillProcessor(settings=settings, clock=self.clock, tell=self.said.append, stop=self.stop)
-
-    def ledger(self) -> Ledger:
-        return Ledger.open(f"sqlite:///{self.folder / 'ledger.db'}", self.clock)
-
-
-@pytest.fixture(scope="module")
-def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """To be copied: migrating takes longer than most tests."""
-    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    Ledger.open(f"sqlite:///{path}", BenchClock()).close()
-    return path
-
-
-@pytest.fixture
-def desk(tmp_path: Path, empty_ledger: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    monkeypatch.setenv("IMAP_PASSWORD", "secret")
-    copy(empty_ledger, tmp_path / "ledger.db")
-    with ApiServer() as api:
-        yield Desk(tmp_path, api)
 
 
 @pytest.fixture
@@ -96,10 +29,6 @@ def warnings() -> Iterator[list[str]]:
     yield said
     logger.remove(handler)
     logger.disable("backfill")
-
-
-def counts(result: Result) -> dict[str, int]:
-    return {name: value for name, value in asdict(result.summary.counts).items() if value and name != "found"}
 
 
 # Another epoch.

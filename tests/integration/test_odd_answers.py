@@ -11,20 +11,14 @@ import pytest
 
 from backfill.classifiers.chat import ChatClassifier, ChatSettings
 from backfill.classifiers.questions import schema_of
-from backfill.errors import AnswerUnusable, ClassifierError, Concession, MessageRefused, ServiceUnavailable
-from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.errors import AnswerUnusable, Concession, MessageRefused, ServiceUnavailable
 from backfill.rubric import Rubric
 from backfill.verdict import Answer, Scores
 from tests.support.api_server import ApiServer, Response, completion
+from tests.support.asked import mail, refusal_of
 
 ONE = '{"importance_score": 7, "spam_score": 2}'
 OTHER = '{"importance_score": 1, "spam_score": 9}'
-
-
-@pytest.fixture
-def api() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -34,19 +28,8 @@ def classifier(api: ApiServer) -> Iterator[ChatClassifier]:
     classifier.close()
 
 
-def mail() -> Message:
-    content = Content(subject="Hello", sender="Ann <ann@example.com>", body="Shall we meet?")
-    return Message(MessageRef(MailboxKey("me", "INBOX", 7), 1), content, frozenset(), None, None, 100)
-
-
 def answer_to(classifier: ChatClassifier) -> Answer:
     return classifier.classify(mail())
-
-
-def refusal_of(classifier: ChatClassifier) -> ClassifierError:
-    with pytest.raises(ClassifierError) as caught:
-        classifier.classify(mail())
-    return caught.value
 
 
 def message(finish_reason: str = "stop", **parts: Any) -> Response:

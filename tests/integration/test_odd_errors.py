@@ -16,7 +16,6 @@ from backfill.classifiers.endpoint import Endpoint
 from backfill.clock import SystemClock
 from backfill.errors import (
     AnswerUnusable,
-    ClassifierError,
     Concession,
     ConfigError,
     ConnectionMisconfigured,
@@ -26,16 +25,10 @@ from backfill.errors import (
     RateLimited,
     ServiceUnavailable,
 )
-from backfill.message import Content, MailboxKey, Message, MessageRef
 from tests.support.api_server import ApiServer, Response, verdict
+from tests.support.asked import mail, refusal_of
 
 KEY = "sk-very-secret-0123456789"
-
-
-@pytest.fixture
-def api() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -43,17 +36,6 @@ def classifier(api: ApiServer) -> Iterator[ChatClassifier]:
     classifier = ChatClassifier(ChatSettings(api.url, "test/model-1", "Judge.", KEY, timeout_s=10), secret=b"secret")
     yield classifier
     classifier.close()
-
-
-def mail(body: str = "Shall we meet?") -> Message:
-    content = Content(subject="Hello", sender="Ann <ann@example.com>", body=body)
-    return Message(MessageRef(MailboxKey("me", "INBOX", 7), 1), content, frozenset(), None, None, 100)
-
-
-def refusal_of(classifier: ChatClassifier, message: Message | None = None) -> ClassifierError:
-    with pytest.raises(ClassifierError) as caught:
-        classifier.classify(message or mail())
-    return caught.value
 
 
 def says(text: str, **more: Any) -> dict[str, Any]:

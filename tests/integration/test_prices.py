@@ -24,12 +24,6 @@ def document(name: str) -> Any:
 
 
 @pytest.fixture
-def api() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
-
-
-@pytest.fixture
 def service(api: ApiServer) -> Iterator[ApiService]:
     service = ApiService(api.url, KEY, timeout_s=5)
     yield service

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from shutil import copy
-
 import pytest
 
 from backfill.errors import (
@@ -15,31 +11,13 @@ from backfill.errors import (
     ServerTroubled,
     StoreUnavailable,
 )
-from backfill.ledger import Ledger
 from backfill.operations.request import Request
 from backfill.report.text import render_text
 from backfill.selection import Selection
-from tests.integration.test_mail_runs import Desk, counts, letter
-from tests.support.api_server import ApiServer
-from tests.support.bench import BenchClock
+from tests.support.desk import Desk, counts, letter
 from tests.support.scripted_imap import BYE, ScriptedImap
 
 MAILS = {uid: letter(uid) for uid in range(1, 6)}
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    Ledger.open(f"sqlite:///{path}", BenchClock()).close()
-    return path
-
-
-@pytest.fixture
-def desk(tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    monkeypatch.setenv("IMAP_PASSWORD", "secret")
-    copy(migrated, tmp_path / "ledger.db")
-    with ApiServer() as api:
-        yield Desk(tmp_path, api)
 
 
 def on_login(server: ScriptedImap, answer: bytes, *numbers: int) -> None:
