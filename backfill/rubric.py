@@ -99,6 +99,7 @@ class Rubric:
     scores: tuple[Score, ...]
     categories: tuple[Category, ...] = ()
     reason: bool = False
+    spam_category: str | None = None  # what the gate's rules may give to mail that is certainly spam; None: nothing
 
     def __post_init__(self) -> None:
         for mistake in _mistakes(self):
@@ -183,7 +184,8 @@ class Rubric:
         """The rubric that `canonical` wrote."""
         parts = json.loads(text)
         scores = tuple(Score(**each) for each in parts["scores"])
-        return cls(scores, tuple(Category(**each) for each in parts["categories"]), parts["reason"])
+        categories = tuple(Category(**each) for each in parts["categories"])
+        return cls(scores, categories, parts["reason"], parts.get("spam_category"))
 
     def having(self, other: Rubric) -> Rubric:
         """These questions with the thresholds and keywords of `other`, where it has a score or category of the name."""
@@ -193,7 +195,21 @@ class Rubric:
             tuple(replace(scores.get(each.name, each), means=each.means) for each in self.scores),
             tuple(replace(categories.get(each.name, each), means=each.means) for each in self.categories),
             self.reason,
+            self.spam_category,
         )
+
+    @property
+    def beyond_the_rules(self) -> str | None:
+        """What the gate's rules cannot answer, as part of a sentence; None: they can answer everything.
+
+        They know importance and spam with their usual meanings, and the category that is named for spam.
+        """
+        usual = {each.name: each.means for each in Rubric.default().scores}
+        if unknown := [each.name for each in self.scores if each.means != usual.get(each.name)]:
+            return f"the score{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}"
+        if self.categories and self.spam_category is None:
+            return "a category, unless rubric.spam_category names the one for mail that is certainly spam"
+        return None
 
 
 def _mistakes(rubric: Rubric) -> Iterator[str]:
@@ -213,6 +229,8 @@ def _mistakes(rubric: Rubric) -> Iterator[str]:
             yield f"{place}.keyword should be {KEYWORD_RULE}, or null for none"
         if isinstance(each, Score) and not LOWEST <= each.threshold <= HIGHEST:
             yield f"{place}.threshold should be an integer from {LOWEST} to {HIGHEST}"
+    if rubric.spam_category is not None and all(each.name != rubric.spam_category for each in rubric.categories):
+        yield "rubric.spam_category should be one of rubric.categories, spelt as there, or null"
     chars = sum(len(each.name) + len(each.means) for _, each in _places(rubric))
     if chars > MOST_CHARS:
         yield f"rubric has {chars} characters of names and meanings; shorten them to {MOST_CHARS} or fewer"

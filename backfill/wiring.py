@@ -258,7 +258,7 @@ def _heuristic(settings: Settings, ledger: OpenLedger, clock: Clock, prompt: str
 
 
 def _gated(settings: Settings, ledger: OpenLedger, clock: Clock, prompt: str | None = None) -> Classifier:
-    return GatedClassifier(_heuristic(settings, ledger, clock), _chat(settings, ledger, clock, prompt))
+    return GatedClassifier(_heuristic(settings, ledger, clock), _chat(settings, ledger, clock, prompt), settings.asked)
 
 
 CLASSIFIERS: Final[dict[str, Callable[[Settings, OpenLedger, Clock, str | None], Classifier]]] = {

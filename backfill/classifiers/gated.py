@@ -94,35 +94,18 @@ REASONS: Final[Mapping[str, str]] = {
 }
 
 
-def cannot_gate(rubric: Rubric, spam_category: str | None) -> str | None:
-    """What the rules cannot answer of this rubric, as part of a sentence; None: they can answer everything."""
-    unknown = [score.name for score in rubric.scores if score.name not in ("importance", "spam")]
-    if unknown:
-        return f"the score{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}"
-    if rubric.categories and spam_category is None:
-        return "a category: name the one for mail that is certainly spam as rubric.spam_category"
-    return None
-
-
 class GatedClassifier:
     """Asks `gate` first, then `model`. Metered if the model is; a mail that the gate decides takes no slot and no call.
 
-    The fingerprint covers both, so a changed rule makes another classifier. `spam_category`: the category of mail that
-    is certainly deceit; needed where the rubric has categories. `cannot_gate` says which rubrics cannot be gated.
+    The fingerprint covers both, so a changed rule makes another classifier. The rubric must ask nothing that is
+    `beyond_the_rules`.
     """
 
-    def __init__(
-        self,
-        gate: HeuristicClassifier,
-        model: Classifier,
-        rubric: Rubric = IMPORTANCE_AND_SPAM,
-        spam_category: str | None = None,
-    ) -> None:
+    def __init__(self, gate: HeuristicClassifier, model: Classifier, rubric: Rubric = IMPORTANCE_AND_SPAM) -> None:
         self._gate = gate
         self._model = model
         self._rubric = rubric
-        self._spam_category = spam_category
-        parts = {"certain": digest()} | ({"spam_category": spam_category} if rubric.categories else {})
+        parts = {"certain": digest()} | ({"spam_category": rubric.spam_category} if rubric.categories else {})
         self._fingerprint = model.fingerprint.having(classifier="gated", gate=gate.fingerprint.having(**parts))
 
     @property
@@ -144,7 +127,7 @@ class GatedClassifier:
         return replace(
             answer,
             scores=Scores({score.name: answer.scores[score.name] for score in self._rubric.scores}),
-            category=self._spam_category if self._rubric.categories else None,
+            category=self._rubric.spam_category if self._rubric.categories else None,
             reason=REASONS[certain.name] if self._rubric.reason else "",
             source=SOURCE,
             explanation=f"{certain.name}: {answer.explanation}",

@@ -66,7 +66,7 @@ def evaluate(
         raise ConfigError("--sample uses the mails that come along; leave out the folder.")
     settings, terminal = command.settings, command.terminal
     if classifier is not None:
-        settings = settings.model_copy(update={"classifier": classifier})
+        settings = settings.judged_by(classifier)
     if owner is None:
         owner = OWNER.address if place is None else settings.imap.username
     sets, unlabelled = _sets(place, labels, settings.asked)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from backfill.errors import ConfigError
@@ -213,7 +213,21 @@ class Settings(BaseSettings):
                 "rubric and classifier: heuristic do not fit: its rules know importance and spam with their usual "
                 "meanings only; set classifier: chat, or leave out the rubric"
             )
+        if self.classifier == "gated" and (beyond := self.asked.beyond_the_rules):
+            raise ValueError(
+                f"rubric and classifier: gated do not fit: its rules cannot answer {beyond}; set classifier: chat"
+            )
         return self
+
+    def judged_by(self, classifier: str) -> Settings:
+        """These settings with another classifier. Raises `ConfigError` where it does not fit them."""
+        try:
+            fitting = Settings.model_validate(self.model_dump(exclude_unset=True) | {"classifier": classifier})
+        except ValidationError as error:
+            raise ConfigError(
+                "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
+            ) from None
+        return self.model_copy(update={"classifier": fitting.classifier})
 
     @property
     def asked(self) -> Rubric:

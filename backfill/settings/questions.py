@@ -38,6 +38,7 @@ class RubricKeys(Section):
     scores: Annotated[dict[str, ScoreKeys], _OrEmpty] = Field(default_factory=dict)
     categories: Annotated[dict[str, CategoryKeys], _OrEmpty] = Field(default_factory=dict)
     reason: bool = False
+    spam_category: str | None = None  # for classifier: gated
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> RubricKeys:
@@ -53,6 +54,7 @@ class RubricKeys(Section):
             ),
             tuple(Category(name, _lines(keys.means), keys.keyword) for name, keys in self.categories.items()),
             self.reason,
+            self.spam_category,
         )
 
 

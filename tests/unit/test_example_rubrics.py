@@ -10,7 +10,7 @@ from backfill import resources
 from backfill.cli.setup import RubricName
 from backfill.errors import ConfigError
 from backfill.operations.scaffold import scaffold
-from backfill.settings import as_written
+from backfill.settings import as_written, load
 
 NAMES = get_args(RubricName)
 
@@ -34,6 +34,18 @@ def test_the_last_category_of_an_example_takes_what_fits_nowhere_else(name):
     rubric = as_written.read(resources.text(f"config/rubrics/{name}.yaml"))["rubric"]
 
     assert list(rubric["categories"])[-1] in {"Other", "Business"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_is_taken_as_it_is(tmp_path, name):
+    scaffold(tmp_path, name)
+
+    asked = load(tmp_path / "config/config.yaml", environment={}).asked
+
+    assert asked.scores
+    assert asked.categories
+    assert asked.keywords
+    assert all(len(each.means.split()) > 3 for each in (*asked.scores, *asked.categories))
 
 
 def test_init_without_a_rubric_writes_the_template_as_it_is(tmp_path):

@@ -171,6 +171,30 @@ def test_the_rules_judge_importance_and_spam_only(load):
     assert "rubric and classifier: heuristic do not fit" in said
 
 
+def test_the_gate_needs_a_rubric_that_its_rules_can_answer(load):
+    categories = {"Junk": {"means": "unwanted"}, "Other": {"means": "all else"}}
+    gated = {"scores": {"spam": {"threshold": 5}}, "categories": categories, "spam_category": "Junk"}
+
+    assert load(gated, classifier="gated").asked.spam_category == "Junk"
+    for rubric, said in (
+        (gated | {"spam_category": None}, "its rules cannot answer a category, unless rubric.spam_category names"),
+        (gated | {"scores": {"urgency": URGENCY}}, "its rules cannot answer the score urgency; set classifier: chat"),
+        (gated | {"spam_category": "junk"}, "rubric.spam_category should be one of rubric.categories"),
+        ({"scores": {"spam": {"threshold": 5}}, "spam_category": "Junk"}, "rubric.spam_category should be one of"),
+    ):
+        assert said in mistake(load, rubric, classifier="gated")
+
+
+def test_another_classifier_is_checked_like_the_configured_one(load):
+    loaded = load({"scores": {"urgency": URGENCY}})
+
+    with pytest.raises(ConfigError, match="gated do not fit: its rules cannot answer the score urgency"):
+        loaded.judged_by("gated")
+    with pytest.raises(ConfigError, match="heuristic do not fit"):
+        loaded.judged_by("heuristic")
+    assert load(None).judged_by("heuristic").classifier == "heuristic"
+
+
 def test_a_variable_changes_one_key_of_a_rubric_in_any_case(load):
     variables = {"BACKFILL_RUBRIC__SCORES__URGENCY__THRESHOLD": "3", "BACKFILL_RUBRIC__REASON": "true"}
 
