@@ -3,6 +3,8 @@
 A note appears whole or not at all. The same mail and verdict give the same bytes under the same name, so that
 writing it again after a crash changes nothing. A file with other bytes is left alone. Everything in a mail is
 hostile: it cannot end its quotes or its code block, nor leave the notes folder.
+
+`front_matter` is what a note tells of a verdict.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backfill import files
-from backfill.effects.front_matter import facts_of, specimen
+from backfill.effects.notes.front_matter import facts_of, specimen
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.lifecycle import ExitCode
 from backfill.message import MailboxKey, Message, MessageRef
