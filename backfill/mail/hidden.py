@@ -7,8 +7,9 @@ a closed box that padding or a minimum height opens.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from resiliparse.parse.html import NodeType
 
@@ -18,7 +19,7 @@ from backfill.mail.styles import Element, Sheet, Style
 #: Mail programs do not show the text in these elements.
 _NEVER_SEEN: Final = frozenset({"title", "xml", "dialog", "datalist", "script", "style", "template", "noframes"})
 _COLOURED: Final = frozenset({"a", "font", "body", "table", "tbody", "thead", "tr", "td", "th", "div"})  # by attributes
-MAX_NODES: Final = 15_000  # looked at in one mail
+MAX_ELEMENTS: Final = 15_000  # looked at in one mail
 _SMALLEST_PX: Final = 4.0  # a smaller font is not readable
 _OFF_PX: Final = -300.0  # a place further left or up is outside the window
 
@@ -46,70 +47,98 @@ _NO_SCALE = re.compile(r"scale(?:[xy]|3d)?\(\s*0?\.?0*\s*[,)]|translate[xy]?\(\s
 _PICTURE = re.compile(r"url\(|gradient\(|image\(|var\(")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Around:
-    """What the text of an element inherits from it."""
+    """What the text of an element inherits from it. Equal elements in one place share one object."""
 
     ink: Colour | None = BLACK  # None: not known
     paper: Colour | None = WHITE  # None: a picture, or not known
     is_sizeless: bool = False
     is_invisible: bool = False
 
+    @property
+    def is_unseen(self) -> bool:
+        if self.is_sizeless or self.is_invisible:
+            return True
+        return self.ink is not None and are_alike(self.ink, self.paper)
 
-def drop_hidden(tree: Any, sheet: Sheet) -> bool:
-    """Remove unseen nodes from `tree`. True when any of them had text."""
-    waiting: list[tuple[Any, Element | None, _Around]] = [(tree.document.first_child, None, _Around())]
+
+class _Attributes(NamedTuple):
+    """The attributes of an element that colour or size its text, besides its style."""
+
+    bgcolor: str | None = None
+    has_background: bool = False  # a picture
+    colour: str = ""
+    is_link: bool = False
+    has_size: bool = False
+
+    @classmethod
+    def of(cls, node: Any, tag: str) -> _Attributes:
+        colours = {"font": "color", "body": "text"}
+        return cls(
+            node.getattr("bgcolor"),
+            node.hasattr("background"),
+            node.getattr(colours[tag]) or "" if tag in colours else "",
+            tag == "a" and node.hasattr("href"),
+            tag == "font" and node.hasattr("size"),
+        )
+
+
+_NO_ATTRIBUTES: Final = _Attributes()
+
+
+def drop_hidden(elements: Sequence[Element], sheet: Sheet) -> bool:
+    """Remove unseen elements and texts from the tree of `elements`. True when any of them had text."""
     hidden: list[Any] = []
-    left = MAX_NODES
     hides: dict[Style, bool] = {}
-    while waiting and (left := left - 1):
-        node, around_it, around = waiting.pop()
-        if node is None:
+    insides: dict[tuple[Style, _Attributes, _Around], tuple[_Around, bool]] = {}  # elements of a mail are much alike
+    seen: dict[Element | None, _Around] = {None: _Around()}
+    for element in elements[:MAX_ELEMENTS]:
+        around = seen.get(element.around)
+        if around is None:
             continue
-        waiting.append((node.next, around_it, around))
-        if node.type == NodeType.TEXT:
-            if _is_unseen(around):
-                hidden.append(node)
-        elif node.type == NodeType.ELEMENT:
-            element = Element.of(node, around_it)
-            style = sheet.style(element)
-            if style not in hides:
-                hides[style] = _hides(style)
-            if hides[style] or node.tag in _NEVER_SEEN or node.hasattr("hidden"):
-                hidden.append(node)
-                continue
-            within = _within(node, style, around, is_paper_certain=not sheet.has_unread_colours)
-            if node.tag == "img" and within.is_invisible:
-                hidden.append(node)
-                continue
-            waiting.append((node.first_child, element, within))
+        node, tag, style = element.node, element.tag, sheet.style(element)
+        if style not in hides:
+            hides[style] = _hides(style)
+        if hides[style] or tag in _NEVER_SEEN or node.hasattr("hidden"):
+            hidden.append(node)
+            continue
+        attributes = _Attributes.of(node, tag) if style.values or tag in _COLOURED else _NO_ATTRIBUTES
+        key = style, attributes, around
+        if key not in insides:
+            within = _within(attributes, style, around, is_paper_certain=not sheet.has_unread_colours)
+            insides[key] = within, within.is_unseen
+        within, is_unseen = insides[key]
+        if tag == "img" and within.is_invisible:
+            hidden.append(node)
+            continue
+        seen[element] = within
+        if is_unseen:
+            hidden += _texts(node)
     had_text = any(node.tag not in _NEVER_SEEN and not node.text.isspace() for node in hidden[:100] if node.text)
     for node in hidden:
         node.decompose()
     return had_text
 
 
-def _is_unseen(around: _Around) -> bool:
-    if around.is_sizeless or around.is_invisible:
-        return True
-    return around.ink is not None and are_alike(around.ink, around.paper)
+def _texts(node: Any) -> Iterator[Any]:
+    """The texts that stand in an element, but not those in elements within it."""
+    child = node.first_child
+    while child is not None:
+        if child.type == NodeType.TEXT:
+            yield child
+        child = child.next
 
 
-def _within(node: Any, style: Style, around: _Around, *, is_paper_certain: bool) -> _Around:
-    if not style.values and node.tag not in _COLOURED:
-        return around if is_paper_certain or around.paper is None else replace(around, paper=None)
-    paper = _paper(node, style, around.paper)
+def _within(attributes: _Attributes, style: Style, around: _Around, *, is_paper_certain: bool) -> _Around:
+    paper = _paper(attributes, style, around.paper) if is_paper_certain else None
     changes: dict[str, Any] = {}
-    if not is_paper_certain:
-        paper = None
     if paper != around.paper:
         changes["paper"] = paper
-    written = style["-webkit-text-fill-color"] or style["color"]
-    if not written and node.tag in ("font", "body"):
-        written = node.getattr("color" if node.tag == "font" else "text") or ""
+    written = style["-webkit-text-fill-color"] or style["color"] or attributes.colour
     if written and written != "inherit":
         changes["ink"] = colour(written)
-    elif node.tag == "a" and node.hasattr("href") and not written:
+    elif attributes.is_link and not written:
         changes["ink"] = BLUE
     if style["visibility"]:
         changes["is_invisible"] = style["visibility"] in ("hidden", "collapse")
@@ -118,12 +147,12 @@ def _within(node: Any, style: Style, around: _Around, *, is_paper_certain: bool)
         pixels = _pixels(size)
         is_relative = size.endswith(("em", "%")) and not size.endswith("rem")
         changes["is_sizeless"] = (pixels is not None and pixels < _SMALLEST_PX) or (is_relative and around.is_sizeless)
-    elif node.tag == "font" and node.hasattr("size"):
+    elif attributes.has_size:
         changes["is_sizeless"] = False
     return replace(around, **changes) if changes else around
 
 
-def _paper(node: Any, style: Style, around: Colour | None) -> Colour | None:
+def _paper(attributes: _Attributes, style: Style, around: Colour | None) -> Colour | None:
     if style["background-image"] not in ("", "none") or _PICTURE.search(style["background"]):
         return None
     written = style["background-color"] or style["background"]
@@ -132,9 +161,9 @@ def _paper(node: Any, style: Style, around: Colour | None) -> Colour | None:
         if found is None:
             return around if written in ("none", "transparent", "inherit", "initial", "unset") else None
         return around if found.alpha < 0.2 else found
-    if node.hasattr("background"):
+    if attributes.has_background:
         return None
-    return (colour(node.getattr("bgcolor")) if node.hasattr("bgcolor") else None) or around
+    return (colour(attributes.bgcolor) if attributes.bgcolor is not None else None) or around
 
 
 def _hides(style: Style) -> bool:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import HTMLTree, NodeType
+from resiliparse.parse.html import HTMLTree
 
 from backfill.mail.hidden import drop_hidden
-from backfill.mail.styles import Sheet
+from backfill.mail.styles import Element, Sheet, elements
 from backfill.mail.text import clean, is_meaningful, one_line
 
 _META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
@@ -33,6 +34,7 @@ _TAG = re.compile(r"<[^<>]{0,2000}>")
 _URL = re.compile(r"https?://[^\s<>\"')\]}]+", re.IGNORECASE)
 #: Browsers accept any number of slashes and backslashes here, also without a scheme.
 _SCHEME = re.compile(r"[\s\x00-\x20]*(?:https?\s*:[/\\\s]*|[/\\]{2,})", re.IGNORECASE)
+_BEHIND_HOST = re.compile(r"[/\\?#]")
 _SHOWN_HOST = re.compile(
     r"(https?://)?(?:[^\s/@]+@)?((?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24})(?:[:/?#]\S*)?", re.IGNORECASE
 )
@@ -54,12 +56,12 @@ def text_and_links(html: str) -> tuple[str, list[Link]]:
     html = html.encode("utf-8", "replace").decode("utf-8")  # the parser raises on lone surrogates
     try:
         tree = HTMLTree.parse(html)
-        elements = _elements(tree)
-        links = list(_links(elements))
-        _write_out_buttons(tree, elements)
-        sheet = Sheet("\n".join(node.text for node in elements if node.tag == "style"))
+        found = elements(tree)
+        links = list(_links(found))
+        _write_out_buttons(tree, found)
+        sheet = Sheet("\n".join(element.node.text for element in found if element.tag == "style"))
         title = clean(tree.title or "")
-        is_any_hidden = drop_hidden(tree, sheet)
+        is_any_hidden = drop_hidden(found, sheet)
         text = _text(tree) or _stand_in(tree, title)
         if not text and is_any_hidden and (hidden := _text(html)):
             text = f"{HIDDEN} {hidden}"
@@ -97,10 +99,13 @@ def host_of(url: str) -> str:
     """The host of a web address as browsers read it, in lower case; "" when it is no web address."""
     url = re.sub(r"[\t\r\n]", "", url)
     found = _SCHEME.match(url)
-    if not found:
-        return ""
+    return _host(_BEHIND_HOST.split(url[found.end() :], 1)[0]) if found else ""
+
+
+@lru_cache(maxsize=128)  # a mail has many links to few hosts
+def _host(authority: str) -> str:
     try:
-        host = urlsplit("http://" + url[found.end() :].replace("\\", "/")).hostname or ""
+        host = urlsplit(f"http://{authority}").hostname or ""
     except ValueError:  # e.g. a broken IPv6 address
         return ""
     return one_line(unquote(host).lower().rstrip("."), 253)
@@ -114,7 +119,7 @@ def _text(html: Any, *, alt_texts: bool = False) -> str:
 
 def _stand_in(tree: Any, title: str) -> str:
     """The alternative texts of visible pictures, else the title, else the number of pictures; "" without pictures."""
-    pictures = [node for node in _elements(tree) if _is_picture(node)]
+    pictures = [element for element in elements(tree) if _is_picture(element.node)]
     if not pictures:
         return ""
     return _text(tree, alt_texts=True) or title or f"[{len(pictures)} pictures]"
@@ -131,12 +136,13 @@ def _is_picture(node: Any) -> bool:
     return "url(" in (node.getattr("style") or "").lower()
 
 
-def _write_out_buttons(tree: Any, elements: list[Any]) -> None:
+def _write_out_buttons(tree: Any, found: list[Element]) -> None:
     """Put the labels of buttons into the text: the parser leaves them out, and a person reads them first."""
-    for node in elements[:MAX_ELEMENTS]:
-        if node.tag == "button":
+    for element in found[:MAX_ELEMENTS]:
+        node = element.node
+        if element.tag == "button":
             label = node.text
-        elif node.tag == "input" and (node.getattr("type") or "").lower() in ("submit", "button"):
+        elif element.tag == "input" and (node.getattr("type") or "").lower() in ("submit", "button"):
             label = node.getattr("value") or ""
         else:
             continue
@@ -144,11 +150,11 @@ def _write_out_buttons(tree: Any, elements: list[Any]) -> None:
             node.parent.insert_before(tree.create_text_node(f" {label[:200]} "), node)
 
 
-def _links(elements: list[Any]) -> Iterator[Link]:
+def _links(found: list[Element]) -> Iterator[Link]:
     """Where a click leads: anchors, image maps, forms, and <base>, the site of addresses without a host."""
-    for node in [node for node in elements if node.tag in _LEADS_BY][:MAX_LINKS]:
-        if host := host_of(node.getattr(_LEADS_BY[node.tag]) or ""):
-            yield _shown_host(one_line(node.text[:1000], 300)) if node.tag == "a" else "", host
+    for element in [element for element in found if element.tag in _LEADS_BY][:MAX_LINKS]:
+        if host := host_of(element.node.getattr(_LEADS_BY[element.tag]) or ""):
+            yield _shown_host(one_line(element.node.text[:1000], 300)) if element.tag == "a" else "", host
 
 
 def _shown_host(text: str) -> str:
@@ -157,8 +163,3 @@ def _shown_host(text: str) -> str:
         return ""
     host = found[2].lower()
     return "" if not found[1] and _FILE_ENDING.fullmatch(host.rpartition(".")[2]) else host
-
-
-def _elements(tree: Any) -> list[Any]:
-    """All elements in document order. The parser's own collections take quadratic time when there are very many."""
-    return [node for node in tree.document if node.type == NodeType.ELEMENT]

@@ -43,10 +43,11 @@ class Style:
         return self.values.get(name, "")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: a mail has many, and each would take three times as long to make
 class Element:
-    """The attributes of an element that selectors compare, and the element around it."""
+    """An element of the parsed HTML with the attributes that selectors compare, and the element around it."""
 
+    node: Any
     tag: str
     id: str
     classes: frozenset[str]
@@ -57,7 +58,20 @@ class Element:
     def of(cls, node: Any, around: Element | None) -> Self:
         names = node.getattr("class")
         classes = frozenset(names.split()) if names else frozenset()
-        return cls(node.tag, node.getattr("id") or "", classes, node.getattr("style") or "", around)
+        return cls(node, node.tag, node.getattr("id") or "", classes, node.getattr("style") or "", around)
+
+
+def elements(tree: Any) -> list[Element]:
+    """All elements in document order. The parser's own collections take quadratic time when there are very many."""
+    found: list[Element] = []
+    waiting: list[tuple[Any, Element | None]] = [(tree.document.first_element_child, None)]
+    while waiting:
+        node, around = waiting.pop()
+        if node is not None:
+            element = Element.of(node, around)
+            found.append(element)
+            waiting += ((node.next_element, around), (node.first_element_child, element))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +142,12 @@ class Sheet:
     def _candidates(self, element: Element) -> list[_Rule]:
         if not self._rules:
             return []
-        keys = [element.tag, "*", *(f".{name}" for name in element.classes), f"#{element.id}"]
-        return [rule for key in keys if key in self._rules for rule in self._rules[key]]
+        found = [*self._rules.get(element.tag, ()), *self._rules.get("*", ())]
+        for name in element.classes:
+            found += self._rules.get(f".{name}", ())
+        if element.id:
+            found += self._rules.get(f"#{element.id}", ())
+        return found
 
     def _add(self, selector: tuple[_Compound, ...], declarations: tuple[Declaration, ...], order: int) -> None:
         counts = [sum(len(getattr(each, name)) for each in selector) for name in ("ids", "classes")]
