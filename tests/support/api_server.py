@@ -109,7 +109,7 @@ class ApiServer:
     """The server, as a context manager. Everything but the constructor may be used from any thread.
 
     `remember`: how many of the latest calls are kept whole; counting never ends. `slowest_s`: where it is more than
-    `latency_s`, each call takes a time between the two. `tls`: its side of TLS, where it speaks that.
+    `latency_s`, each call takes a time between the two. `tls`: the server's TLS context; None: plain HTTP.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class ApiServer:
         headers: Mapping[str, str] | None = None,
         times: int = 1,
     ) -> None:
-        """Answer the next `times` calls so; after that the server judges again."""
+        """Give this answer to the next `times` calls; after them the server judges again."""
         self.reply(*[Response(status, {} if body is None else body, headers or {})] * times)
 
     def reply(self, *responses: Response) -> None:
@@ -171,7 +171,7 @@ class ApiServer:
             self._script.extend(responses)
 
     def offer(self, path: str, body: Any, *, status: int = 200) -> None:
-        """Have a page for GET, e.g. "/models"."""
+        """Serve a page for GET, e.g. "/models"."""
         self._pages[f"/v1{path}"] = Response(status, body)
 
     def page(self, call: Call) -> Response:
@@ -260,7 +260,7 @@ class _Server(ThreadingHTTPServer):
                 continue  # the client was quicker
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
+        """Say nothing: clients may hang up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -309,7 +309,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet: tests read `calls`."""
+        """Log nothing: tests read `calls`."""
 
 
 def main() -> None:

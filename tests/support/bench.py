@@ -1,4 +1,4 @@
-"""A whole run on a table: a real ledger, a mailbox and a classifier in memory, and a clock to turn."""
+"""A whole run in one process: a real ledger, a mailbox and a classifier in memory, and a clock that tests turn."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ PROCESSED = "AIProcessed"
 
 
 class PowerCut(BaseException):
-    """The process is gone: nothing is given back, and nobody says goodbye."""
+    """Ends a run like a killed process: nothing is given back."""
 
 
 class BenchClock:
-    """Stands still but for sleeps, which turn it at once. Thread-safe."""
+    """A `Clock` that only sleeps move; a sleep returns at once. Thread-safe."""
 
     def __init__(self) -> None:
         self._now = datetime(2024, 5, 3, tzinfo=UTC)
@@ -89,7 +89,7 @@ class BenchClock:
 
 @dataclass
 class BenchMailbox:
-    """One folder in memory; `MailSource`. All its mails are of the day `SENT`; search criteria are not heeded."""
+    """One folder in memory; `MailSource`. All its mails are of the day `SENT`; search criteria are ignored."""
 
     contents: dict[int, str] = field(default_factory=dict)  # UID → subject
     gone: set[int] = field(default_factory=set)
@@ -179,7 +179,7 @@ class BenchEffect:
 
     applied: list[int] = field(default_factory=list)
     refuses: dict[int, Exception] = field(default_factory=dict)
-    odd: dict[int, Exception] = field(default_factory=dict)  # UID → what nobody expects of applying it
+    odd: dict[int, Exception] = field(default_factory=dict)  # UID → the unexpected exception of applying it
     name: str = "notes"
     needs_message: bool = True
 
@@ -301,7 +301,7 @@ class Observed:
 
 
 class Bench:
-    """Put mail in, plan, run, look."""
+    """The parts of a run: put mail in, plan, run, look at the result."""
 
     def __init__(self, folder: Path, clock: BenchClock | None = None, url: str | None = None) -> None:
         """`url`: the ledger's; by default a new one in the folder."""
@@ -340,7 +340,7 @@ class Bench:
         self.ledger.jobs.settle(run.job_id)
 
     def crash(self) -> None:
-        """The process of the run that was begun last is gone, for a minute by now."""
+        """The process of the latest run died a minute ago."""
         assert self.lock is not None
         self.lock.drop()
         self.clock.turn(61)
@@ -357,7 +357,7 @@ class Bench:
         gates: tuple[Gate, ...] = (),
         **limits: object,
     ) -> Ended:
-        """Plan and work; the run is ended whatever happens."""
+        """Plan and work; the run is ended also after an error."""
         job = self.plan(dry_run=dry_run)
         of_job, of_day = (None if limit is None else Decimal(limit) for limit in (max_cost, max_cost_per_day))
         allowed = RunLimits(

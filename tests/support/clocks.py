@@ -1,4 +1,4 @@
-"""A clock to turn, for tests of what happens when time goes by, or back."""
+"""A clock that tests turn forwards and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOON = datetime(2024, 5, 3, 9, 30, tzinfo=UTC)
 
 
 class TurnedClock:
-    """A `Clock` that stands still until a test turns it, or somebody sleeps by it. Thread-safe."""
+    """A `Clock` that moves only when a test turns it or a thread sleeps by it. Thread-safe."""
 
     def __init__(self, seconds: float = 1000.0) -> None:
         self.seconds = seconds

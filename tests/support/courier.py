@@ -26,7 +26,7 @@ NOBODY = 65_534  # imapd does nothing for root
 
 
 class CourierServer:
-    """A context manager with `host`, `port` and `user`; any password will do. Mail lies in a Maildir of its own."""
+    """A context manager with `host`, `port` and `user`. Accepts every password; keeps mail in its own Maildir."""
 
     host = "127.0.0.1"
     user = "courier@example.org"
@@ -119,7 +119,7 @@ class CourierServer:
 
 
 def _line(line: socket.socket) -> bytes:
-    """One line, without reading past it: what follows is for imapd."""
+    """Read one line and not an octet more: the rest is for imapd."""
     said = b""
     while not said.endswith(b"\n"):
         octet = line.recv(1)

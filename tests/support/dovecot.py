@@ -1,7 +1,7 @@
 """A hermetic Dovecot 2.3 for tests: own directory, own ports, loopback only, as root or as a plain user.
 
-Needs Debian's dovecot-imapd (its 2.4 has another configuration syntax); never touches /etc/dovecot. Up in a tenth
-of a second. Users need no registration: any name logs in with `PASSWORD`, and gets an empty mailbox.
+Needs Debian's dovecot-imapd (its 2.4 has another configuration syntax); never touches /etc/dovecot. Starts within
+0.1 s. Users need no registration: every name logs in with `PASSWORD`, and gets an empty mailbox.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class DovecotServer:
             self._configure()
             try:
                 self._start()
-            except RuntimeError:  # somebody else may have taken a port meanwhile
+            except RuntimeError:  # another program may have taken a port meanwhile
                 if is_last:
                     raise
             else:
@@ -201,7 +201,7 @@ class DovecotServer:
         flags: Sequence[str] = (),
         received: str | None = None,
     ) -> None:
-        """Put mails into a folder, which is made when it is not there; a thousand take some milliseconds.
+        """Put mails into a folder; creates it if needed. 1,000 mails take some milliseconds.
 
         `received` is an INTERNALDATE, e.g. "01-Jan-2024 10:00:00 +0000". MULTIAPPEND with literals that do not
         wait (RFC 7888) on a raw socket: imapclient's own takes seven times as long.

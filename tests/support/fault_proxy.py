@@ -14,18 +14,18 @@ from typing import Self
 
 
 class Fault(Enum):
-    """What happens when a connection has carried its bytes."""
+    """What happens to a connection after its first bytes."""
 
     CUT = auto()  # closed both ways, in mid-line
     RESET = auto()  # RST: what is in flight is lost
     HALF_CLOSE = auto()  # the server says nothing more, and still listens
-    STALL = auto()  # nothing comes any more, and nobody hangs up
+    STALL = auto()  # nothing comes any more, and the connection stays open
 
 
 class FaultProxy:
-    """A context manager. `after` bytes come through on a connection, then its `fault`; None: all of them.
+    """A context manager. Each connection carries `after` bytes, and then has its `fault`; None: it carries all bytes.
 
-    `times`: how many connections fail so, None for every one. `delay_s`: before each piece of at most 64 KB.
+    `times`: how many connections have the fault; None: every one. `delay_s`: before each piece of at most 64 KB.
     """
 
     host = "127.0.0.1"

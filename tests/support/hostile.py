@@ -1,4 +1,4 @@
-"""Mails from senders who mean harm: to the model's judgement, to the purse, to whoever reads what comes out."""
+"""Mails that attack the model's verdict, the budget, or the readers of the outputs."""
 
 from __future__ import annotations
 

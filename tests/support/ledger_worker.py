@@ -1,7 +1,7 @@
 """A process that works on a ledger until it is killed: `python -m tests.support.ledger_worker URL SECONDS …`.
 
 It takes the lock, begins a run on the first job, claims, begins what it is told to, opens attempts for those, and
-says so in one line of JSON. Then it waits for its end.
+says so in one line of JSON. Then it waits to be killed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A ledger with a job on it, and short words for what is done with them."""
+"""A ledger with a job, and short names for what tests do with them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def answer(importance: int = 8, spam: int = 1, **usage: Any) -> Answer:
 
 
 def open_attempt(ledger: Ledger, run: Run, item: Item, *reserved: Any, **asked: Any) -> int:
-    """The number of the attempt of a call that is about to be made; raises why it is not to be made."""
+    """Open the attempt of a call. Returns its number, or raises the reason why the call must not be made."""
     [answer] = ledger.results.commit(run, calls=[Call(item, *reserved, **asked)]).opened
     if isinstance(answer, BackfillError):
         raise answer
@@ -75,7 +75,7 @@ class Bench:
         mailbox: MailboxKey | None = None,
         skipped: dict[int, str] | None = None,
     ) -> int:
-        """Plan these UIDs in one window, after what is planned already; the mailbox's number."""
+        """Plan these UIDs in one window, behind those that are planned. Returns the mailbox's number."""
         plans, job = self.ledger.plans, job or self.job
         number = plans.open_mailbox(mailbox or inbox())
         rules = skipped or {}
@@ -87,7 +87,7 @@ class Bench:
         return number
 
     def run(self, job: Job | None = None, command: str = "run") -> Run:
-        """A run of this process, its lock taken, as after a start. Beside SQLite the run before loses it."""
+        """Begin a run of this process, and take its lock. On SQLite the earlier run loses the lock."""
         ledger = self.ledger
         if ledger.database.is_sqlite:
             for former in self.locks:
@@ -127,7 +127,7 @@ class Bench:
         return self.ledger.results.commit(run, finished=[Finished(item, verdict, tuple(labels), receipts)]).done[0]
 
     def work_off(self, run: Run, *effects: str) -> None:
-        """Everything that is due becomes done."""
+        """Work on every item that is due, until it is DONE."""
         for item in self.claim(run):
             verdict = item.verdict or self.record(run, item).verdict
             assert self.finish(run, item, verdict, *effects)
@@ -157,7 +157,7 @@ class Bench:
         return self.rows(sql, **parameters)[0][0]
 
     def write(self, sql: str, **parameters: Any) -> int:
-        """What no verb of the ledger would do."""
+        """Write by SQL what no verb of the ledger writes."""
         return self.ledger.database.write(lambda connection: connection.execute(text(sql), parameters).rowcount)
 
     def item(self, uid: int, job: Job | None = None) -> Any:

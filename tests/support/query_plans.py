@@ -1,4 +1,4 @@
-"""How a database says that it will answer what the ledger asks."""
+"""The query plans that a database makes of the ledger's statements."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def plans(bench: Bench, question: Callable[[], object], *, as_it_likes: bool = F
 
 
 def assert_uses(plan: str, *indexes: str) -> None:
-    """One of these, and no table that grows is read whole."""
+    """Assert that one of these indexes is used, and that no table that grows is read whole."""
     assert any(index in plan for index in indexes), plan
     assert not re.search(r"SCAN (item|receipt|verdict)(?! USING)|Seq Scan on (item|receipt|verdict)", plan), plan

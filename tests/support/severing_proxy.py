@@ -1,4 +1,4 @@
-"""A way to a PostgreSQL server that can break off just after a COMMIT was sent, before its answer comes back."""
+"""A proxy to PostgreSQL that can cut the connection between a COMMIT and its answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 
 class SeveringProxy:
-    """`sever_next_commit` says what happens to the next COMMIT: it arrives and the answer is lost, or it does not."""
+    """`sever_next_commit` decides what is lost: the next COMMIT itself, or only the answer to it."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -23,7 +23,7 @@ class SeveringProxy:
         self._clients: list[socket.socket] = []
 
     def go_away(self) -> None:
-        """Break every connection, and let nobody in any more."""
+        """Break every connection, and accept no more."""
         self.target = "/nowhere"
         for client in self._clients:
             with suppress(OSError):
@@ -54,7 +54,7 @@ class SeveringProxy:
         try:
             while data := server.recv(65536):
                 client.sendall(data)
-        except OSError:  # nobody is there to be answered; the server is to be heard out all the same
+        except OSError:  # the client is gone; the server's answer is still read to its end
             with suppress(OSError):
                 while server.recv(65536):
                     pass

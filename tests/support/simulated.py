@@ -1,7 +1,6 @@
-"""Several processes in one, in a time of their own: one works at a time, and a sleep is over when all others sleep.
+"""Several simulated processes with a simulated time: one works at a time, and a sleep ends when all others sleep.
 
-So whatever they do together happens in the same order each time, in no time at all. A process must not wait for another
-but by a sleep.
+So they run in the same order each time, and take no real time. A process may wait for another only by a sleep.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class SimulatedTime:
         return stop.is_set()
 
     def pass_by(self, seconds: float) -> None:
-        """Something takes so long."""
+        """Let time pass."""
         self.sleep(seconds, StopRequest())
 
     def run(self, *works: Callable[[], None]) -> None:

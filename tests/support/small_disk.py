@@ -1,4 +1,4 @@
-"""A disk of its own that can be filled to the last byte and emptied again. Mounting it needs root."""
+"""A small disk that can be filled to the last byte and emptied again. Mounting it needs root."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SmallDisk:
                 return
 
     def make_room(self) -> None:
-        """Take away what `fill` has put there."""
+        """Remove what `fill` wrote."""
         (self.folder / "filler").unlink(missing_ok=True)
 
 

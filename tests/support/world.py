@@ -77,24 +77,24 @@ class World:
     unreadable: tuple[int, ...] = ()
     gone: tuple[int, ...] = ()
     left_out: tuple[int, ...] = ()  # by a rule
-    throttled: tuple[int, ...] = ()  # too many calls, says the API when it is asked about these for the first time
-    odd: tuple[int, ...] = ()  # reading these alone ends as nobody expects for the first time, in a batch always
-    unnotable: tuple[int, ...] = ()  # no note can be made of these for the first time
-    is_whole: bool = False  # work on it a second time, when what was refused or gone is so no longer
+    throttled: tuple[int, ...] = ()  # the API answers the first call about these with "too many calls"
+    odd: tuple[int, ...] = ()  # reading fails with an unexpected error: always in a batch, and the first time alone
+    unnotable: tuple[int, ...] = ()  # the first note about these fails
+    is_whole: bool = False  # work on it twice; the second time nothing is refused or gone
 
     def content(self, uid: int) -> Content:
         return Content(subject=f"mail {self.copies.get(uid, uid)}", sender="jo@example.com", body="Hello.")
 
     @property
     def questions(self) -> int:
-        """How many calls it takes when nothing goes wrong."""
+        """How many calls a run without any trouble makes."""
         never_asked = {*self.unreadable, *self.left_out, *(() if self.is_whole else self.gone)}
         askable = set(range(1, self.mails + 1)) - never_asked - set(self.refused)
         return len({self.content(uid).subject for uid in askable}) + len(self.refused) + len(self.throttled)
 
 
 class Steps:
-    """Counts how often each step is reached, and ends the process at the one it was told."""
+    """Counts how often each step is reached, and ends the process at the given step."""
 
     def __init__(self, cut: tuple[str, int] | None) -> None:
         self.reached: Counter[str] = Counter()
@@ -195,7 +195,7 @@ class LeftOut(MailError):
 
 @dataclass(kw_only=True)
 class WorldMailbox(BenchMailbox):
-    """The world's mailbox, for reading. Some of its mails cannot be read, or not the first time."""
+    """The world's mailbox, for reading. Some mails cannot be read at all, some not at the first try."""
 
     world: World
     allowance: MailAllowance | None  # None: nothing limits what is read
@@ -203,7 +203,7 @@ class WorldMailbox(BenchMailbox):
 
     @classmethod
     def of(cls, world: World, allowance: MailAllowance | None, oddities: Diary, *, is_first: bool) -> WorldMailbox:
-        """As it is for a command; `is_first`: while some mail is gone."""
+        """The mailbox that a command reads. `is_first`: some mails are gone."""
         mailbox = cls(world=world, allowance=allowance, oddities=oddities, gone={*world.gone} if is_first else set())
         mailbox.holds(*range(1, world.mails + 1))
         for uids, error in ((world.left_out, LeftOut()), (world.unreadable, MessageUnreadable())):
@@ -223,7 +223,7 @@ class WorldMailbox(BenchMailbox):
 
 
 def world_classifier(world: World, folder: Path, *, is_first: bool) -> BenchClassifier:
-    """A metered classifier whose calls an observer counts. `is_first`: while it refuses some mail."""
+    """A metered classifier whose calls are written down. `is_first`: it refuses some mails."""
     calls, throttled = Diary(folder / "calls.jsonl"), Diary(folder / "throttled.jsonl")
 
     def answer(message: Message) -> Scores:
@@ -239,7 +239,7 @@ def world_classifier(world: World, folder: Path, *, is_first: bool) -> BenchClas
 
 
 class WorldMarker(MemoryMarker):
-    """The world's mailbox, for keywords. It remembers those of earlier processes; an observer counts what is set."""
+    """The world's mailbox, for keywords. Keeps those of earlier processes; writes down each that is set."""
 
     def __init__(self, world: World, stores: Diary) -> None:
         super().__init__(INBOX)
@@ -254,7 +254,7 @@ class WorldMarker(MemoryMarker):
 
 
 class ShiftedClock(SystemClock):
-    """The machine's clock, set forward: so long ago does the run before seem to have died."""
+    """The machine's clock, set forward by the time that seems to have passed since the earlier run died."""
 
     def __init__(self, seconds: float) -> None:
         self._shift = timedelta(seconds=seconds)
@@ -264,7 +264,7 @@ class ShiftedClock(SystemClock):
 
 
 class Nobody:
-    """An observer that does not look."""
+    """An observer that ignores everything."""
 
     def begins(self, total: int) -> None: ...
 
