@@ -90,6 +90,8 @@ class Message:
     sent_at: datetime | None  # Date header, UTC; None when absent or broken
     size: int  # RFC822.SIZE in bytes
     message_id: str = ""  # for people and notes; never used to identify a mail
+    ancestors: tuple[str, ...] = ()  # the Message-IDs of the mails before it in its thread, the nearest first; bounded
+    attachment_sizes: tuple[int, ...] = ()  # bytes of each of the content's attachments, about; (): not known
     key: str = field(init=False, compare=False)  # the content's `message_key`
 
     def __post_init__(self) -> None:

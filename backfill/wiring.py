@@ -311,7 +311,7 @@ def outputs(
 
 def _notes(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:
     template = _template(settings.paths.note_template, "paths.note_template", NOTE_TEMPLATE)
-    return NotesEffect(settings.paths.notes_dir, template, settings.asked)
+    return NotesEffect(settings.paths.notes_dir, template, settings.asked, with_body=settings.notes.has_body)
 
 
 def _flags(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:

@@ -240,6 +240,8 @@ class Fetcher:
             sent_at=sent.astimezone(UTC) if sent else None,
             size=size,
             message_id=headers.text("message-id"),
+            ancestors=headers.ancestors(),
+            attachment_sizes=() if draft.root is None else structure.sizes(structure.attachments(draft.root)),
         )
 
     def _flags_of(self, row: Row) -> frozenset[str]:

@@ -23,6 +23,9 @@ FIELDS = (
 
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{0,80})\?([bBqQ])\?([^?]*)\?=")
 _ENCODED_WORDS = re.compile(rf"{_ENCODED_WORD.pattern}(?:\s*{_ENCODED_WORD.pattern})*")
+_MESSAGE_ID = re.compile(r"<[^<>\s]{1,500}>")
+#: Message-IDs that are kept of a thread. A mail that answers is answered itself, so its nearest ancestors are enough.
+MAX_ANCESTORS = 10
 _COMMENT = re.compile(r"\([^()]*\)")
 _QUOTED = re.compile(r'"[^"]*"')
 _CLAIM = r"\s*([a-z][a-z0-9-]{0,30})\s*(?:/\s*\d+\s*)?=\s*([a-z]{1,20})"
@@ -81,6 +84,11 @@ class Headers:
     def sent(self) -> datetime | None:
         """The Date header with the offset written there; None when absent or broken."""
         return moment(one_line(words_decoded(self.raw("date")), 100))
+
+    def ancestors(self) -> tuple[str, ...]:
+        """The Message-IDs of the mails before this one in its thread (RFC 5322 §3.6.4), the nearest first."""
+        named = [*_MESSAGE_ID.findall(self.raw("in-reply-to")), *reversed(_MESSAGE_ID.findall(self.raw("references")))]
+        return tuple(dict.fromkeys(map(one_line, named)))[:MAX_ANCESTORS]
 
     def sent_day(self) -> date | None:
         """The calendar day as the header writes it."""

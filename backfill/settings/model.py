@@ -138,6 +138,16 @@ class Webhook(Section):
         return None if value is None else safe_url(value, "https://HOST/path", "verdicts and the secret")
 
 
+class Notes(Section):
+    """What a note holds of its mail's text: what was `shown` to the classifier, or `none` of it."""
+
+    body: Literal["shown", "none"] = "shown"
+
+    @property
+    def has_body(self) -> bool:
+        return self.body != "none"
+
+
 class Paths(Section):
     """Files and folders; absolute in what `load` returns. `ledger_url` may hold a password, so `repr` leaves it out."""
 
@@ -167,6 +177,7 @@ class Settings(BaseSettings):
     processing: Processing = Processing()
     rubric: RubricKeys | None = None  # None: importance and spam
     effects: EffectNames = ("flags", "notes")
+    notes: Notes = Notes()
     webhook: Webhook = Webhook()
     paths: Paths = Paths()
 

@@ -8,6 +8,7 @@ import resource
 import stat
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from backfill.ports import ReceiptState, Unapplied
 from backfill.rubric import Category, Rubric, Score
 from backfill.verdict import Scores
 from tests.support.judged import judged
+from tests.unit.test_markdown import HARMLESS, rendered
+from tests.unit.test_markdown import HOSTILE as HOSTILE_TEXTS
 
 TEMPLATE = (Path(__file__).parents[2] / "config" / "note.md.j2").read_text("utf-8")
 
@@ -235,7 +238,7 @@ def test_the_same_uid_in_another_folder_or_epoch_has_another_note():
 def test_a_body_cannot_end_its_code_block(notes_dir):
     body = "```\n# Out\n``````\n![](http://tracker.example)\n~~~\n<% tp.x %>\n\x1b[31m"
 
-    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([judged(1, body=body)])
+    (receipt,) = NotesEffect(notes_dir, "{{ body | fenced }}").apply([judged(1, body=body)])
 
     lines = (notes_dir / receipt.detail["path"]).read_text("utf-8").splitlines()
     opening = lines.index("```````text")
@@ -391,3 +394,115 @@ def test_a_note_of_an_earlier_verdict_is_brought_up_to_date_while_nobody_has_cha
 
     assert (second.state, third.state) == (ReceiptState.APPLIED, ReceiptState.FOREIGN)
     assert (notes_dir / second.detail["path"]).read_text() == "mine now"
+
+
+def told_by(notes_dir: Path, **content: object) -> tuple[dict, str]:
+    """The front matter and the rest of the note about a mail with this content."""
+    mail = judged(17, "important")
+    message = replace(mail.message, content=replace(mail.message.content, **content))
+    list(NotesEffect(notes_dir, TEMPLATE).apply([replace(mail, message=message)]))
+    (path,) = files_in(notes_dir)
+    head, _, rest = path.read_text("utf-8").removeprefix("---\n").partition("\n---\n")
+    return yaml.safe_load(head), rest
+
+
+@pytest.mark.parametrize(
+    ("date", "read"),
+    [
+        ("2024-05-03T09:30:00+02:00", datetime(2024, 5, 3, 9, 30)),
+        ("2024-05-03T23:59:59-11:00", datetime(2024, 5, 3, 23, 59, 59)),
+        ("0099-01-01T00:00:00+00:00", datetime(99, 1, 1)),
+        ("", datetime(2024, 5, 3, 9, 30)),
+    ],
+)
+def test_the_date_is_read_as_a_date_and_stands_as_on_the_senders_clock(notes_dir, date, read):
+    told, _ = told_by(notes_dir, date=date)
+
+    assert told["date"] == read
+
+
+def test_a_mail_without_any_date_has_none(notes_dir):
+    list(NotesEffect(notes_dir, TEMPLATE).apply([judged(1, sent_at=None, received_at=None)]))
+
+    (path,) = files_in(notes_dir)
+    assert front_matter(path.read_text("utf-8"))["date"] is None
+
+
+def test_a_note_has_tags_an_alias_and_those_who_got_a_copy(notes_dir):
+    told, _ = told_by(notes_dir, cc=("Al <al@example.com>", "b@example.com"))
+
+    assert (told["tags"], told["aliases"], told["title"]) == (["important"], ["Your invoice"], "Your invoice")
+    assert told["cc"] == ["Al <al@example.com>", "b@example.com"]
+
+
+def test_a_long_subject_is_whole_in_the_front_matter_and_short_in_the_title(notes_dir):
+    subject = "Ihre Rechnung vom dritten Mai " * 10
+
+    told, rest = told_by(notes_dir, subject=subject)
+
+    assert told["subject"] == subject
+    assert len(told["title"]) <= 80
+    assert f"# {told['title']}\n" in rest
+
+
+def test_the_text_is_prose_in_the_note_and_not_a_block(notes_dir):
+    _, rest = told_by(notes_dir, body="Dear owner,\nplease pay.\n\nSee http://pay.example/x")
+
+    assert "Dear owner,\nplease pay.\n\nSee `http://pay.example/x`\n" in rest
+    assert "```" not in rest
+
+
+def test_without_body_a_note_holds_nothing_of_the_text(notes_dir):
+    list(NotesEffect(notes_dir, TEMPLATE, with_body=False).apply([judged(1, body="for nobody else")]))
+
+    (path,) = files_in(notes_dir)
+    assert "nobody" not in path.read_text("utf-8")
+
+
+def test_attachments_are_listed_with_name_kind_and_size(notes_dir):
+    mail = judged(17)
+    attached = (
+        Attachment("a.pdf", "application/pdf"),
+        Attachment("", "image/png"),
+        Attachment("[[x]] <% y %>\n# z.exe", "application/x-msdownload"),
+    )
+    content = replace(mail.message.content, attachments=attached)
+    message = replace(mail.message, content=content, attachment_sizes=(123_456, 80, 2_500_000))
+
+    list(NotesEffect(notes_dir, TEMPLATE).apply([replace(mail, message=message)]))
+
+    (path,) = files_in(notes_dir)
+    assert path.read_text("utf-8").split("## Attachments\n")[1].splitlines() == [
+        "",
+        r"- a\.pdf (application/pdf, 123 kB)",
+        r"- (no name) (image/png, 80 bytes)",
+        r"- \[\[x\]\] \<\% y \%\> \# z\.exe (application/x-msdownload, 2.5 MB)",
+    ]
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS.values(), ids=HOSTILE_TEXTS)
+def test_a_mail_that_is_hostile_everywhere_makes_a_note_that_does_nothing(notes_dir, text):
+    one_line = " ".join(text.split())
+    fields = dict.fromkeys(("subject", "sender", "list_id"), one_line) | {"to": (one_line,), "cc": (one_line,)}
+
+    told, rest = told_by(notes_dir, body=text, attachments=(Attachment(one_line, one_line),), **fields)
+
+    assert told["importance_score"] == 8
+    assert "<%" not in files_in(notes_dir)[0].read_text("utf-8")
+    kinds = {token.type for token in rendered(rest)}
+    assert kinds <= HARMLESS | {
+        *("heading_open", "heading_close", "bullet_list_open", "bullet_list_close"),
+        *("list_item_open", "list_item_close"),
+    }
+
+
+def test_a_note_by_the_template_of_an_earlier_version_is_made_as_before(notes_dir):
+    """Its owner's copy of the template stays as it is when backfill is upgraded."""
+    earlier = (Path(__file__).parent / "note-0.1.md.j2").read_text("utf-8")
+
+    list(NotesEffect(notes_dir, earlier).apply([judged(17, "important")]))
+
+    (path,) = files_in(notes_dir)
+    told = front_matter(path.read_text("utf-8"))
+    assert (told["importance_score"], told["date"]) == (8, "2024-05-03T09:30:00+00:00")
+    assert "```text\nDear owner,\nplease pay.\n```" in path.read_text("utf-8")

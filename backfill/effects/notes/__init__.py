@@ -2,20 +2,19 @@
 
 A note appears whole or not at all. The same mail and verdict give the same bytes under the same name, so that
 writing it again after a crash changes nothing. A file with other bytes is left alone. Everything in a mail is
-hostile: it cannot end its quotes or its code block, nor leave the notes folder.
+hostile: it cannot end its quotes, nor leave the notes folder, nor be acted on by a program that opens the note
+(`markdown`).
 
-`front_matter` is what a note tells of a verdict.
+`facts` is what the template can name, `front_matter` the part of it that the verdict gives.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,7 +22,8 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backfill import files
-from backfill.effects.notes.front_matter import facts_of, specimen
+from backfill.effects.notes.facts import FILTERS, facts_of, message_of
+from backfill.effects.notes.front_matter import specimen
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.lifecycle import ExitCode
 from backfill.message import MailboxKey, Message, MessageRef
@@ -38,22 +38,26 @@ MAX_SLUG_BYTES = 100  # with date, suffix and extension 127: also below eCryptfs
 class NotesEffect:
     """Writes notes below `notes_dir`, by year and month. Raises `ConfigError` for a template that does not work.
 
-    The template sees the names of `_facts` and the filters `quoted` (a YAML string or list), `escaped` (Markdown
-    text on one line) and `fenced` (a code block). It runs in a sandbox.
+    The template sees the names of `facts_of` and `FILTERS`, which are explained in `config/note.md.j2`. It runs in a
+    sandbox. `with_body`: the mail's text is among the names; else "" stands there.
     """
 
     name = "notes"
     needs_message = True
 
-    def __init__(self, notes_dir: Path, template_text: str, rubric: Rubric = IMPORTANCE_AND_SPAM) -> None:
+    def __init__(
+        self, notes_dir: Path, template_text: str, rubric: Rubric = IMPORTANCE_AND_SPAM, *, with_body: bool = True
+    ) -> None:
         # HTML escaping is off: notes are Markdown, and the filters below escape for Markdown and YAML.
         environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined, keep_trailing_newline=True, finalize=_finalize
         )
-        environment.filters.update(quoted=_quoted, escaped=_escaped, fenced=_fenced)
+        environment.filters.update(FILTERS)
         self._notes_dir = notes_dir
-        self._template_digest = hashlib.sha256(template_text.encode()).hexdigest()[:12]
+        kind = template_text if with_body else f"{template_text}\0without body"
+        self._template_digest = hashlib.sha256(kind.encode()).hexdigest()[:12]
         self._presumed: dict[MessageRef, tuple[Judged, bytes]] = {}  # so that `apply` need not render it again
+        self._with_body = with_body
         try:
             self._template = environment.from_string(template_text)
         except TemplateError as error:
@@ -61,7 +65,10 @@ class NotesEffect:
         self._render(specimen(rubric))  # a template that does not work is found before the first mail is paid for
 
     def holds(self, detail: Mapping[str, Any], labels: Sequence[str]) -> bool:
-        """Were labels and template the same? A note of version 0.1 names neither, and counts as made with today's."""
+        """Were labels and template the same, and the text kept or left out as today?
+
+        A note of version 0.1 tells of none of them, and counts as made with today's.
+        """
         same_template = detail.get("template", self._template_digest) == self._template_digest
         return same_template and list(detail.get("labels", labels)) == list(labels)
 
@@ -78,7 +85,7 @@ class NotesEffect:
             except ConfigError as error:
                 yield Unapplied(mail.ref, self.name, EffectRefused(str(error)))
         mails, notes = [mail for mail, _ in rendered], [note for _, note in rendered]
-        paths = [note_path(_message_of(mail)) for mail in mails]
+        paths = [note_path(message_of(mail)) for mail in mails]
         targets = [self._notes_dir / path for path in paths]
         try:
             before = [_digests(mail.previous) for mail in mails]
@@ -100,7 +107,7 @@ class NotesEffect:
         """The note that `apply` would write. Its `earlier` are the hashes of our notes that it would replace."""
         for mail in mails:
             try:
-                path, note = note_path(_message_of(mail)), self._render(mail)
+                path, note = note_path(message_of(mail)), self._render(mail)
             except ConfigError:  # `apply` writes nothing
                 continue
             self._presumed[mail.ref] = mail, note
@@ -203,7 +210,7 @@ class NotesEffect:
 
     def _render(self, mail: Judged) -> bytes:
         try:
-            return self._template.render(_facts(mail)).encode()
+            return self._template.render(facts_of(mail, with_body=self._with_body)).encode()
         except TemplateError as error:
             raise _template_error(error) from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of its expressions
@@ -252,75 +259,6 @@ def _slug(subject: str) -> str:
         char if unicodedata.category(char)[0] in "LMN" or char in "_." else " " for char in composed
     ).split()
     return "-".join(words).strip("-.").encode()[:MAX_SLUG_BYTES].decode(errors="ignore").rstrip("-.")
-
-
-def _facts(mail: Judged) -> dict[str, Any]:
-    """Everything that a template can name. Without the time, so that the same mail and verdict give the same bytes."""
-    message, content, verdict = _message_of(mail), _message_of(mail).content, mail.verdict
-    facts: dict[str, Any] = {
-        "subject": content.subject,
-        "sender": content.sender,
-        "to": list(content.to),
-        "cc": list(content.cc),
-        "date": content.date,
-        "sent_at": _iso(message.sent_at),
-        "received_at": _iso(message.received_at),
-        "account": mail.ref.mailbox.account,
-        "folder": mail.ref.mailbox.folder,
-        "uidvalidity": mail.ref.mailbox.uidvalidity,
-        "uid": mail.ref.uid,
-        "message_id": message.message_id,
-        "list_id": content.list_id,
-        "attachments": [attachment.name or attachment.content_type for attachment in content.attachments],
-        "size": message.size,
-        **facts_of(verdict, mail.labels),
-        "body": content.body,
-        "truncated": content.truncated,
-    }
-    return {name: _encodable(value) for name, value in facts.items()}
-
-
-def _message_of(mail: Judged) -> Message:
-    assert mail.message is not None, "the notes effect needs the message"
-    return mail.message
-
-
-def _iso(moment: datetime | None) -> str:
-    return moment.isoformat() if moment else ""
-
-
-def _encodable(value: Any) -> Any:
-    """Lone surrogates have no bytes in UTF-8."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    return [_encodable(part) for part in value] if isinstance(value, list) else value
-
-
-_UNSAFE_QUOTED = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]|<(?=%)")
-
-
-def _quoted(value: str | list[str]) -> str:
-    """JSON, which is valid YAML. Characters that YAML forbids, that reorder text or that end a line are escaped."""
-    text = json.dumps(value, ensure_ascii=False)
-    return _UNSAFE_QUOTED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def _escaped(text: str) -> str:
-    """Markdown that shows `text` on one line and makes no link, image, HTML, tag or formula of it (CommonMark §2.4)."""
-    return re.sub(r"([\\`*_{}\[\]<>#!|~$=%^&])", r"\\\1", " ".join(_printable(text).split()))
-
-
-def _fenced(text: str) -> str:
-    """A code block that `text` cannot end: its fence is longer than any run of backticks within (CommonMark §4.5)."""
-    lines = "\n".join(_printable(line) for line in text.splitlines())
-    harmless = lines.replace("<%", "< %")  # Obsidian's Templater runs <% … %> in new notes, code block or not
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", harmless)), default=0))
-    return f"{fence}text\n{harmless}\n{fence}"
-
-
-def _printable(text: str) -> str:
-    """`text` with a blank for each control character but the tab, and for each character that reorders text."""
-    return re.sub("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]", " ", text)
 
 
 def _template_error(error: TemplateError) -> ConfigError:

@@ -1,0 +1,95 @@
+"""What a note's template can name, and what it can pass a text through. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from backfill import markdown
+from backfill.effects.notes import front_matter
+from backfill.message import Message
+from backfill.ports import Judged
+
+MAX_TITLE_CHARS: Final = 80
+
+
+def facts_of(mail: Judged, *, with_body: bool) -> dict[str, Any]:
+    """Everything that a template can name. Without the time, so that the same mail and verdict give the same bytes."""
+    message, content, verdict = message_of(mail), message_of(mail).content, mail.verdict
+    named: dict[str, Any] = {
+        "subject": content.subject,
+        "title": markdown.shortened(content.subject, MAX_TITLE_CHARS),
+        "sender": content.sender,
+        "to": list(content.to),
+        "cc": list(content.cc),
+        "date": content.date,
+        "sent_at": _iso(message.sent_at),
+        "received_at": _iso(message.received_at),
+        "account": mail.ref.mailbox.account,
+        "folder": mail.ref.mailbox.folder,
+        "uidvalidity": mail.ref.mailbox.uidvalidity,
+        "uid": mail.ref.uid,
+        "message_id": message.message_id,
+        "in_reply_to": message.ancestors[0] if message.ancestors else "",
+        "list_id": content.list_id,
+        "attachments": [attachment.name or attachment.content_type for attachment in content.attachments],
+        "attached": _attached(message),
+        "size": message.size,
+        **front_matter.facts_of(verdict, mail.labels),
+        "body": content.body if with_body else "",
+        "truncated": content.truncated and with_body,
+    }
+    return {name: _encodable(value) for name, value in named.items()}
+
+
+def message_of(mail: Judged) -> Message:
+    assert mail.message is not None, "the notes effect needs the message"
+    return mail.message
+
+
+def _iso(moment: datetime | None) -> str:
+    return moment.isoformat() if moment else ""
+
+
+def _encodable(value: Any) -> Any:
+    """Lone surrogates have no bytes in UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(part) for name, part in value.items()}
+    return [_encodable(part) for part in value] if isinstance(value, list) else value
+
+
+def _attached(message: Message) -> list[dict[str, str]]:
+    """What is attached: `name`, `type` and `size`, in words. A name or a size that is not known is ""."""
+    attachments = message.content.attachments
+    sizes = [_size(size) for size in message.attachment_sizes] or [""] * len(attachments)
+    return [
+        {"name": each.name, "type": each.content_type, "size": size}
+        for each, size in zip(attachments, sizes, strict=False)
+    ]
+
+
+def _size(size: int) -> str:
+    return f"{size} bytes" if size < 1000 else f"{size / 1000:.0f} kB" if size < 10**6 else f"{size / 10**6:.1f} MB"
+
+
+def _dated(moment: str) -> str:
+    """A time as Obsidian and Dataview read one in front matter: unquoted, and as the clock stood there.
+
+    Obsidian knows no offset from UTC: with one, it takes the whole for a text. null: there is none.
+    """
+    try:
+        return datetime.fromisoformat(moment).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
+    except ValueError:
+        return "null"
+
+
+#: What a template can pass a text through.
+FILTERS: Final = {
+    "quoted": markdown.quoted,
+    "escaped": markdown.escaped,
+    "fenced": markdown.fenced,
+    "prose": markdown.prose,
+    "dated": _dated,
+}
