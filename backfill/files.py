@@ -77,8 +77,11 @@ def write_once(path: Path, content: bytes, before: Collection[str] = ()) -> bool
     """
     make_folder(path.parent)
     is_taken = os.path.lexists(path)
-    if is_taken and not (path.is_file() and (path.stat().st_size == 0 or has_digest(path, before))):
-        return _holds(path, content)
+    if is_taken:
+        if _holds(path, content):
+            return True  # written before a crash, and not to be touched again
+        if not (path.is_file() and (path.stat().st_size == 0 or has_digest(path, before))):
+            return False
     temporary = before_named(path)
     temporary.unlink(missing_ok=True)
     try:

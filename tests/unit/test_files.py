@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -86,3 +87,12 @@ def test_a_report_with_a_name_that_is_no_utf8_is_written(tmp_path):
 def test_a_path_that_names_no_file_is_a_mistake_of_its_setting(path):
     with pytest.raises(ConfigError):
         files.expanded(Path(path))
+
+
+def test_a_file_that_holds_these_bytes_is_not_touched_again(tmp_path):
+    path = tmp_path / "note.md"
+    write_once(path, b"ours")
+    written = path.stat().st_ino, path.stat().st_mtime_ns
+
+    assert write_once(path, b"ours", {hashlib.sha256(b"ours").hexdigest()})
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == written
