@@ -25,7 +25,8 @@ mail)
 `operations` (what each command does, without a terminal)
 
 Faces and roof:
-`settings` (YAML, `.env`, environment) · `wiring` (names to objects) · `check_parts` (the same for `check`) ·
+`settings` (YAML, `.env`, environment) · `wiring` (names to objects) · `check_parts` and `cleanup_parts`
+(the same for these two) ·
 `processor` (the API for programs) · `progress` · `logs` · `cli` (the command line) · `demo` (a mail server in memory
 and sample mail)
 """

@@ -12,10 +12,12 @@ from dataclasses import replace
 from datetime import date, datetime
 
 from backfill import settings as facade
+from backfill.cleanup_parts import CleanupParts
 from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.executor import Observer
 from backfill.folders import FolderPatterns
 from backfill.limits import GivenLimits
+from backfill.operations.cleanup import Cleaned, cleanup, put_back
 from backfill.operations.earlier import earlier_ledger
 from backfill.operations.parts import Audience
 from backfill.operations.plan import Result, plan
@@ -27,9 +29,8 @@ from backfill.operations.verify import Verified, verify
 from backfill.selection import DateField, Selection
 from backfill.settings import Settings
 from backfill.summary import Summary
-from backfill.wiring import Parts
 
-__all__ = ["BackfillProcessor", "GivenLimits", "Result", "TakenBack", "Verified"]
+__all__ = ["BackfillProcessor", "Cleaned", "GivenLimits", "Result", "TakenBack", "Verified"]
 
 
 class _Silent:
@@ -140,6 +141,21 @@ class BackfillProcessor:
         with self._parts() as parts:
             return verify(parts, self._audience, job_id, repair=repair)
 
+    def cleanup(
+        self, keywords: Sequence[str], selection: Selection, patterns: FolderPatterns, *, preview: bool = False
+    ) -> Cleaned:
+        """Remove keywords of older systems from the mails of a selection. `preview`: count them, and write nothing."""
+        with self._parts() as parts:
+            return cleanup(parts, self._audience, keywords, selection, patterns, preview=preview)
+
+    def put_back(self, job_id: int, *, preview: bool = False) -> Cleaned | None:
+        """Undo a cleanup: put back the keywords that it removed. None: the job is no cleanup."""
+        with self._parts() as parts:
+            job = parts.ledger.jobs.get(job_id)
+            if job is None or not job.is_cleanup:
+                return None
+            return put_back(parts, self._audience, job, preview=preview)
+
     def undo(self, job_id: int | None = None, only: Sequence[str] = (), *, preview: bool = False) -> TakenBack:
         """Take back what a job wrote; `only`: the names of outputs; empty: all. `preview`: say it, and write nothing.
 
@@ -149,8 +165,8 @@ class BackfillProcessor:
             return undo(parts, self._audience, job_id, only, preview=preview)
 
     @contextmanager
-    def _parts(self) -> Iterator[Parts]:
-        parts = Parts(self.settings, self._audience)
+    def _parts(self) -> Iterator[CleanupParts]:
+        parts = CleanupParts(self.settings, self._audience)
         try:
             self._audience.tell(f"Ledger: {parts.ledger.database}")
             if warning := earlier_ledger(parts.ledger, self.settings.paths):

@@ -55,20 +55,26 @@ def jobs(*, general: GeneralOptions = EVERYWHERE, as_json: Json = False) -> int:
 
     command = Command.begin(general)
     with command.ledger() as ledger:
-        found = [(job, ledger.status.tally(job.id)) for job in ledger.jobs.all()]
+        found = [(job, ledger.status.tally(job.id), ledger.removals.count(job.id)) for job in ledger.jobs.all()]
         none = "" if found else why_there_is_no_job(ledger, command.settings.paths)
     if as_json:
-        print(json.dumps([_as_dict(job, tally) for job, tally in found], indent=2, ensure_ascii=False))
+        print(
+            json.dumps([_as_dict(job, tally, removed) for job, tally, removed in found], indent=2, ensure_ascii=False)
+        )
     elif not found:
         print(none)
     else:
-        print("\n".join(_listed(job, tally, describe(job)) for job, tally in found))
+        print("\n".join(_listed(job, tally, removed, describe(job)) for job, tally, removed in found))
     return ExitCode.OK
 
 
-def _listed(job: "Job", tally: "Tally", described: str) -> str:
-    """Three lines, since one would be too long for a terminal."""
-    from backfill.wording import moment, number  # start-up: only here
+def _listed(job: "Job", tally: "Tally", removed: int, described: str) -> str:
+    """Three lines, since one would be too long for a terminal; two for a cleanup."""
+    from backfill.wording import counted, moment, number  # start-up: only here
+
+    if job.is_cleanup:
+        made = f"cleanup of {counted(removed, 'keyword')}, made {moment(tally.created_at)}"
+        return f"{_printable(described)}\n    {made}"
 
     counts = tally.counts
     named = (("found", counts.found), ("done", counts.done), ("failed", counts.failed), ("pending", counts.pending))
@@ -79,12 +85,13 @@ def _listed(job: "Job", tally: "Tally", described: str) -> str:
     return f"{_printable(described)}\n    {figures}\n    {made}, {ran}"
 
 
-def _as_dict(job: "Job", tally: "Tally") -> dict[str, Any]:
+def _as_dict(job: "Job", tally: "Tally", removed: int) -> dict[str, Any]:
     return {
         "id": job.id,
         "state": job.state,
         "dry_run": job.dry_run,
         "account": job.account,
+        "removed_keywords": removed if job.is_cleanup else None,
         "model": job.planned_with.judge,
         "counts": asdict(tally.counts),
         "created_at": tally.created_at.isoformat(),

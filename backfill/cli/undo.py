@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from backfill.cli.cleanup import show
 from backfill.cli.command import Command
 from backfill.cli.options import EVERYWHERE, GeneralOptions, JobNumber, Json, Yes
 from backfill.lifecycle import ExitCode
@@ -36,8 +37,12 @@ def undo(
     Examples: `backfill undo --preview` · `backfill undo 3` · `backfill undo 3 --only notes --yes`
     """
     command = Command.begin(general)
+    processor = command.processor(assume_yes=yes)
     with command.listening():
-        result = command.processor(assume_yes=yes).undo(job, tuple(only or ()), preview=preview)
+        if job is not None and (cleaned := processor.put_back(job, preview=preview)) is not None:
+            again = f"backfill undo {job}"
+            return show(command, cleaned, as_json=json, verb="put back", is_preview=preview, again=again)
+        result = processor.undo(job, tuple(only or ()), preview=preview)
     if json:
         print(json_module.dumps(_as_dict(result), indent=2, ensure_ascii=True))
     else:

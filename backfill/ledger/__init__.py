@@ -2,10 +2,10 @@
 
 `Ledger` groups its methods by what they write: `jobs`, `plans`, `runs`, `items` (claim, postpone, release, skip,
 vanish, fail, retry), `results` (from a call to the outcome), `verdicts`, `receipts` (reapply, doubt), `undoing`
-(take a job back), `attempts`, `throttles`, `budgets`, `outcomes`, `steering` (pause, resume, cancel, pace), `secrets`.
-Four only read: `open_items` (what is left), `current` (which verdict counts for a mail that several jobs judged),
-`report` (the figures of a job), `status` (a job at this moment). `audit` compares the tables, and repairs what needs no
-mail server. One public method is one short transaction.
+(take a job back), `removals` (keywords of older systems), `attempts`, `throttles`, `budgets`, `outcomes`, `steering`
+(pause, resume, cancel, pace), `secrets`. Four only read: `open_items` (what is left), `current` (which verdict counts
+for a mail that several jobs judged), `report` (the figures of a job), `status` (a job at this moment). `audit` compares
+the tables, and repairs what needs no mail server. One public method is one short transaction.
 
 Beside these: `schema` (the tables) · `rows` and `parameters` (the values that are returned) · `item_states` and
 `job_states` (the conditions of each change of a state) · `locks` (which runs are alive) · `reads` (figures for people)
@@ -31,6 +31,7 @@ from backfill.ledger.reads.audit import Audit
 from backfill.ledger.reads.report import ReportReads
 from backfill.ledger.reads.status import StatusReads
 from backfill.ledger.receipts import Receipts
+from backfill.ledger.removals import Removals
 from backfill.ledger.results import Results
 from backfill.ledger.runs import Runs
 from backfill.ledger.secrets import Secrets
@@ -64,6 +65,7 @@ class Ledger:
     budgets: Budgets
     steering: JobSteering
     undoing: Undoing
+    removals: Removals
 
     @classmethod
     def open(cls, url: str, clock: Clock | None = None, stop: StopRequest | None = None) -> Ledger:
@@ -100,6 +102,7 @@ class Ledger:
             budgets=Budgets(database),
             steering=JobSteering(database, clock),
             undoing=Undoing(database, clock),
+            removals=Removals(database, clock),
         )
 
     def close(self) -> None:

@@ -65,19 +65,21 @@ class Jobs:
         return self.database.read(lambda connection: [_job(row) for row in connection.execute(everything)])
 
     def unfinished(self, account: str) -> list[Job]:
-        """The jobs of an account that are planning, open or paused, oldest first."""
-        return [found for found in self.all() if found.account == account and found.state in UNFINISHED]
+        """The jobs of an account that are planning, open or paused, oldest first; without cleanups."""
+        jobs = [found for found in self.all() if found.account == account and found.state in UNFINISHED]
+        return [found for found in jobs if not found.is_cleanup]
 
     def latest(self) -> int | None:
-        """The number of the latest run's job, or of the latest job if there was no run. None: there is no job."""
+        """The number of the latest run's job, or of the latest job if there was no run; None: there is no job.
+
+        A cleanup has no run, and does not count.
+        """
         of_run = text("SELECT job_id FROM run ORDER BY id DESC LIMIT 1")
-        of_all = text("SELECT id FROM job ORDER BY id DESC LIMIT 1")
 
-        def work(connection: Connection) -> int | None:
-            found: int | None = connection.execute(of_run).scalar()
-            return found if found is not None else connection.execute(of_all).scalar()
-
-        return self.database.read(work)
+        found: int | None = self.database.read(lambda connection: connection.execute(of_run).scalar())
+        if found is not None:
+            return found
+        return max((job.id for job in self.all() if not job.is_cleanup), default=None)
 
     def next_generation(self, account: str, selection: Selection, digest: str) -> int:
         """The generation for `--ask-again`: the latest if its job is unfinished or cancelled, else a new one."""

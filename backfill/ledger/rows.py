@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backfill.clock import EPOCH
-from backfill.fingerprint import Fingerprint
+from backfill.fingerprint import CLEANUP, Fingerprint
 from backfill.lifecycle import ItemStatus, JobState, OutcomeStatus
 from backfill.message import MessageRef
 from backfill.selection import Selection
@@ -28,6 +28,11 @@ class Job:
     state: JobState
     state_reason: str | None
     has_consent: bool  # the operator answered yes to the question before the first metered call
+
+    @property
+    def is_cleanup(self) -> bool:
+        """Did it remove keywords of older systems, and judge nothing?"""
+        return self.planned_with.settings.classifier == CLEANUP
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,6 +253,18 @@ receipt = Table(
     UniqueConstraint("mailbox_id", "uid", "effect"),
 )
 
+#: Keywords of older systems that `cleanup-flags` removed: the mail bore the keyword when the row was written, which is
+#: before it was removed. So it is a receipt, of any number of keywords on a mail.
+removal = Table(
+    "removal",
+    metadata,
+    Column("job_id", ForeignKey("job.id"), primary_key=True),
+    Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("keyword", String(50), primary_key=True),
+    Column("uid", BigInteger, primary_key=True),
+    Column("undone_at", BigInteger),
+)
+
 #: The items that became final, in order; append-only. `analytics.jsonl` is made from these rows.
 outcome = Table(
     "outcome",

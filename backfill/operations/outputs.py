@@ -17,6 +17,7 @@ from backfill.errors import (
     FolderUnusable,
     MailboxChanged,
     MessageGone,
+    ServerTroubled,
     ServerUnavailable,
     Unexpected,
     around_one_mail,
@@ -105,6 +106,9 @@ class Outputs:
                 return list(self._patiently(given, work))
             except (FolderUnusable, MailboxChanged) as unusable:
                 error = self._unusable[name, mailbox] = self._why(unusable, mailbox)
+            except ServerTroubled as troubled:
+                self._parts.source.list_folders()  # raises in an outage, which is not this folder's trouble
+                error = self._unusable[name, mailbox] = troubled
             except Unexpected as unexpected:
                 if len(given) > 1:
                     middle = len(given) // 2
@@ -130,7 +134,9 @@ class Outputs:
                 return _worked(given, work)
             except ServerUnavailable as error:
                 wait = error.wait_s or pause
-                if wait > PAUSES_S[-1] or self._audience.stop.is_set():
+                # A server that answers, and cannot work, may have trouble with this folder alone.
+                longest = PAUSES_S[1] if isinstance(error, ServerTroubled) else PAUSES_S[-1]
+                if wait > longest or self._audience.stop.is_set():
                     raise
                 self._audience.observer.waiting(f"mail server unavailable, trying again in {wait:.0f} s")
                 self._audience.clock.sleep(wait, self._audience.stop)

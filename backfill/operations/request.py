@@ -180,6 +180,11 @@ def known_job(ledger: Ledger, number: int | None, outputs: Outputs | None = None
         if gone := earlier_ledger(ledger, outputs):
             raise ConfigError(gone)
         raise ConfigError(f"There is no job {wanted} in this ledger; `backfill jobs` lists them.")
+    if job.is_cleanup:
+        raise ConfigError(
+            f"Job {job.id} removed keywords of older systems, and judged nothing; `backfill undo {job.id}` takes it "
+            "back."
+        )
     return job
 
 

@@ -25,7 +25,7 @@ VALUES |= {"fingerprint", "rubric", "markdown", "summary", "hosts", "keywords", 
 ADAPTERS = {"mail", "classifiers", "effects"}
 STORY = {"folders", "planner", "throttle", "metered", "estimates", "executor", "analytics", "report", "evaluation"}
 FACES = {"processor", "engines", "settings", "wiring", "check_parts", "progress", "logs", "demo", "cli"}
-FACES |= {"__init__", "__main__"}
+FACES |= {"cleanup_parts", "__init__", "__main__"}
 
 #: From the ground up: a module imports from its own floor and from those below.
 FLOORS = (
@@ -39,7 +39,7 @@ FLOORS = (
 #: Set before the package imports anything.
 VERSION = "backfill.__version__"
 #: The only ones who know the adapters: the composition root, and the faces that put up and tear down what they show.
-KNOW_THE_ADAPTERS = {"wiring", "demo", "cli"}
+KNOW_THE_ADAPTERS = {"wiring", "cleanup_parts", "demo", "cli"}
 
 #: Libraries with one home; whoever else needs one asks the home's own names.
 HOMES = {

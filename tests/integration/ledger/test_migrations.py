@@ -333,8 +333,8 @@ INSERT INTO verdict (id, message_key, fingerprint, generation, importance, spam,
 UPDATE item SET status = 'done', verdict_id = 1, final_at = 9, flags_before = '["IMPORTANT", "\\\\Seen"]' WHERE id = 1;
 INSERT INTO job (id, key, account, selection, fingerprint, fingerprint_parts, prompt, dry_run, state, created_at)
      VALUES (2, 'another key', 'owner', '{}', 'digest', '{}', '', FALSE, 'open', 3);
-INSERT INTO item (job_id, mailbox_id, uid, status, rank, verdict_id, final_at, flags_before)
-     VALUES (2, 1, 11, 'done', 1, 1, 9, '["Important", "AIProcessed"]');
+INSERT INTO item (id, job_id, mailbox_id, uid, status, rank, verdict_id, final_at, flags_before)
+     VALUES (3, 2, 1, 11, 'done', 1, 1, 9, '["Important", "AIProcessed"]');
 INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at)
      VALUES (1, 11, 'flags', 1, 'applied', '{"keywords": ["Important", "AIProcessed"], "refused": []}', 7);
 INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at)
