@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from backfill.errors import ConfigError
 
@@ -54,17 +55,38 @@ def create(path: Path, content: bytes) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Write or replace a file: after a crash it holds the old content or the new one, never a part."""
     make_folder(path.parent)
+    with unfinished(path) as new:
+        new.file.write(content)
+        new.finish(replace=True)
+
+
+class Unfinished:
+    """A file that does not have its name yet."""
+
+    def __init__(self, path: Path, temporary: Path, file: BinaryIO) -> None:
+        self._path, self._temporary, self.file = path, temporary, file
+
+    def finish(self, *, replace: bool) -> None:
+        """Sync the file and give it its name. Without `replace`, raises `FileExistsError` if the name is taken."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        if replace:
+            os.replace(self._temporary, self._path)
+        else:
+            os.link(self._temporary, self._path)  # unlike a rename, it fails where the name is taken
+        sync_folder(self._path.parent)
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Unfinished]:
+    """A new file for the name `path`, in the same folder; without `finish` nothing of it is left behind."""
     number, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".unfinished")  # 0600
     try:
         with open(number, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    sync_folder(path.parent)
+            yield Unfinished(path, Path(temporary), file)
+    finally:
+        with suppress(FileNotFoundError):  # it was renamed
+            os.unlink(temporary)
 
 
 def write_once(path: Path, content: bytes, before: Collection[str] = ()) -> bool:

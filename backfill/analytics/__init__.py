@@ -1,4 +1,6 @@
-"""`analytics.jsonl`: one line for each outcome in the ledger. `file` (appends what is missing) · `lines` (one line)."""
+"""`analytics.jsonl`: one line for each outcome in the ledger. `file` (appends what is missing) · `rotation` (the
+files before it) · `lines` (one line).
+"""
 
 from __future__ import annotations
 

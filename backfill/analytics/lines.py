@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Final
 
 from backfill.ledger.budgets import usd
+from backfill.ledger.outcomes import Identity
 from backfill.ledger.rows import OutcomeRow
+from backfill.message import MailboxKey, MessageRef
 
-IDENTITY: Final = ("account", "folder", "uidvalidity", "uid", "status", "run", "processed_at")
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=True)
 
 
 def line(outcome: OutcomeRow) -> bytes:
-    """One JSON line in ASCII, its keys in a fixed order."""
+    """One JSON line in ASCII."""
+    return _ENCODER.encode(values(outcome)).encode("ascii") + b"\n"
+
+
+def values(outcome: OutcomeRow) -> dict[str, object]:
+    """The values of a line, by their keys, in a fixed order. Times are UTC, as ISO 8601 with a Z."""
     cost = usd(outcome.cost_nano)
-    fields = {
+    return {
+        "job": outcome.job_id,
         "account": outcome.ref.mailbox.account,
         "folder": outcome.ref.mailbox.folder,
         "uidvalidity": outcome.ref.mailbox.uidvalidity,
@@ -30,16 +39,32 @@ def line(outcome: OutcomeRow) -> bytes:
         "latency_s": None if outcome.latency_us is None else round(outcome.latency_us / 1e6, 3),
         "error": outcome.reason,
         "run": outcome.run_uuid,
-        "processed_at": outcome.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "processed_at": utc(outcome.at),
+        "sent_at": utc(outcome.sent_at),
+        "received_at": utc(outcome.received_at),
         "supersedes": outcome.supersedes,
     }
-    return json.dumps(fields, ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def utc(when: datetime | None) -> str | None:
+    """A time of the ledger, as it stands in a line."""
+    return None if when is None else when.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def identity(written: bytes) -> Identity | None:
+    """Which outcome a line says that it stands for; None: it is no such line. Every version has written these keys."""
+    try:
+        said = json.loads(written)
+        mailbox = MailboxKey(said["account"], said["folder"], said["uidvalidity"])
+        at = datetime.fromisoformat(said["processed_at"])
+        found = Identity(MessageRef(mailbox, said["uid"]), said["status"], said["run"], at)
+    except (ValueError, TypeError, KeyError):
+        return None
+    is_sound = isinstance(found.ref.uid, int) and isinstance(mailbox.uidvalidity, int) and at.tzinfo is not None
+    texts = (mailbox.account, mailbox.folder, found.status, found.run_uuid)
+    return found if is_sound and all(isinstance(text, str) for text in texts) else None
 
 
 def stands_for(written: bytes, outcome: OutcomeRow) -> bool:
-    """Is `written` a line of this outcome? Compares the keys that every version has written with the same meaning."""
-    try:
-        said, meant = json.loads(written), json.loads(line(outcome))
-    except ValueError:
-        return False
-    return isinstance(said, dict) and all(said.get(key) == meant[key] for key in IDENTITY)
+    """Is `written` a line of this outcome?"""
+    return identity(written) == Identity(outcome.ref, outcome.status, outcome.run_uuid or "", outcome.at)

@@ -9,41 +9,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, text, update
 
+from backfill.clock import micros
 from backfill.ledger.databases.bulk import RowStatement
 from backfill.ledger.databases.database import Database
-from backfill.ledger.rows import OutcomeRow, Run, moment
+from backfill.ledger.rows import OutcomeRow, Run, moment, moment_or_none
 from backfill.ledger.schema import sink
-from backfill.lifecycle import OutcomeStatus
+from backfill.lifecycle import ItemStatus, OutcomeStatus
 from backfill.message import MailboxKey, MessageRef
 
-# The sums include all attempts of the item until the outcome. So a line that supersedes another includes its cost.
-# Without the casts, PostgreSQL returns decimals.
-AFTER = """SELECT o.id, o.status, o.reason, o.labels, o.supersedes, o.at, i.uid, i.message_key,
-           m.account, m.folder, m.uidvalidity, r.uuid AS run_uuid,
-           v.importance, v.spam, COALESCE(v.model, v.source) AS model,
-           (SELECT SUM(COALESCE(a.tokens_in, 0) + COALESCE(a.tokens_out, 0)) FROM attempt a
-             WHERE a.item_id = o.item_id AND a.ended_at <= o.at AND a.tokens_in IS NOT NULL) AS tokens,
+#: What the calls about an item have cost, until a time. Without the casts, PostgreSQL returns decimals.
+COSTS = """(SELECT SUM(COALESCE(a.tokens_in, 0) + COALESCE(a.tokens_out, 0)) FROM attempt a
+             WHERE a.item_id = i.id AND a.ended_at <= {until} AND a.tokens_in IS NOT NULL) AS tokens,
            (SELECT CAST(SUM(a.cost_nano) AS BIGINT) FROM attempt a
-             WHERE a.item_id = o.item_id AND a.ended_at <= o.at) AS cost_nano,
+             WHERE a.item_id = i.id AND a.ended_at <= {until}) AS cost_nano,
            (SELECT CAST(SUM(a.ended_at - a.started_at) AS BIGINT) FROM attempt a
-             WHERE a.item_id = o.item_id AND a.ended_at <= o.at) AS latency_us
+             WHERE a.item_id = i.id AND a.ended_at <= {until}) AS latency_us"""
+# The sums include all attempts of the item until the outcome. So a line that supersedes another includes its cost.
+AFTER = f"""SELECT o.id, i.job_id, o.status, o.reason, o.labels, o.supersedes, o.at, i.uid, i.message_key,
+           g.sent_at, g.received_at, m.account, m.folder, m.uidvalidity, r.uuid AS run_uuid,
+           v.importance, v.spam, COALESCE(v.model, v.source) AS model, {COSTS.format(until="o.at")}
       FROM outcome o
       JOIN item i ON i.id = o.item_id
       JOIN job j ON j.id = i.job_id
       JOIN mailbox m ON m.id = i.mailbox_id
       JOIN run r ON r.id = o.run_id
       LEFT JOIN verdict v ON v.id = o.verdict_id
-     WHERE o.id > :after AND NOT j.dry_run {job}
+      LEFT JOIN message g ON g.message_key = i.message_key
+     WHERE o.id > :after AND NOT j.dry_run {{job}}
      ORDER BY o.id LIMIT :limit"""
 
+FIND = text(
+    """SELECT o.id FROM run r
+      JOIN item i ON i.job_id = r.job_id AND i.uid = :uid
+       AND i.mailbox_id = (SELECT id FROM mailbox
+                            WHERE account = :account AND folder = :folder AND uidvalidity = :uidvalidity)
+      JOIN outcome o ON o.item_id = i.id AND o.run_id = r.id AND o.at = :at AND o.status = :status
+     WHERE r.uuid = :run"""
+)
+# An outcome supersedes those of the same item, and in real jobs those of the same mail in other real jobs. A mail is
+# found by its job, since an item without a verdict is in no other index. There are few jobs.
 WRITE = RowStatement(
     """INSERT INTO outcome (item_id, run_id, status, verdict_id, reason, labels, supersedes, at)
        SELECT item, :run, :status, verdict, reason, labels,
-              EXISTS (SELECT 1 FROM outcome WHERE outcome.item_id = given.item), :now FROM {rows}""",
+              EXISTS (SELECT 1 FROM outcome WHERE outcome.item_id = given.item)
+              OR EXISTS (SELECT 1 FROM item i JOIN job own ON own.id = i.job_id
+                          CROSS JOIN job other
+                           JOIN item same ON same.job_id = other.id AND same.mailbox_id = i.mailbox_id
+                                         AND same.uid = i.uid
+                           JOIN outcome earlier ON earlier.item_id = same.id
+                          WHERE i.id = given.item AND NOT own.dry_run AND NOT other.dry_run), :now FROM {rows}""",
     item="BIGINT",
     verdict="BIGINT",
     reason="TEXT",
@@ -58,11 +77,25 @@ WAIT_FOR_WRITERS = text(f"SELECT pg_advisory_xact_lock({OUTCOME_LOCK})")
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """An append-only file: how many of its bytes are committed, and the last outcome in them."""
+    """An append-only file: how many of its bytes are committed, and the last outcome in them.
+
+    `rotated_outcome_id`: the last outcome in the files that were rotated from it; 0: none was.
+    """
 
     id: int
     committed_bytes: int
     last_outcome_id: int
+    rotated_outcome_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """By what an outcome is known outside of the ledger."""
+
+    ref: MessageRef
+    status: str
+    run_uuid: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +114,30 @@ class Outcomes:
         def work(connection: Connection) -> list[OutcomeRow]:
             if not self.database.is_sqlite:
                 connection.execute(WAIT_FOR_WRITERS)
-            return [_outcome(row) for row in connection.execute(text(statement), parameters)]
+            return [outcome_row(row) for row in connection.execute(text(statement), parameters)]
 
         # Not `read` on PostgreSQL: its snapshot is older than the wait. In `write` each statement sees what is
         # committed when the statement begins.
         return self.database.read(work) if self.database.is_sqlite else self.database.write(work)
 
+    def find(self, identity: Identity) -> int | None:
+        """The number of this outcome; None: the ledger has none."""
+        mailbox = identity.ref.mailbox
+        parameters = {
+            "run": identity.run_uuid,
+            "account": mailbox.account,
+            "folder": mailbox.folder,
+            "uidvalidity": mailbox.uidvalidity,
+            "uid": identity.ref.uid,
+            "status": identity.status,
+            "at": micros(identity.at),
+        }
+        return self.database.read(lambda connection: connection.execute(FIND, parameters).scalar())
+
     def sinks(self) -> list[Sink]:
         """Every file that this ledger has written to, on any host, by committed length, longest first."""
         statement = select(sink).order_by(sink.c.committed_bytes.desc(), sink.c.id)
-        return self.database.read(
-            lambda connection: [
-                Sink(row.id, row.committed_bytes, row.last_outcome_id) for row in connection.execute(statement)
-            ]
-        )
+        return self.database.read(lambda connection: [_sink(row) for row in connection.execute(statement)])
 
     def find_sink(self, host: str, path: str) -> Sink | None:
         """The sink of this file; None: this ledger has not written to a file of this host and path."""
@@ -102,7 +145,7 @@ class Outcomes:
 
         def work(connection: Connection) -> Sink | None:
             row = connection.execute(statement).one_or_none()
-            return None if row is None else Sink(row.id, row.committed_bytes, row.last_outcome_id)
+            return None if row is None else _sink(row)
 
         return self.database.read(work)
 
@@ -112,8 +155,7 @@ class Outcomes:
 
         def work(connection: Connection) -> Sink:
             connection.execute(self.database.insert(sink).on_conflict_do_nothing(), [{"host": host, "path": path}])
-            row = connection.execute(select(sink).where(this)).one()
-            return Sink(row.id, row.committed_bytes, row.last_outcome_id)
+            return _sink(connection.execute(select(sink).where(this)).one())
 
         return self.database.write(work)
 
@@ -121,8 +163,16 @@ class Outcomes:
         """Commit the file's new length and last outcome. False: another writer was first. Writes."""
         statement = (
             update(sink)
-            .where(sink.c.id == before.id, sink.c.last_outcome_id == before.last_outcome_id)
-            .values(committed_bytes=after.committed_bytes, last_outcome_id=after.last_outcome_id)
+            .where(
+                sink.c.id == before.id,
+                sink.c.last_outcome_id == before.last_outcome_id,
+                sink.c.committed_bytes == before.committed_bytes,
+            )
+            .values(
+                committed_bytes=after.committed_bytes,
+                last_outcome_id=after.last_outcome_id,
+                rotated_outcome_id=after.rotated_outcome_id,
+            )
         )
         return self.database.write(lambda connection: connection.execute(statement).rowcount) == 1
 
@@ -163,12 +213,24 @@ def write_outcomes(
     WRITE.execute(connection, rows, run=run.id, status=status, now=now)
 
 
-def _outcome(row: Row[Any]) -> OutcomeRow:
+def _sink(row: Row[Any]) -> Sink:
+    return Sink(row.id, row.committed_bytes, row.last_outcome_id, row.rotated_outcome_id)
+
+
+def _status(word: str) -> OutcomeStatus | ItemStatus:
+    return OutcomeStatus(word) if word in set(OutcomeStatus) else ItemStatus(word)
+
+
+def outcome_row(row: Row[Any]) -> OutcomeRow:
+    """The outcome of a row with the columns of `AFTER`."""
     return OutcomeRow(
         id=row.id,
+        job_id=row.job_id,
         ref=MessageRef(MailboxKey(row.account, row.folder, row.uidvalidity), row.uid),
         message_key=row.message_key,
-        status=OutcomeStatus(row.status),
+        sent_at=moment_or_none(row.sent_at),
+        received_at=moment_or_none(row.received_at),
+        status=_status(row.status),
         reason=row.reason,
         importance=row.importance,
         spam=row.spam,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -92,9 +93,12 @@ class OutcomeRow:
     """One final outcome, with all that its analytics line holds."""
 
     id: int
+    job_id: int
     ref: MessageRef
     message_key: str | None
-    status: OutcomeStatus
+    sent_at: datetime | None  # None, also for the next one: the mail was not read, or does not say it
+    received_at: datetime | None
+    status: OutcomeStatus | ItemStatus  # of the item only in an export, where it is not final
     reason: str | None
     importance: int | None  # None, also for the next two: the item has no verdict
     spam: int | None
@@ -103,9 +107,29 @@ class OutcomeRow:
     tokens: int | None
     cost_nano: int | None
     latency_us: int | None
-    run_uuid: str
+    run_uuid: str | None  # None only in an export: its effects are outstanding, so no run has finished it
     at: datetime
     supersedes: bool
+
+    @property
+    def scores(self) -> Mapping[str, int]:
+        """Empty: the item has no verdict."""
+        scores = {"importance": self.importance, "spam": self.spam}
+        return {name: score for name, score in scores.items() if score is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """A mail that has a verdict or failed, as an export tells of it. None: the mail was not read.
+
+    `superseded`: another verdict, of a newer job, counts for this mail.
+    """
+
+    outcome: OutcomeRow
+    sender: str | None
+    list_id: str | None
+    size: int | None
+    superseded: bool
 
 
 def moment(micros: int) -> datetime:

@@ -289,6 +289,7 @@ sink = Table(
     Column("path", Text, nullable=False),
     Column("committed_bytes", BigInteger, nullable=False, server_default="0"),
     Column("last_outcome_id", BigInteger, nullable=False, server_default="0"),
+    Column("rotated_outcome_id", BigInteger, nullable=False, server_default="0"),  # 0: no file was rotated from it
     UniqueConstraint("host", "path"),
 )
 

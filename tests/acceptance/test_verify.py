@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -77,7 +79,7 @@ def test_a_folder_that_was_deleted_is_a_difference_with_its_mails(
 
 
 @pytest.mark.parametrize("command", [("run", "--yes"), ("retry", "--yes"), ("verify", "--repair")])
-def test_analytics_that_a_full_disk_left_torn_are_named_and_brought_up_to_date_by_any_command(
+def test_analytics_that_are_behind_are_named_and_brought_up_to_date_by_any_command(
     project: Project, mailbox: Mailbox, api: ApiServer, command: tuple[str, ...]
 ) -> None:
     mailbox.holds(*(letter(number) for number in range(1, 6)))
@@ -85,15 +87,37 @@ def test_analytics_that_a_full_disk_left_torn_are_named_and_brought_up_to_date_b
     file = project.folder / "var/analytics.jsonl"
     whole = file.read_text()
     lines = whole.splitlines(keepends=True)
-    file.write_text("".join(lines[:2]) + lines[2][:10])  # shorter than what was committed, and torn
+    file.write_text("".join(lines[:2]) + lines[2][:10])  # a full disk took the rest, which was not committed
+    with closing(sqlite3.connect(project.ledger)) as ledger, ledger:
+        ledger.execute("UPDATE sink SET last_outcome_id = 2, committed_bytes = ?", (len("".join(lines[:2])),))
+
+    told = project.run("verify")
+    project.run(*command)
+
+    assert told.returncode == 7
+    assert "analytics.jsonl is not up to date" in told.stdout
+    assert file.read_text() == whole
+    project.succeed("verify")
+
+
+@pytest.mark.parametrize("command", [("run", "--yes"), ("retry", "--yes"), ("verify", "--repair")])
+def test_analytics_that_were_shortened_are_named_and_left_alone_by_every_command(
+    project: Project, mailbox: Mailbox, api: ApiServer, command: tuple[str, ...]
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(1, 6)))
+    project.succeed("run", "--yes")
+    file = project.folder / "var/analytics.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:2]) + lines[2][:10])
+    shortened = file.read_text()
 
     told = project.run("verify")
     project.run(*command)
 
     assert told.returncode == 7
     assert "analytics.jsonl is shorter than the ledger says" in told.stdout
-    assert file.read_text() == whole
-    project.succeed("verify")
+    assert "backfill export --all-jobs" in told.stdout
+    assert file.read_text() == shortened
 
 
 def test_a_stopped_verification_repairs_nothing_and_says_that_it_is_not_complete(

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from sqlalchemy import text
 
 from backfill.analytics import AnalyticsFile
 from backfill.errors import EffectUnavailable
-from tests.support.bench import Bench
+from backfill.fingerprint import Fingerprint
+from backfill.message import Content, Message, MessageRef
+from tests.support.bench import INBOX, Bench
 
 
 @pytest.fixture
@@ -50,14 +53,45 @@ def test_a_tail_that_a_crash_left_is_cut_off(bench: Bench, file: Path) -> None:
     assert uids(file) == list(range(1, 21))
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_text("")], ids=["gone", "emptied"])
-def test_a_file_that_was_moved_away_is_written_anew(bench: Bench, file: Path, damage) -> None:
+def test_a_file_that_was_moved_away_is_written_anew(bench: Bench, file: Path) -> None:
     bench.run(analytics=True, max_emails=10)
-    damage(file)
+    file.unlink()
 
     bench.run(analytics=True)
 
     assert uids(file) == list(range(1, 21))
+
+
+def test_a_line_names_its_job_and_the_dates_of_its_mail(bench: Bench, file: Path) -> None:
+    sent, received = datetime(2019, 2, 3, 4, 5, tzinfo=UTC), datetime(2019, 2, 3, 4, 6, tzinfo=UTC)
+    ref = MessageRef(INBOX, 3)
+    bench.mailbox.odd[3] = lambda: Message(ref, Content(subject="dated"), frozenset(), received, sent, 10)
+
+    bench.run(analytics=True)
+
+    lines = {line["uid"]: line for line in map(json.loads, file.read_text().splitlines())}
+    assert {line["job"] for line in lines.values()} == {1}
+    assert (lines[3]["sent_at"], lines[3]["received_at"]) == (
+        "2019-02-03T04:05:00.000000Z",
+        "2019-02-03T04:06:00.000000Z",
+    )
+    assert (lines[4]["sent_at"], lines[4]["received_at"]) == (None, None)
+
+
+def test_the_same_mail_under_a_second_job_supersedes_the_first(bench: Bench, file: Path) -> None:
+    bench.run(analytics=True)
+    bench.classifier.fingerprint = Fingerprint.of("another prompt", classifier="bench")
+    bench.run(dry_run=True)
+    bench.mailbox.holds(21)
+
+    bench.run(analytics=True)
+
+    told = [(line["job"], line["uid"], line["supersedes"]) for line in map(json.loads, file.read_text().splitlines())]
+    assert {(job, uid > 20, supersedes) for job, uid, supersedes in told} == {
+        (1, False, False),
+        (3, False, True),
+        (3, True, False),
+    }
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ import threading
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
 from backfill.ledger import Ledger
-from backfill.ledger.outcomes import write_outcome
-from tests.support.ledgers import Bench, answer
+from backfill.ledger.outcomes import Identity, write_outcome
+from tests.support.ledgers import Bench, answer, inbox
 
 
 def test_an_outcome_says_what_the_mail_cost_and_what_came_of_it(bench):
@@ -60,6 +62,35 @@ def test_a_second_outcome_of_a_mail_supersedes_the_first(bench):
     bench.work_off(run)
 
     assert bench.outcomes() == [(11, "failed", False), (11, "done", True)]
+
+
+@pytest.mark.parametrize(
+    ("first_dry", "then_dry", "supersedes"),
+    [(False, False, True), (True, False, False), (False, True, False), (True, True, False)],
+)
+def test_an_outcome_supersedes_that_of_another_real_job_about_the_same_mail(bench, first_dry, then_dry, supersedes):
+    first, then = (bench.open_job(dry_run=dry, generation=at) for at, dry in enumerate((first_dry, then_dry)))
+    bench.plan(11, job=first)
+    run = bench.run(first)
+    bench.ledger.items.fail(run, bench.claim(run)[0], "refused")  # without a verdict
+    bench.plan(11, job=then)
+    bench.plan(11, job=then, mailbox=inbox(folder="Archive"))
+
+    bench.work_off(bench.run(then))
+
+    assert bench.outcomes()[1:] == [(11, "done", supersedes), (11, "done", False)]
+
+
+def test_an_outcome_is_found_by_what_its_line_says(bench):
+    bench.plan(11, 12)
+    bench.work_off(bench.run())
+    first, second = bench.ledger.outcomes.after(0, 10)
+    said = Identity(second.ref, second.status, second.run_uuid, second.at)
+
+    found = [bench.ledger.outcomes.find(each) for each in (said, replace(said, run_uuid="another"))]
+
+    assert found == [second.id, None]
+    assert bench.ledger.outcomes.find(replace(said, ref=first.ref)) == first.id
 
 
 def test_a_sink_that_has_moved_meanwhile_is_not_moved_back(bench):
