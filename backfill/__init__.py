@@ -19,6 +19,7 @@ The state store and the adapters, each with its foreign libraries:
 
 The story, to be read in this order: `folders` (which are meant) · `planner` (fills the ledger) · `throttle` (what a
 run waits for) · `metered` (one call that costs) · `executor` (works the job off) · `analytics` (analytics.jsonl) ·
+`exports` (verdicts in forms for other programs) ·
 `estimates` (what the rest will take) · `report` (figures for people) · `evaluation` (a classifier against labelled
 mail)
 

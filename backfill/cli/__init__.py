@@ -1,7 +1,7 @@
 """The command line, one file a command group: options in, one call of an operation, words and an exit code out.
 
 Commands: `run` (plan, run, retry) · `status` (status, jobs) · `watch` · `steer` (pause, resume, cancel, pace) ·
-`report` · `apply` · `undo` · `cleanup` (cleanup-flags) · `ledger` (verify, path, upgrade, backup) · `check` ·
+`report` · `export` · `undo` · `cleanup` (cleanup-flags) · `ledger` (verify, path, upgrade, backup) · `check` ·
 `folders` · `evaluate` · `setup` (demo, init). What they share: `command` · `options` · `terminal` (questions, signals)
 · `progress` (bar or lines) · `output` (standard streams).
 
@@ -15,10 +15,10 @@ from difflib import get_close_matches
 from cyclopts import App, CycloptsError, Parameter
 
 from backfill import __version__
-from backfill.cli.apply import apply
 from backfill.cli.check import check
 from backfill.cli.cleanup import cleanup_flags
 from backfill.cli.evaluate import evaluate
+from backfill.cli.export import export
 from backfill.cli.folders import folders
 from backfill.cli.ledger import ledger, verify
 from backfill.cli.output import standard_streams
@@ -94,6 +94,7 @@ for command in (
     run,
     retry,
     report,
+    export,
     folders,
     status,
     jobs,
@@ -103,7 +104,6 @@ for command in (
     pace,
     check,
     evaluate,
-    apply,
     undo,
     cleanup_flags,
 ):

@@ -41,6 +41,18 @@ class Output:
                 self._lose(error)
         return len(text)
 
+    def write_bytes(self, data: bytes) -> int:
+        """Write bytes as they are, in no encoding. Raises nothing."""
+        if self._stream is None:
+            self.trouble = self.trouble or self._missing
+        elif self.trouble is None:
+            try:
+                self._stream.flush()
+                self._stream.buffer.write(data)
+            except (OSError, ValueError) as error:
+                self._lose(error)
+        return len(data)
+
     def flush(self) -> None:
         """Hand over what was written. Raises nothing."""
         if self._stream is not None and self.trouble is None:
@@ -87,6 +99,13 @@ def standard_streams() -> Iterator[Output]:
         out.flush()
         err.flush()
         sys.stdout, sys.stderr = before
+
+
+def write_bytes(data: bytes) -> int:
+    """Write bytes to standard output, as they are. Raises nothing while `standard_streams` holds."""
+    if isinstance(sys.stdout, Output):
+        return sys.stdout.write_bytes(data)
+    return sys.stdout.buffer.write(data)
 
 
 def is_unread() -> bool:

@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 VALUES = {"message", "selection", "verdict", "lifecycle", "errors", "clock", "hours", "ports", "limits", "wording"}
 VALUES |= {"fingerprint", "rubric", "markdown", "summary", "hosts", "keywords", "redaction", "ledger_url", "shortages"}
 ADAPTERS = {"mail", "classifiers", "effects"}
-STORY = {"folders", "planner", "throttle", "metered", "estimates", "executor", "analytics", "report", "evaluation"}
+STORY = {"folders", "planner", "throttle", "metered", "estimates", "executor", "analytics", "exports", "report"}
+STORY |= {"evaluation"}
 FACES = {"processor", "engines", "settings", "wiring", "check_parts", "progress", "logs", "demo", "cli"}
 FACES |= {"cleanup_parts", "__init__", "__main__"}
 
@@ -60,6 +61,7 @@ HOMES = {
     "yaml": {"settings"},
     "dotenv": {"settings"},
     "publicsuffixlist": {"sites"},
+    "pyarrow": {"exports"},
 }
 #: What opens, sends or starts something: not for values and rules.
 IO_MODULES = {"os", "io", "pathlib", "shutil", "tempfile", "socket", "ssl", "subprocess", "urllib", "http", "logging"}

@@ -1,5 +1,5 @@
 """Figures for people, read from the ledger: one file for each question. Only the repair of `audit` writes.
 
 `report` (what has become of a job) · `status` (a job at this moment) · `rates` (how fast it was lately) · `audit` (do
-the tables agree).
+the tables agree) · `export` (every verdict of a job with its mail).
 """
