@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 #: UIDs and UIDVALIDITY lie between 1 and this (RFC 9051 §9: nz-number).
 HIGHEST_UID: Final = 2**32 - 1
+
+
+_MESSAGE_ID: Final = re.compile(r"<[^<>\s]+>")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -96,6 +100,12 @@ class Message:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", message_key(self.content))  # computed once, since it is used often
+
+
+def thread_key(message_id: str) -> int | None:
+    """A number of 63 bits for a Message-ID, by which the ledger knows it; None for a text that is none."""
+    found = _MESSAGE_ID.search(message_id)
+    return None if found is None else int.from_bytes(hashlib.sha256(found[0].encode()).digest()[:8]) >> 1
 
 
 def message_key(content: Content) -> str:

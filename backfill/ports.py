@@ -222,6 +222,8 @@ class Judged:
     #: The detail of this effect's last receipt that is not undone, by which the effect knows its own work; None: none.
     previous: Mapping[str, Any] | None = field(default=None, hash=False)
     job_id: int | None = None  # None: there is no job, as for a specimen
+    #: The details of this effect's receipts on earlier mails of the thread, by Message-ID, where there are any.
+    thread: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
 class ReceiptState(StrEnum):
@@ -240,6 +242,8 @@ class Receipt:
     effect: str
     state: ReceiptState
     detail: dict[str, Any] = field(default_factory=dict, hash=False)
+    #: The mail's Message-ID, if later mails of the thread are to find this receipt; None: they are not.
+    message_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

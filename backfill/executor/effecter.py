@@ -7,12 +7,13 @@ the receipts. A mail for which a newer job's verdict counts gets no effect.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
 from queue import Empty
+from typing import Any
 
 from loguru import logger
 
@@ -94,7 +95,8 @@ class Effecter:
         for effect in self.needs.effects:
             outstanding = [each for each in batch if each.item.id not in superseded and self._lacks(each, effect)]
             if outstanding:
-                mails = [self._judged(judgment, effect) for judgment in outstanding]
+                threads = self._threads(outstanding, effect)
+                mails = [self._judged(judgment, effect, threads) for judgment in outstanding]
                 self._intend(effect, outstanding, mails)
                 for answer in self._answers(effect, mails, batch[0].item.mailbox_id):
                     kept = receipts if isinstance(answer, Receipt) else refusals
@@ -113,7 +115,13 @@ class Effecter:
     def _lacks(self, judgment: Judgment, effect: Effect) -> bool:
         return effect in self.needs.outstanding(judgment.verdict, judgment.receipts)
 
-    def _judged(self, judgment: Judgment, effect: Effect) -> Judged:
+    def _threads(self, judgments: Sequence[Judgment], effect: Effect) -> dict[str, dict[str, Any]]:
+        """By Message-ID, the effect's receipts on earlier mails of these mails' threads."""
+        named = {each for judgment in judgments for each in _ancestors(judgment)}
+        account = judgments[0].item.ref.mailbox.account
+        return self.ledger.receipts.in_threads(account, effect.name, named) if named else {}
+
+    def _judged(self, judgment: Judgment, effect: Effect, threads: Mapping[str, dict[str, Any]]) -> Judged:
         kept = judgment.receipts.get(effect.name)
         return Judged(
             ref=judgment.item.ref,
@@ -123,17 +131,22 @@ class Effecter:
             message=judgment.message,
             previous=None if kept is None else kept.detail,
             job_id=self.flow.job.id,
+            thread={each: threads[each] for each in _ancestors(judgment) if each in threads},
         )
 
     def _intend(self, effect: Effect, judgments: Sequence[Judgment], mails: Sequence[Judged]) -> None:
         """Record what the effect is about to leave on the mails. Skips a mail for which that is not to be told."""
         by_ref = {judgment.item.ref: judgment for judgment in judgments}
-        intended = []
-        for mail in mails:
-            with suppress(Unexpected), around_one_mail():
-                judgment = by_ref[mail.ref]
-                intended.append((judgment.item, judgment.verdict, list(effect.presumed([mail]))))
-        self.ledger.receipts.intend(intended)
+        receipts: list[Receipt] = []
+        try:
+            with around_one_mail():
+                receipts = list(effect.presumed(mails))
+        except Unexpected:
+            for mail in mails:
+                with suppress(Unexpected), around_one_mail():
+                    receipts += effect.presumed([mail])
+        held = [(by_ref[receipt.ref], receipt) for receipt in receipts]
+        self.ledger.receipts.intend([(each.item, each.verdict, [receipt]) for each, receipt in held])
 
     def _answers(self, effect: Effect, mails: list[Judged], mailbox_id: int) -> list[Receipt | Unapplied]:
         """One answer for each mail. After an unexpected error, halve the batch until the mail at fault is alone."""
@@ -218,6 +231,10 @@ class Effecter:
         if self.flow.stop.is_set():
             raise _LeftOff from error
         return True
+
+
+def _ancestors(judgment: Judgment) -> tuple[str, ...]:
+    return () if judgment.message is None else judgment.message.ancestors
 
 
 def _is_away(answer: Unapplied) -> bool:

@@ -22,7 +22,7 @@ from backfill.ledger.job_states import move
 from backfill.ledger.rows import Item
 from backfill.ledger.schema import ITEM_JUDGED, ITEM_OPEN, RECEIPT_CURRENT
 from backfill.lifecycle import ItemStatus, JobState
-from backfill.message import MailboxKey, MessageRef
+from backfill.message import MailboxKey, MessageRef, thread_key
 from backfill.ports import Effect, Receipt, ReceiptState
 from backfill.verdict import Verdict
 
@@ -74,18 +74,26 @@ RECEIPTS = RowStatement(
     uid="BIGINT",
 )
 KEEP_RECEIPTS = RowStatement(
-    """INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at, stale)
-       SELECT mailbox, uid, effect, verdict, state, detail, :now, :stale FROM {rows} WHERE TRUE
+    """INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at, stale, thread_key)
+       SELECT mailbox, uid, effect, verdict, state, detail, :now, :stale, thread FROM {rows} WHERE TRUE
        ON CONFLICT (mailbox_id, uid, effect) DO UPDATE
           SET verdict_id = excluded.verdict_id, state = excluded.state, detail = excluded.detail,
-              applied_at = excluded.applied_at, stale = excluded.stale, undone_at = NULL""",
+              applied_at = excluded.applied_at, stale = excluded.stale, undone_at = NULL,
+              thread_key = COALESCE(excluded.thread_key, receipt.thread_key)""",
     mailbox="BIGINT",
     uid="BIGINT",
     effect="TEXT",
     verdict="BIGINT",
     state="TEXT",
     detail="TEXT",
+    thread="BIGINT",
 )
+# The first receipt counts if several mails have the Message-ID, e.g. copies under Gmail's labels.
+THREAD = text(
+    """SELECT t.thread_key, t.detail FROM receipt t JOIN mailbox m ON m.id = t.mailbox_id
+        WHERE t.thread_key IN :keys AND t.effect = :effect AND t.state = 'applied' AND t.undone_at IS NULL
+          AND m.account = :account ORDER BY t.id DESC"""
+).bindparams(bindparam("keys", expanding=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +147,16 @@ class Receipts:
     def kept(self, items: Sequence[Item]) -> dict[int, dict[str, Kept]]:
         """The receipts of items' mails that are not undone: item number → effect → receipt."""
         return self.database.read(lambda connection: kept_receipts(connection, items))
+
+    def in_threads(self, account: str, effect: str, message_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The details of an effect's receipts on the mails with these Message-IDs, where there are any."""
+        keys = {message_id: key for message_id in message_ids if (key := thread_key(message_id)) is not None}
+        if not keys:
+            return {}
+        given = {"keys": sorted(set(keys.values())), "effect": effect, "account": account}
+        rows = self.database.read(lambda connection: connection.execute(THREAD, given).all())
+        found = {int(row.thread_key): dict(json.loads(row.detail)) for row in rows}
+        return {message_id: found[key] for message_id, key in keys.items() if key in found}
 
     def intend(self, given: Sequence[tuple[Item, Verdict, Sequence[Receipt]]]) -> None:
         """Record, as stale, what the effects are about to leave on mails. Writes.
@@ -211,6 +229,7 @@ def keep_receipts(
             "verdict": found.id,
             "state": receipt.state,
             "detail": json.dumps(receipt.detail, sort_keys=True),
+            "thread": None if receipt.message_id is None else thread_key(receipt.message_id),
         }
         for held, found, receipts in given
         for receipt in receipts

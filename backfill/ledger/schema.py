@@ -250,7 +250,9 @@ receipt = Table(
     Column("applied_at", BigInteger, nullable=False),
     Column("stale", Boolean, nullable=False, server_default=text("FALSE")),  # the effect must be applied again
     Column("undone_at", BigInteger),
+    Column("thread_key", BigInteger),  # of the mail's Message-ID, by which replies find the receipt
     UniqueConstraint("mailbox_id", "uid", "effect"),
+    _partial("ix_receipt_thread", "thread_key", "effect", where="thread_key IS NOT NULL"),
 )
 
 #: Keywords of older systems that `cleanup-flags` removed: the mail bore the keyword when the row was written, which is

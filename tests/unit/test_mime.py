@@ -384,3 +384,20 @@ def is_proper(shown: Content) -> bool:
         and len(shown.body) <= READING.max_body_chars
         and len(shown.to) <= mime.MAX_ADDRESSES
     )
+
+
+@pytest.mark.parametrize(
+    ("headers", "ancestors"),
+    [
+        ("In-Reply-To: <b@x>\r\nReferences: <a@x> <b@x>", ("<b@x>", "<a@x>")),
+        ("References: <a@x>\r\n <b@x>", ("<b@x>", "<a@x>")),
+        ('In-Reply-To: Your message of Monday "x" <a@x>', ("<a@x>",)),
+        ("In-Reply-To: a mail without a name", ()),
+        ("References: <a@x><a@x> <a b@x> <>", ("<a@x>",)),
+        ("References: " + " ".join(f"<{n}@x>" for n in range(99)), tuple(f"<{n}@x>" for n in range(98, 88, -1))),
+        ("References: <\x1b[2J\u202ea@x>", ("<[2Ja@x>",)),
+        ("Subject: none", ()),
+    ],
+)
+def test_the_mails_before_it_in_its_thread_are_named_the_nearest_first(headers, ancestors):
+    assert Headers(f"{headers}\r\n\r\n".encode()).ancestors() == ancestors

@@ -8,7 +8,7 @@ import resource
 import stat
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -506,3 +506,56 @@ def test_a_note_by_the_template_of_an_earlier_version_is_made_as_before(notes_di
     told = front_matter(path.read_text("utf-8"))
     assert (told["importance_score"], told["date"]) == (8, "2024-05-03T09:30:00+00:00")
     assert "```text\nDear owner,\nplease pay.\n```" in path.read_text("utf-8")
+
+
+def in_thread(uid: int, *ancestors: str, **given: object):
+    mail = judged(uid, subject=f"Mail {uid}", **given)
+    return replace(mail, message=replace(mail.message, ancestors=ancestors))
+
+
+def test_a_reply_links_to_the_note_of_the_mail_that_it_answers(notes_dir):
+    (first,) = NotesEffect(notes_dir, TEMPLATE).apply([in_thread(1)])
+    june = datetime(2024, 6, 3, tzinfo=UTC)
+    reply = replace(in_thread(2, "<1@example.com>", sent_at=june), thread={"<1@example.com>": first.detail})
+
+    (second,) = NotesEffect(notes_dir, TEMPLATE).apply([reply])
+
+    note = (notes_dir / second.detail["path"]).read_text("utf-8")
+    name = Path(first.detail["path"]).stem
+    assert front_matter(note)["in_reply_to"] == f"[[{name}]]"
+    (target,) = re.findall(r"^In reply to \[.*\]\((.*)\)$", note, re.MULTILINE)
+    assert ((notes_dir / second.detail["path"]).parent / target).resolve() == notes_dir / first.detail["path"]
+
+
+def test_a_mail_and_its_answer_that_are_written_together_are_linked_too(notes_dir):
+    receipts = list(NotesEffect(notes_dir, TEMPLATE).apply([in_thread(2, "<1@example.com>"), in_thread(1)]))
+
+    reply, first = (front_matter((notes_dir / each.detail["path"]).read_text("utf-8")) for each in receipts)
+    assert reply["in_reply_to"] == f"[[{Path(receipts[1].detail['path']).stem}]]"
+    assert "in_reply_to" not in first
+
+
+@pytest.mark.parametrize(
+    "ancestors", [("<gone@example.com>", "<1@example.com>"), ("<1@example.com>", "<0@example.com>")]
+)
+def test_the_nearest_mail_of_the_thread_that_has_a_note_is_linked(notes_dir, ancestors):
+    mails = [in_thread(0), in_thread(1), in_thread(2, *ancestors)]
+
+    receipts = list(NotesEffect(notes_dir, TEMPLATE).apply(mails))
+
+    told = front_matter((notes_dir / receipts[2].detail["path"]).read_text("utf-8"))
+    assert told["in_reply_to"] == f"[[{Path(receipts[1].detail['path']).stem}]]"
+
+
+def test_a_reply_to_a_mail_without_a_note_tells_its_message_id_and_links_nowhere(notes_dir):
+    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([in_thread(2, "<gone@example.com>")])
+
+    note = (notes_dir / receipt.detail["path"]).read_text("utf-8")
+    assert front_matter(note)["in_reply_to"] == "<gone@example.com>"
+    assert "In reply to" not in note
+
+
+def test_a_mail_that_answers_itself_does_not_link_to_itself(notes_dir):
+    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([in_thread(1, "<1@example.com>")])
+
+    assert "[[" not in (notes_dir / receipt.detail["path"]).read_text("utf-8")

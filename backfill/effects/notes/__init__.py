@@ -26,7 +26,7 @@ from backfill.effects.notes.facts import FILTERS, facts_of, message_of
 from backfill.effects.notes.front_matter import specimen
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.lifecycle import ExitCode
-from backfill.message import MailboxKey, Message, MessageRef
+from backfill.message import MailboxKey, Message, MessageRef, thread_key
 from backfill.ports import Judged, Probe, Receipt, ReceiptState, State, Unapplied, Undone
 from backfill.rubric import Rubric
 
@@ -62,7 +62,7 @@ class NotesEffect:
             self._template = environment.from_string(template_text)
         except TemplateError as error:
             raise _template_error(error) from error
-        self._render(specimen(rubric))  # a template that does not work is found before the first mail is paid for
+        self._render(specimen(rubric), {})  # a template that does not work is found before the first mail is paid for
 
     def holds(self, detail: Mapping[str, Any], labels: Sequence[str]) -> bool:
         """Were labels and template the same, and the text kept or left out as today?
@@ -79,9 +79,10 @@ class NotesEffect:
         error is refused.
         """
         rendered: list[tuple[Judged, bytes]] = []
+        siblings = _by_thread_key(mails)
         for mail in mails:
             try:
-                rendered.append((mail, self._rendered(mail)))
+                rendered.append((mail, self._rendered(mail, siblings)))
             except ConfigError as error:
                 yield Unapplied(mail.ref, self.name, EffectRefused(str(error)))
         mails, notes = [mail for mail, _ in rendered], [note for _, note in rendered]
@@ -100,20 +101,21 @@ class NotesEffect:
             ) from error
         for mail, path, note, is_ours in zip(mails, paths, notes, are_ours, strict=True):
             state = ReceiptState.APPLIED if is_ours else ReceiptState.FOREIGN
-            yield Receipt(mail.ref, self.name, state, self._detail(mail, path, note))
+            yield Receipt(mail.ref, self.name, state, self._detail(mail, path, note), message_of(mail).message_id)
         self._presumed.clear()
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
         """The note that `apply` would write. Its `earlier` are the hashes of our notes that it would replace."""
+        siblings = _by_thread_key(mails)
         for mail in mails:
             try:
-                path, note = note_path(message_of(mail)), self._render(mail)
+                path, note = note_path(message_of(mail)), self._render(mail, siblings)
             except ConfigError:  # `apply` writes nothing
                 continue
             self._presumed[mail.ref] = mail, note
             detail = self._detail(mail, path, note)
             detail["earlier"] = sorted(_digests(mail.previous) - {detail["sha256"]})
-            yield Receipt(mail.ref, self.name, ReceiptState.APPLIED, detail)
+            yield Receipt(mail.ref, self.name, ReceiptState.APPLIED, detail, message_of(mail).message_id)
 
     def undo(self, receipts: Sequence[Receipt]) -> Iterator[Undone | Unapplied]:
         """Delete the notes that we wrote and nobody has changed, and then folders of months and years that are empty.
@@ -204,13 +206,15 @@ class NotesEffect:
             "template": template,
         }
 
-    def _rendered(self, mail: Judged) -> bytes:
+    def _rendered(self, mail: Judged, siblings: Mapping[int, PurePosixPath]) -> bytes:
         same, note = self._presumed.get(mail.ref, (None, b""))
-        return note if same is mail else self._render(mail)
+        return note if same is mail else self._render(mail, siblings)
 
-    def _render(self, mail: Judged) -> bytes:
+    def _render(self, mail: Judged, siblings: Mapping[int, PurePosixPath]) -> bytes:
+        path = note_path(message_of(mail))
+        answered = _answered(mail, siblings, path)
         try:
-            return self._template.render(facts_of(mail, with_body=self._with_body)).encode()
+            return self._template.render(facts_of(mail, path, answered, with_body=self._with_body)).encode()
         except TemplateError as error:
             raise _template_error(error) from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of its expressions
@@ -240,6 +244,25 @@ def note_path(message: Message) -> PurePosixPath:
     suffix = hashlib.sha256(address.encode()).hexdigest()[:12]
     name = "-".join(part for part in (day, _slug(message.content.subject), suffix) if part)
     return PurePosixPath(*day.split("-")[:2], f"{name}.md")
+
+
+def _by_thread_key(mails: Sequence[Judged]) -> dict[int, PurePosixPath]:
+    """The notes of these mails by Message-ID: a mail and its answer are often written at the same time."""
+    found: dict[int, PurePosixPath] = {}
+    for mail in mails:
+        if (key := thread_key(message_of(mail).message_id)) is not None:
+            found.setdefault(key, note_path(message_of(mail)))
+    return found
+
+
+def _answered(mail: Judged, siblings: Mapping[int, PurePosixPath], own: PurePosixPath) -> PurePosixPath | None:
+    """The note of the nearest mail before this one in its thread; None: there is none of ours."""
+    for message_id in message_of(mail).ancestors:
+        written = mail.thread.get(message_id)
+        path = PurePosixPath(str(written["path"])) if written else siblings.get(thread_key(message_id) or 0)
+        if path is not None and path != own:
+            return path
+    return None
 
 
 def _digests(detail: Mapping[str, Any] | None) -> frozenset[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from backfill import markdown
@@ -13,8 +15,11 @@ from backfill.ports import Judged
 MAX_TITLE_CHARS: Final = 80
 
 
-def facts_of(mail: Judged, *, with_body: bool) -> dict[str, Any]:
-    """Everything that a template can name. Without the time, so that the same mail and verdict give the same bytes."""
+def facts_of(mail: Judged, path: PurePosixPath, answered: PurePosixPath | None, *, with_body: bool) -> dict[str, Any]:
+    """Everything that a template can name. Without the time, so that the same mail and verdict give the same bytes.
+
+    `path`: the note's own; `answered`: that of the note about the mail that this one answers.
+    """
     message, content, verdict = message_of(mail), message_of(mail).content, mail.verdict
     named: dict[str, Any] = {
         "subject": content.subject,
@@ -31,6 +36,7 @@ def facts_of(mail: Judged, *, with_body: bool) -> dict[str, Any]:
         "uid": mail.ref.uid,
         "message_id": message.message_id,
         "in_reply_to": message.ancestors[0] if message.ancestors else "",
+        "answered": None if answered is None else {"name": answered.stem, "path": _from(path, answered)},
         "list_id": content.list_id,
         "attachments": [attachment.name or attachment.content_type for attachment in content.attachments],
         "attached": _attached(message),
@@ -58,6 +64,11 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, dict):
         return {_encodable(name): _encodable(part) for name, part in value.items()}
     return [_encodable(part) for part in value] if isinstance(value, list) else value
+
+
+def _from(note: PurePosixPath, other: PurePosixPath) -> str:
+    """The relative path from one note to another, as a link in Markdown has it."""
+    return posixpath.relpath(other, note.parent)
 
 
 def _attached(message: Message) -> list[dict[str, str]]:
