@@ -109,7 +109,11 @@ class JobOptions:
         None
     )
     new_job: Annotated[
-        bool, Parameter(help="Begin a new job although an unfinished one has the same mail and another classifier.")
+        bool,
+        Parameter(
+            help="Begin a new job although another one has the same mail: an unfinished one with another classifier, "
+            "or one that was cancelled or undone."
+        ),
     ] = False
     as_planned: Annotated[bool, Parameter(help="Go on with the model and prompt that the job was planned with.")] = (
         False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,12 @@ from backfill.fingerprint import Fingerprint
 from backfill.ledger.databases.database import Database
 from backfill.ledger.job_states import move, settle
 from backfill.ledger.rows import Job
-from backfill.ledger.schema import job
-from backfill.lifecycle import UNFINISHED, JobState
+from backfill.ledger.schema import job, one_of
+from backfill.lifecycle import GIVEN_UP, UNFINISHED, JobState
 from backfill.selection import Selection, job_key
 
+GIVEN_UP_ONE = text(f"SELECT id FROM job WHERE key = :key AND {one_of('state', GIVEN_UP)}")
+RETIRE = text("UPDATE job SET key = :retired WHERE id = :job")
 CONSENT = text("UPDATE job SET consented_at = :now WHERE id = :job")
 
 
@@ -27,9 +30,19 @@ class Jobs:
     clock: Clock
 
     def open(
-        self, account: str, selection: Selection, fingerprint: Fingerprint, *, dry_run: bool, generation: int = 0
+        self,
+        account: str,
+        selection: Selection,
+        fingerprint: Fingerprint,
+        *,
+        dry_run: bool,
+        generation: int = 0,
+        anew: bool = False,
     ) -> Job:
-        """The job of this identity. If there is none, makes one in the state PLANNING. Writes."""
+        """The job of this identity. If there is none, makes one in the state PLANNING. Writes.
+
+        `anew`: a cancelled or undone job of this identity makes room. It keeps its number, by which alone it is found.
+        """
         digest = fingerprint.digest()
         key = job_key(account, selection, digest, dry_run=dry_run, generation=generation)
         row = {
@@ -46,6 +59,11 @@ class Jobs:
         }
 
         def work(connection: Connection) -> Job:
+            given_up = connection.execute(GIVEN_UP_ONE, {"key": key}).scalar() if anew else None
+            if given_up is not None:
+                # The key is unique. A retired one is no digest of any identity.
+                retired = hashlib.sha256(f"{key} {given_up}".encode()).hexdigest()
+                connection.execute(RETIRE, {"job": given_up, "retired": retired})
             connection.execute(self.database.insert(job).on_conflict_do_nothing(), [row])
             return _job(connection.execute(select(job).where(job.c.key == key)).one())
 

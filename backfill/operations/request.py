@@ -138,12 +138,14 @@ def decide(
     digest = fingerprint.digest()
     generation = ledger.jobs.next_generation(account, selection, digest) if request.ask_again else 0
     found = ledger.jobs.find(job_key(account, selection, digest, dry_run=request.dry_run, generation=generation))
-    if found is not None:
+    is_given_up = found is not None and found.state in GIVEN_UP
+    if found is not None and not (is_given_up and request.new_job):
         refuse_undone(found)
         # Otherwise the next run from cron would undo what the operator has decided.
         if found.state is JobState.CANCELLED or (request.selection is None and found.state in GIVEN_UP):
             raise ConfigError(
-                f"This job was {found.state}: {describe(found)}. Take it up again with: backfill run --job {found.id}"
+                f"This job was {found.state}: {describe(found)}. Take it up again with: backfill run --job {found.id}; "
+                "or begin anew with --new-job, which pays for no known verdict."
             )
         if request.new_job:
             raise ConfigError(
@@ -157,7 +159,9 @@ def decide(
                 return _same_question(ledger, job, request, fingerprint)
     selection.check()
     check(selection)
-    job = ledger.jobs.open(account, selection, fingerprint, dry_run=request.dry_run, generation=generation)
+    job = ledger.jobs.open(
+        account, selection, fingerprint, dry_run=request.dry_run, generation=generation, anew=is_given_up
+    )
     return Decision(job, Intent.BEGIN)
 
 

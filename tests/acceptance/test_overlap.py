@@ -102,3 +102,34 @@ def test_three_jobs_resumed_in_any_order_leave_what_the_newest_says(
     for job in (3, 1, 2):
         assert project.run("verify", str(job)).returncode == 0, project.run("verify", str(job)).stdout
     assert keywords(project) == [{IMPORTANT, PROCESSED}] * MAILS
+
+
+@pytest.mark.parametrize("how", ["cancel", "undo"])
+def test_a_job_that_was_given_up_is_begun_anew_by_new_job_with_the_verdicts_that_are_known(
+    project: Project, mails: None, api: ApiServer, how: str
+) -> None:
+    ask(project, "spam", "--max-emails", "2")
+    project.succeed(how, "1", *(["--yes"] if how == "undo" else []))
+    refused = project.run("run", "--yes", "--folder", "INBOX")
+
+    project.succeed("run", "--yes", "--folder", "INBOX", "--new-job")
+
+    assert refused.returncode == 2
+    assert "--new-job" in refused.stderr
+    assert keywords(project) == [{SPAM, PROCESSED}] * MAILS
+    assert api.call_count == MAILS
+    assert [job for job, _ in project.rows("SELECT id, state FROM job ORDER BY id")] == [1, 2]
+    assert project.report()["job"]["id"] == 2
+    assert "There is nothing new" in project.run("run", "--folder", "INBOX").stderr
+    assert project.run("verify", "1").returncode == project.run("verify", "2").returncode == 0
+
+
+def test_a_job_can_be_given_up_and_begun_anew_again_and_again(project: Project, mails: None, api: ApiServer) -> None:
+    for job in (1, 2, 3):
+        ask(project, "spam", "--max-emails", "1", "--new-job")
+        project.succeed("cancel", str(job))
+
+    ask(project, "spam", "--new-job")
+
+    assert project.report()["job"]["id"] == 4
+    assert api.call_count == MAILS

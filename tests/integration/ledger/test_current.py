@@ -8,7 +8,8 @@ import pytest
 
 from backfill.ledger.current import superseded
 from backfill.lifecycle import STANDING, ItemStatus, JobState
-from tests.support.ledgers import answer, inbox
+from backfill.selection import Selection
+from tests.support.ledgers import ACCOUNT, FINGERPRINT, answer, inbox
 from tests.support.query_plans import assert_uses, plans
 
 
@@ -123,3 +124,15 @@ def test_a_mails_verdicts_are_found_without_reading_whole_jobs(bench, overlappin
 
     assert items
     assert_uses(plan, "ix_item_judged")
+
+
+@pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.UNDONE])
+def test_a_job_that_was_given_up_makes_room_for_a_new_one_and_keeps_its_number(bench, state):
+    given_up = bench.job
+    bench.write("UPDATE job SET state = :state WHERE id = :job", state=state, job=given_up.id)
+
+    anew = [bench.ledger.jobs.open(ACCOUNT, Selection(), FINGERPRINT, dry_run=False, anew=True) for _ in range(2)]
+
+    assert [job.id for job in anew] == [given_up.id + 1] * 2  # the second time there is nothing given up
+    assert bench.ledger.jobs.get(given_up.id).state is state
+    assert bench.open_job().id == anew[0].id
