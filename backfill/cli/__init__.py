@@ -36,6 +36,7 @@ app = App(
     help="Classify every historical mail of an IMAP mailbox with an LLM: once each, throttled, through any "
     "interruption.\n\nOptions without a command mean `run`. `backfill COMMAND --help` explains a command.",
     version=__version__,
+    version_format="plaintext",  # start-up: anything else brings rich's Markdown
     default_parameter=Parameter(negative=(), show_default=False),
     result_action="return_value",
 )

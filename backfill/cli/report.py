@@ -18,7 +18,7 @@ def report(
     general: GeneralOptions = EVERYWHERE,
 ) -> int:
     """The figures of a job, over all its runs."""
-    from backfill.report.render import render, write_report  # start-up: brings jinja2
+    from backfill.report.render import render, write_report  # start-up: brings all formats
 
     command = Command.begin(general)
     with command.ledger() as ledger:

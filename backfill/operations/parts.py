@@ -8,20 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from backfill.analytics import AnalyticsFile
-from backfill.clock import Clock, StopRequest
-from backfill.executor import Observer
-from backfill.ledger import Ledger
-from backfill.ledger.locks import RunLock
-from backfill.ledger.rows import Job
-from backfill.limits import RunLimits
-from backfill.operations.marks import MarkCheck
-from backfill.ports import Classifier, Effect, MailSource, Price
-from backfill.rubric import Rubric
-from backfill.selection import Selection
-from backfill.throttle.mail import MailAllowance
+if TYPE_CHECKING:  # start-up: `status` and `report` work with parts, and need neither the executor nor an output
+    from backfill.analytics import AnalyticsFile
+    from backfill.clock import Clock, StopRequest
+    from backfill.executor import Observer
+    from backfill.ledger import Ledger
+    from backfill.ledger.locks import RunLock
+    from backfill.ledger.rows import Job
+    from backfill.limits import RunLimits
+    from backfill.operations.marks import MarkCheck
+    from backfill.ports import Classifier, Effect, MailSource, Price
+    from backfill.rubric import Rubric
+    from backfill.selection import Selection
+    from backfill.throttle.mail import MailAllowance
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
 from backfill import wording
 from backfill.report.charts import category_bars, histogram
 from backfill.report.lines import figures, first_mails, headline, warnings
@@ -29,6 +26,8 @@ class Share:
 
 def render_html(summary: Summary) -> str:
     """A whole document. Every text in it is escaped; control characters are written out, e.g. as \\x1b."""
+    from jinja2 import Environment, StrictUndefined  # start-up: the other formats do without it
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True)
     environment.filters["number"] = wording.number
     source = resources.files("backfill.report").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -47,7 +46,8 @@ def render_html(summary: Summary) -> str:
 
 
 def _finalize(value: object) -> object:
-    return wording.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    is_markup = hasattr(value, "__html__")
+    return wording.printable(value) if isinstance(value, str) and not is_markup else value
 
 
 def _shares(summary: Summary) -> list[Share]:
