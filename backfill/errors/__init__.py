@@ -52,6 +52,7 @@ from backfill.errors.ledger import (
 )
 from backfill.errors.mail import (
     CredentialsRefused,
+    FolderTroubled,
     FolderUnknown,
     FolderUnusable,
     KeywordRefused,
@@ -94,6 +95,7 @@ __all__ = [
     "EffectUnavailable",
     "EffectUnreachable",
     "EnvironmentUnusable",
+    "FolderTroubled",
     "FolderUnknown",
     "FolderUnusable",
     "HostUnavailable",

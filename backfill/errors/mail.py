@@ -50,6 +50,12 @@ class ServerTroubled(ServerUnavailable):
     """The mail server answers that it cannot do its work at the moment; run again later."""
 
 
+class FolderTroubled(ServerTroubled):
+    """The mail server does not open this folder at the moment, or gives out none of its mails; run again later."""
+
+    reason = "folder_troubled"
+
+
 class MailThrottled(ServerUnavailable):
     """The mail server asks for patience; run again when that time is over."""
 

@@ -14,7 +14,7 @@ from itertools import groupby
 from math import ceil
 from typing import Final
 
-from backfill.errors import FolderUnusable, Unexpected, around_one_mail
+from backfill.errors import FolderTroubled, FolderUnusable, Unexpected, around_one_mail
 from backfill.ledger import Ledger
 from backfill.ledger.rows import Job
 from backfill.limits import RunLimits
@@ -137,7 +137,7 @@ class Forecaster:
         try:
             with around_one_mail():
                 return list(self.source.fetch(mailbox, uids))
-        except FolderUnusable:
+        except (FolderUnusable, FolderTroubled):
             return []
         except Unexpected:
             if len(uids) == 1:

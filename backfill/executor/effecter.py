@@ -22,6 +22,7 @@ from backfill.errors import (
     BackfillError,
     EffectThrottled,
     EffectUnreachable,
+    FolderTroubled,
     FolderUnusable,
     ServerUnavailable,
     Unexpected,
@@ -152,7 +153,7 @@ class Effecter:
         """One answer for each mail. After an unexpected error, halve the batch until the mail at fault is alone."""
         try:
             return self._patiently(effect, mails)
-        except FolderUnusable as error:  # the mails are given back, and the next run applies the effect
+        except (FolderUnusable, FolderTroubled) as error:  # given back; the next run applies the effect
             self.flow.leave_out(mailbox_id, error)
             return [Unapplied(mail.ref, effect.name, error) for mail in mails]
         except Unexpected as error:

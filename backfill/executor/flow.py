@@ -17,7 +17,7 @@ from typing import TypeVar
 from loguru import logger
 
 from backfill.clock import StopRequest
-from backfill.errors import FolderUnusable
+from backfill.errors import FolderTroubled, FolderUnusable
 from backfill.executor.askers import AskingThreads
 from backfill.executor.bounds import Cap, Window
 from backfill.executor.observer import Observer
@@ -65,7 +65,8 @@ class Flow:
     ended: Ended | None = None  # why the reader has ended; None: it still reads
     error: BaseException | None = None  # the first error that ends the run; None: none yet
     is_over: bool = False  # the writer takes no more results
-    left_out: dict[int, FolderUnusable] = field(default_factory=dict)  # mailbox number → why its folder does not open
+    #: Mailbox number → why its folder cannot be worked on.
+    left_out: dict[int, FolderUnusable | FolderTroubled] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -114,8 +115,8 @@ class Flow:
             self.error = error
         self.stop.set(type(error).__name__)
 
-    def leave_out(self, mailbox_id: int, error: FolderUnusable) -> None:
-        """Claim nothing more from a mailbox in this run, because its folder does not open. The others go on."""
+    def leave_out(self, mailbox_id: int, error: FolderUnusable | FolderTroubled) -> None:
+        """Claim nothing more from a mailbox in this run: its folder cannot be worked on. The others go on."""
         if mailbox_id not in self.left_out:
             logger.bind(job=self.job.id, run=self.run.uuid).warning("left out until the next run: {}", error)
             with self.asking_lock:

@@ -13,7 +13,14 @@ from itertools import groupby
 from loguru import logger
 
 from backfill.clock import Clock
-from backfill.errors import FolderUnusable, MailThrottled, ServerUnavailable, Unexpected, around_one_mail
+from backfill.errors import (
+    FolderTroubled,
+    FolderUnusable,
+    MailThrottled,
+    ServerUnavailable,
+    Unexpected,
+    around_one_mail,
+)
 from backfill.executor.flow import Ended, Flow
 from backfill.executor.results import Judgment, Task, Troubled
 from backfill.ledger import Ledger
@@ -31,6 +38,8 @@ from backfill.throttle.mail import MailAllowance
 LONGEST_WAIT_S = 3600.0
 # If a mail server is away for longer than ten minutes without a break, the run ends with "unreachable".
 SERVER_PATIENCE_S = 600.0
+# If the trouble is one folder's, the run goes on with the other folders after two minutes.
+FOLDER_PATIENCE_S = 120.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 # If a mail server asks for patience for a day and delivers no mail, the run ends and says so.
 ASKED_PATIENCE_S = 86_400.0
@@ -170,6 +179,11 @@ class Reader:
                     break
             except ServerUnavailable as error:
                 pause = error.wait_s or pause
+                is_long = waited + pause > FOLDER_PATIENCE_S
+                if isinstance(error, FolderTroubled) and is_long and self._has_other_folders():
+                    self.flow.leave_out(items[0].mailbox_id, error)
+                    self._give_back(list(waiting.values()))
+                    break
                 if waited + pause > max(SERVER_PATIENCE_S, error.wait_s or 0) or pause > LONGEST_WAIT_S:
                     raise
                 self.ledger.items.rest(self.flow.run, list(waiting.values()))
@@ -181,6 +195,9 @@ class Reader:
         if self.throttler is not None:  # the beginning of a metered call is recorded when its attempt is opened
             self.ledger.items.rest(self.flow.run, [item for item, _ in messages])
         return messages
+
+    def _has_other_folders(self) -> bool:
+        return len(self.flow.left_out) + 1 < len(self.flow.job.selection.folders)
 
     def _give_back(self, items: list[Item]) -> None:
         self.ledger.items.release(self.flow.run, items)

@@ -2,7 +2,8 @@
 
 No mail is marked read (BODY.PEEK in an EXAMINEd folder, checked by `seen_guard`). Attachments stay on the server. Each
 mail that does not come is reported with its reason. A mail counts as gone only when a search in a fresh session says
-so. A batch that the server refuses, or that ends the connection, is halved until the mail at fault is alone.
+so. A batch that the server refuses, or that ends the connection, is halved until the mail at fault is alone. If the
+server names a trouble of its own, another mail shows whether the trouble is this mail's or the folder's.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from datetime import UTC, datetime
 
 from imapclient import SEEN
 
-from backfill.errors import MessageGone, MessageUnreadable, ServerUnavailable
+from backfill.errors import FolderTroubled, MessageGone, MessageUnreadable, ServerUnavailable
 from backfill.mail import structure
 from backfill.mail.errors import FOREIGN, CommandFailed, ConnectionLost
 from backfill.mail.headers import FIELDS, Headers
 from backfill.mail.mime import LOOKS, Piece, Reading, Text, content, text_of, whole
 from backfill.mail.passages import Passage, charset, passages
-from backfill.mail.positions import highest_uid
+from backfill.mail.positions import ends
 from backfill.mail.replies import Row
 from backfill.mail.sections import Section, Sections, is_nil, literal
 from backfill.mail.seen_guard import SeenGuard
@@ -34,7 +35,7 @@ MAX_REPLY = 4_000_000  # bytes of bodies asked for at once
 MAX_SIZE = 2**63 - 1  # bytes, of RFC822.SIZE (RFC 9051 §9, number64)
 RAW_LIMIT = 65_536  # bytes read of a mail whose structure makes no sense
 
-#: Mails in a row that end in "try later" or a lost connection. Then another mail shows whether the server works.
+#: Mails in a row that end in a lost connection. Then another mail shows whether the server works.
 _PATIENCE = 4
 #: Mails. A lost connection halves the batch; each batch that comes makes the next one larger by this.
 _GROWTH = 5
@@ -75,7 +76,7 @@ class Fetcher:
         self._guard = guard
         self._labels_as_flags = labels_as_flags
         self._size = BATCH
-        self._refused_in_a_row = 0
+        self._lost_in_a_row = 0
         self._good: MessageRef | None = None  # a mail that the server gave out before
         self._flags: dict[int, tuple[object, ...]] = {}  # by UID, from before any body of that mail was asked for
 
@@ -101,19 +102,21 @@ class Fetcher:
             yield from self._batch(mailbox, uids[middle:])
             return
         if any(isinstance(each, Message) for each in fetched):
-            self._refused_in_a_row = 0
+            self._lost_in_a_row = 0
         self._good = next((each.ref for each in fetched if isinstance(each, Message)), self._good)
         self._size = min(BATCH, max(self._size, len(uids)) + _GROWTH)
         yield from fetched
 
     def _alone(self, mailbox: MailboxKey, uid: int, failure: CommandFailed | ConnectionLost) -> Message | Unfetched:
         """A mail that cannot be fetched in the usual way: its first bytes, or the reason why they do not come."""
-        if isinstance(failure, ConnectionLost) or failure.is_transient:
-            self._refused_in_a_row += 1
-            if self._refused_in_a_row >= _PATIENCE:
-                if not self._gives_out_another(mailbox):
+        if isinstance(failure, ConnectionLost):
+            self._lost_in_a_row += 1
+            if self._lost_in_a_row >= _PATIENCE:
+                if not self._gives_out_another(mailbox, uid):
                     raise ServerUnavailable(str(failure)) from failure
-                self._refused_in_a_row = 0
+                self._lost_in_a_row = 0
+        elif failure.is_transient and not self._gives_out_another(mailbox, uid):
+            raise FolderTroubled(f"No mail of {mailbox.folder!r} can be read now. {failure}") from failure
         draft = _Draft(uid, {}, Headers(b""), None, ())
         try:
             row, came = self._first_bytes(mailbox, uid)
@@ -138,19 +141,29 @@ class Fetcher:
                     raise
         return nothing
 
-    def _gives_out_another(self, mailbox: MailboxKey) -> bool:
-        """Does the server still give out another mail: one that it gave out before, or else the newest?"""
+    def _gives_out_another(self, mailbox: MailboxKey, but: int) -> bool:
+        """Does the server give out another mail of the folder: one that it gave out before, the newest or oldest?"""
         good, self._good = self._good, None
+        if good is not None and good.mailbox == mailbox and good.uid != but and self._gives_out(good):
+            self._good = good
+            return True
         try:
-            uid = good.uid if good and good.mailbox == mailbox else highest_uid(self._session, mailbox)
-            found = self._sections.fetch(mailbox, {uid: 0}, [Section("", 1024)], _FACTS)
-            row, came = found.get(uid, ({}, {}))
-            self._guard.check(self._session, mailbox, self._unread([_Draft(uid, row, Headers(b""), None, ())]))
+            for uid in ends(self._session, mailbox):
+                if uid not in (0, but) and self._gives_out(ref := MessageRef(mailbox, uid)):
+                    self._good = ref
+                    return True
         except (CommandFailed, ConnectionLost):
             return False
-        if "" in came:
-            self._good = MessageRef(mailbox, uid)
-        return self._good is not None
+        return False
+
+    def _gives_out(self, ref: MessageRef) -> bool:
+        try:
+            found = self._sections.fetch(ref.mailbox, {ref.uid: 0}, [Section("", 1024)], _FACTS)
+            row, came = found.get(ref.uid, ({}, {}))
+            self._guard.check(self._session, ref.mailbox, self._unread([_Draft(ref.uid, row, Headers(b""), None, ())]))
+        except (CommandFailed, ConnectionLost):
+            return False
+        return "" in came
 
     def _read(self, mailbox: MailboxKey, uids: list[int]) -> list[Message | Unfetched]:
         items = (*_OVERVIEW, *_GMAIL_FACTS) if self._session.has("X-GM-EXT-1") else _OVERVIEW

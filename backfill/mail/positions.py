@@ -8,7 +8,7 @@ fewer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from loguru import logger
@@ -47,6 +47,12 @@ def windows(session: Session, mailbox: MailboxKey, low: int, high: int, exists: 
             found.append(UidWindow(start, min(end, high), mails if is_from_cut and is_to_cut else None))
             start, is_from_cut = min(end, high) + 1, True
     return found
+
+
+def ends(session: Session, mailbox: MailboxKey) -> Iterator[int]:
+    """The UIDs of the folder's newest mail and of its oldest, each asked for when needed; 0 where it is not told."""
+    yield highest_uid(session, mailbox)
+    yield min(_uids_at(session, mailbox, ["1"]), default=0)
 
 
 def _uids_at(session: Session, mailbox: MailboxKey, positions: Iterable[str]) -> set[int]:

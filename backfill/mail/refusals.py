@@ -90,6 +90,8 @@ _FOR_GOOD = re.compile(
     re.I,
 )
 
+_OF_FOLDER = re.compile(r"\[(?:INUSE|LIMIT)\]", re.I)
+
 _UNSAFE_LOGIN = re.compile(r"unsafe login", re.I)
 ALLOW_PROGRAMS: Final = "allow IMAP programs in the provider's settings, and use the code given there as the password"
 
@@ -147,6 +149,13 @@ def throttling(text: str) -> MailThrottled | None:
     if wait_s is None:
         return None
     return MailThrottled(f"The mail server asks for patience ({wait_s:.0f} s): {one_line(text)}", wait_s=wait_s)
+
+
+def is_about_the_folder(text: str) -> bool:
+    """Does a refused SELECT or EXAMINE concern this folder only: in use, or beyond a limit of the server (RFC 5530)?"""
+    rest = _OF_FOLDER.sub("", text)
+    is_of_account = _PACE.search(rest) or _BACKOFF.search(rest) or any(each.search(rest) for each, _ in _THROTTLED)
+    return rest != text and not is_of_account
 
 
 def is_about_the_pace(text: str) -> bool:

@@ -17,6 +17,7 @@ from loguru import logger
 from backfill.errors import (
     BackfillError,
     CredentialsRefused,
+    FolderTroubled,
     FolderUnknown,
     FolderUnusable,
     MailboxChanged,
@@ -39,7 +40,7 @@ from backfill.mail.errors import (
 )
 from backfill.mail.folder_names import Listed
 from backfill.mail.login import ImapAccount, connect, hang_up
-from backfill.mail.refusals import ALLOW_PROGRAMS, is_transient, is_unsafe_login, throttling
+from backfill.mail.refusals import ALLOW_PROGRAMS, is_about_the_folder, is_transient, is_unsafe_login, throttling
 from backfill.mail.replies import Row
 from backfill.mail.search import listed, search
 from backfill.mail.uidset import uid_sets
@@ -201,7 +202,8 @@ class Session:
     def _goes_on_after(self, error: BackfillError) -> bool:
         """Can the connection be used after this error? If so, forgets the reply; the folder is opened anew.
 
-        Not if the server is in trouble or asks for patience: a new connection may reach another part of the server.
+        Not if a folder cannot be opened now, or the server asks for patience: a new connection may reach another part
+        of the server.
         """
         if self._client is None or not self._client.wire.is_idle:
             return False
@@ -209,7 +211,7 @@ class Session:
             case TooMuchSaid() | FolderUnknown() | FolderUnusable() | FolderReadOnly() | MailboxChanged():
                 is_sound = True
             case CommandFailed():
-                is_sound = bool(error.words) and not error.is_transient
+                is_sound = bool(error.words)
             case _:
                 is_sound = False
         if is_sound:
@@ -248,6 +250,8 @@ class Session:
             raise
         except IMAPClientError as error:
             text = words(error)
+            if is_about_the_folder(text):
+                raise FolderTroubled(f"The mail server does not open {folder!r} now: {text}") from error
             if patience := throttling(text):
                 raise patience from error
             if is_unsafe_login(text):
@@ -255,7 +259,7 @@ class Session:
                     f"{self.account.server} opens no folder ({text}); {ALLOW_PROGRAMS}."
                 ) from error
             if is_transient(text):
-                raise ServerTroubled(f"The mail server cannot open {folder!r} now: {text}") from error
+                raise FolderTroubled(f"The mail server cannot open {folder!r} now: {text}") from error
             raise FolderUnknown(
                 f"The mail server does not open the folder {folder!r} ({text}); `backfill folders` lists its folders."
             ) from error
