@@ -532,3 +532,9 @@ def test_no_two_floors_share_a_house() -> None:
 
     assert len(houses) == len(set(houses))
     assert all(re.fullmatch(r"[a-z_]+", house) for house in houses)
+
+
+def test_each_revision_of_the_schema_has_a_number_of_its_own() -> None:
+    numbers = [path.name[:4] for path in sorted((ROOT / "migrations/versions").glob("[0-9]*.py"))]
+
+    assert numbers == [f"{number:04d}" for number in range(1, len(numbers) + 1)]
