@@ -17,6 +17,7 @@ from backfill.clock import Clock, StopRequest, SystemClock
 from backfill.executor import Observer
 from backfill.folders import FolderPatterns
 from backfill.limits import GivenLimits
+from backfill.operations.apply import Applied, apply
 from backfill.operations.cleanup import Cleaned, cleanup, put_back
 from backfill.operations.earlier import earlier_ledger
 from backfill.operations.parts import Audience
@@ -155,6 +156,14 @@ class BackfillProcessor:
             if job is None or not job.is_cleanup:
                 return None
             return put_back(parts, self._audience, job, preview=preview)
+
+    def apply(self, job_id: int | None = None, *, preview: bool = False) -> Applied:
+        """Bring about what a job's stored verdicts derive by today's settings. No call is made, and no key is needed.
+
+        Without `job_id`: the job of the latest run. `preview`: say what would change, and write nothing.
+        """
+        with self._parts() as parts:
+            return apply(parts, self._audience, job_id, preview=preview)
 
     def undo(self, job_id: int | None = None, only: Sequence[str] = (), *, preview: bool = False) -> TakenBack:
         """Take back what a job wrote; `only`: the names of outputs; empty: all. `preview`: say it, and write nothing.

@@ -1,9 +1,9 @@
 """The command line, one file a command group: options in, one call of an operation, words and an exit code out.
 
 Commands: `run` (plan, run, retry) · `status` (status, jobs) · `watch` · `steer` (pause, resume, cancel, pace) ·
-`report` · `export` · `undo` · `cleanup` (cleanup-flags) · `ledger` (verify, path, upgrade, backup) · `check` ·
-`folders` · `evaluate` · `setup` (demo, init). What they share: `command` · `options` · `terminal` (questions, signals)
-· `progress` (bar or lines) · `output` (standard streams).
+`report` · `export` · `apply` · `undo` · `cleanup` (cleanup-flags) · `ledger` (verify, path, upgrade, backup) ·
+`check` · `folders` · `evaluate` · `setup` (demo, init). What they share: `command` · `options` · `terminal` (questions,
+signals) · `progress` (bar or lines) · `output` (standard streams).
 
 A module that is slow to import, such as rich or SQLAlchemy, is imported inside the command that needs it, so that
 `backfill --help` is quick.
@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from cyclopts import App, CycloptsError, Parameter
 
 from backfill import __version__
+from backfill.cli.apply import apply
 from backfill.cli.check import check
 from backfill.cli.cleanup import cleanup_flags
 from backfill.cli.evaluate import evaluate
@@ -105,6 +106,7 @@ for command in (
     pace,
     check,
     evaluate,
+    apply,
     undo,
     cleanup_flags,
 ):

@@ -1,12 +1,12 @@
 """The state store: backfill's only memory. All SQL is in this folder.
 
 `Ledger` groups its methods by what they write: `jobs`, `plans`, `runs`, `items` (claim, postpone, release, skip,
-vanish, fail, retry), `results` (from a call to the outcome), `verdicts`, `receipts` (reapply, doubt), `undoing` (take a
-job back), `removals` (keywords of older systems), `attempts`, `throttles`, `budgets`, `outcomes`, `steering` (pause,
-resume, cancel, pace), `secrets`. Five only read: `open_items` (what is left), `current` (which verdict counts for a
-mail that several jobs judged), `report` (the figures of a job), `exports` (every verdict of a job with its mail),
-`status` (a job at this moment). `audit` compares the tables, and repairs what needs no mail server. One public method
-is one short transaction.
+vanish, fail, retry), `results` (from a call to the outcome), `verdicts`, `receipts` (reapply, doubt), `applying` (bring
+about anew), `undoing` (take a job back), `removals` (keywords of older systems), `attempts`, `throttles`, `budgets`,
+`outcomes`, `steering` (pause, resume, cancel, pace), `secrets`. Five only read: `open_items` (what is left), `current`
+(which verdict counts for a mail that several jobs judged), `report` (the figures of a job), `exports` (every verdict of
+a job with its mail), `status` (a job at this moment). `audit` compares the tables, and repairs what needs no mail
+server. One public method is one short transaction.
 
 Beside these: `schema` (the tables) · `rows` and `parameters` (the values that are returned) · `item_states` and
 `job_states` (the conditions of each change of a state) · `locks` (which runs are alive) · `reads` (figures for people)
@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backfill.clock import Clock, StopRequest, SystemClock
+from backfill.ledger.applying import Applying
 from backfill.ledger.attempts import Attempts
 from backfill.ledger.budgets import Budgets
 from backfill.ledger.current import Current
@@ -69,6 +70,7 @@ class Ledger:
     steering: JobSteering
     undoing: Undoing
     removals: Removals
+    applying: Applying
 
     @classmethod
     def open(cls, url: str, clock: Clock | None = None, stop: StopRequest | None = None) -> Ledger:
@@ -107,6 +109,7 @@ class Ledger:
             steering=JobSteering(database, clock),
             undoing=Undoing(database, clock),
             removals=Removals(database, clock),
+            applying=Applying(database, clock),
         )
 
     def close(self) -> None:

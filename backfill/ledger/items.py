@@ -136,7 +136,7 @@ class Items:
                 connection.execute(SET_RIGHT, {"job": run.job_id, "now": now})
             verdicts = verdicts_by_id(connection, [row.verdict_id for row in rows if row.verdict_id is not None])
             keys = _mailboxes(connection, {row.mailbox_id for row in rows})
-            return [_item(row, keys[row.mailbox_id], verdicts.get(row.verdict_id)) for row in rows]
+            return [item_of(row, keys[row.mailbox_id], verdicts.get(row.verdict_id)) for row in rows]
 
         return self.database.write(work)
 
@@ -282,7 +282,8 @@ def _mailboxes(connection: Connection, ids: Iterable[int]) -> dict[int, MailboxK
     return {row[0]: MailboxKey(*row[1:]) for row in rows}
 
 
-def _item(row: Row[Any], key: MailboxKey, known: Verdict | None) -> Item:
+def item_of(row: Row[Any], key: MailboxKey, known: Verdict | None) -> Item:
+    """The item of a row with its columns. `known`: its verdict."""
     return Item(
         id=row.id,
         ref=MessageRef(key, row.uid),

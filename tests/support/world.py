@@ -143,6 +143,7 @@ WRITES = {
     "outcomes": ("open_sink", "advance"),
     "audit": ("repair",),
     "secrets": ("get",),
+    "applying": ("begin", "take_up"),
     "undoing": ("begin", "keep", "close", "settle"),
     "budgets": ("open", "open_day", "open_calls"),
     "steering": ("pause", "resume", "cancel", "set_pace", "note_waiting"),
@@ -363,6 +364,8 @@ class Command:
         ledger.undoing.keep([])
         ledger.undoing.close([each.id for each in ledger.undoing.written(job.id)])
         ledger.undoing.settle(run)
+        ledger.applying.begin(run)
+        ledger.applying.take_up(run, [each.item for each in ledger.applying.page(job.id)])
         ledger.receipts.reapply(job.id, ["flags", "notes"])
         ledger.steering.pause(job.id, "lunch")
         ledger.steering.note_waiting(run, "lunch")
