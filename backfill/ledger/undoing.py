@@ -151,6 +151,8 @@ class Undoing:
 
     def senders(self, keys: Collection[str]) -> Mapping[str, Sender]:
         """Date and sender of mails, by their message keys."""
+        if not keys:
+            return {}
         statement = {"keys": sorted(keys)}
         return self.database.read(
             lambda connection: {

@@ -118,6 +118,32 @@ def test_an_undone_job_is_not_brought_back_by_a_run(project: Project, mailbox: M
     assert project.flags() == before
 
 
+@pytest.mark.parametrize("given_up", ["undo", "cancel"])
+def test_a_job_that_was_given_up_can_be_begun_anew_and_its_verdicts_are_not_paid_for_again(
+    project: Project, mailbox: Mailbox, api: ApiServer, given_up: str
+) -> None:
+    mailbox.holds(letter(1), letter(2))
+    if given_up == "undo":
+        project.succeed("run", "--yes")
+        there = project.flags()
+        taken(project)
+    else:
+        project.succeed("run", "--yes", "--max-emails", "1")
+        project.succeed("cancel")
+
+    project.succeed("run", "--new-job", "--yes")
+
+    report = project.report()
+    assert (report["job"]["id"], report["job"]["state"], report["counts"]["done"]) == (2, "done", 2)
+    assert api.call_count == 2
+    assert given_up == "cancel" or project.flags() == there
+    project.succeed("run", "--folder", "INBOX", "--yes")  # goes on with the new one
+    assert project.report()["job"]["id"] == 2
+    again = project.run("run", "--new-job", "--yes")
+    assert again.returncode == 2
+    assert "is this very job" in again.stderr
+
+
 def test_without_a_terminal_and_without_yes_nothing_is_taken_back(project: Project, mailbox: Mailbox) -> None:
     mailbox.holds(letter(1), letter(2))
     project.succeed("run", "--yes")
