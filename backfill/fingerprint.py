@@ -13,6 +13,8 @@ from typing import Any, Final, Self
 
 #: What stands in the place of a classifier where keywords of older systems are removed: such a job judges nothing.
 CLEANUP: Final = "cleanup"
+#: The parts that another rubric changes.
+OF_THE_RUBRIC: Final = frozenset({"rubric", "schema", "max_output_tokens"})
 #: A longer value is shown as "…".
 MOST_SHOWN: Final = 40
 
@@ -50,14 +52,19 @@ class Fingerprint:
         """SHA-256 (hex). Line endings, trailing blanks and the order of keys make no difference."""
         return sha256(f"{self.canonical}\n{self._fixed_prompt()}".encode()).hexdigest()
 
-    def differences(self, other: Fingerprint) -> list[str]:
-        """What differs from this one in `other`, a line for each part, for people."""
+    def differences(self, other: Fingerprint, *, has_other_rubric: bool = False) -> list[str]:
+        """What differs from this one in `other`, a line for each part, for people.
+
+        `has_other_rubric`: the rubric is told elsewhere, so what follows from it is left out.
+        """
         mine, theirs = self._parts(), other._parts()
         lines = [
             f"{name}: {_shown(mine.get(name))} -> {_shown(theirs.get(name))}"
             for name in sorted({*mine, *theirs})
-            if mine.get(name) != theirs.get(name)
+            if mine.get(name) != theirs.get(name) and not (has_other_rubric and name in OF_THE_RUBRIC)
         ]
+        if has_other_rubric:
+            return lines
         return [*lines, "prompt: another text"] if self._fixed_prompt() != other._fixed_prompt() else lines
 
     @property

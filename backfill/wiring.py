@@ -289,7 +289,7 @@ def as_planned(settings: Settings, job: Job, ledger: OpenLedger, clock: Clock) -
 
     Raises `ConfigError` when this version of backfill cannot ask as the job was planned.
     """
-    planned = planned_with(settings, job.planned_with.settings)
+    planned = planned_with(settings, job.planned_with.settings, job.rubric)
     build = CLASSIFIERS.get(planned.classifier)
     stored = None if build is None else build(planned, ledger, clock, job.planned_with.prompt)
     if stored is None or stored.fingerprint.digest() != job.fingerprint:

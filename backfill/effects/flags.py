@@ -16,6 +16,7 @@ from backfill.ports import Judged, MailMarker, Probe, Receipt, ReceiptState, Sta
 
 NOT_KEPT = "the server keeps none of these keywords in this folder (PERMANENTFLAGS, RFC 9051 §7.1)"
 
+NO_MORE_KEPT = "the folder takes no more keywords than it has (PERMANENTFLAGS, RFC 9051 §7.1)"
 NOT_REMOVED = "The server does not remove the keyword {word} in {folder!r}."
 NOT_WRITABLE = "The folder {folder!r} lets nobody remove the keyword {word}: it may be read-only."
 
@@ -55,7 +56,7 @@ class FlagsEffect:
         kept = self._kept_keywords(mailbox)
         wanted = {mail.ref.uid: self._wanted(mail) for mail in mails}
         ours = {mail.ref.uid: _added(mail.previous) for mail in mails}
-        unproved: dict[int, str] = {}
+        unproved: dict[int, list[str]] = {}
         refused: dict[int, dict[str, str]] = {}  # by UID, the keywords that the server will never store, and why
 
         # Keywords of an earlier configuration first: the processed keyword is written last.
@@ -72,19 +73,32 @@ class FlagsEffect:
                         refused.setdefault(uid, {})[keyword] = str(refusal)
             for uid in {*missing, *stale} - proved:
                 if keyword not in refused.get(uid, {}):
-                    unproved.setdefault(uid, keyword)
+                    unproved.setdefault(uid, []).append(keyword)
 
         present = self._marker.present(mailbox, unproved) if unproved else frozenset()
+        if present:
+            self._look_again(mailbox, unproved, refused)
         for mail in mails:
             if mail.ref.uid in unproved and mail.ref.uid not in present:  # expunged since it was judged
                 yield Unapplied(mail.ref, self.name, MessageGone())
             elif mail.ref.uid in unproved:
-                sentence = (
-                    f"The server accepted a change of the keyword {unproved[mail.ref.uid]}, but does not show it."
-                )
+                word = unproved[mail.ref.uid][0]
+                sentence = f"The server accepted a change of the keyword {word}, but does not show it."
                 yield Unapplied(mail.ref, self.name, EffectRefused(sentence))
             else:
                 yield self._receipt(mail, wanted[mail.ref.uid], kept, refused.get(mail.ref.uid, {}))
+
+    def _look_again(
+        self, mailbox: MailboxKey, unproved: dict[int, list[str]], refused: dict[int, dict[str, str]]
+    ) -> None:
+        """Count keywords that the folder no longer takes as refused. Some folders take 26 different ones."""
+        words = {word for each in unproved.values() for word in each}
+        lost = words - self._marker.permitted(mailbox, words)
+        self._kept[mailbox] -= {word.casefold() for word in lost}
+        for uid, missing in list(unproved.items()):
+            refused.setdefault(uid, {}).update(dict.fromkeys(lost & set(missing), NO_MORE_KEPT))
+            if lost.issuperset(missing):
+                del unproved[uid]
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
         for mail in mails:

@@ -51,6 +51,8 @@ _BEFORE: Final = (
     Column("status", Kind.TEXT, lambda row: row.outcome.status),
 )
 _AFTER: Final = (
+    Column("category", Kind.TEXT, lambda row: row.outcome.category),
+    Column("reason", Kind.TEXT, lambda row: row.outcome.why),
     Column("labels", Kind.WORDS, lambda row: row.outcome.labels),
     Column("model", Kind.TEXT, lambda row: row.outcome.model),
     Column("tokens", Kind.NUMBER, lambda row: row.outcome.tokens),

@@ -12,9 +12,10 @@ from backfill.clock import Clock, micros
 from backfill.fingerprint import Fingerprint
 from backfill.ledger.databases.database import Database
 from backfill.ledger.job_states import move, settle
-from backfill.ledger.rows import Job
+from backfill.ledger.rows import Job, rubric_of
 from backfill.ledger.schema import job, one_of
 from backfill.lifecycle import GIVEN_UP, UNFINISHED, JobState
+from backfill.rubric import Rubric
 from backfill.selection import Selection, job_key
 
 GIVEN_UP_ONE = text(f"SELECT id FROM job WHERE key = :key AND {one_of('state', GIVEN_UP)}")
@@ -34,6 +35,7 @@ class Jobs:
         account: str,
         selection: Selection,
         fingerprint: Fingerprint,
+        rubric: Rubric | None = None,
         *,
         dry_run: bool,
         generation: int = 0,
@@ -52,6 +54,7 @@ class Jobs:
             "fingerprint": digest,
             "fingerprint_parts": fingerprint.canonical,
             "prompt": fingerprint.prompt,
+            "rubric": (rubric or Rubric.default()).canonical(),
             "dry_run": dry_run,
             "generation": generation,
             "state": JobState.PLANNING,
@@ -151,6 +154,7 @@ def _job(row: Row[Any]) -> Job:
         selection=Selection.from_canonical(row.selection),
         fingerprint=row.fingerprint,
         planned_with=Fingerprint(row.fingerprint_parts, row.prompt),
+        rubric=rubric_of(row.rubric),
         dry_run=row.dry_run,
         generation=row.generation,
         state=JobState(row.state),

@@ -7,6 +7,7 @@ commits the new length. So no crash leaves a torn, doubled or missing line.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from backfill.ledger.rows import OutcomeRow, Run, moment, moment_or_none
 from backfill.ledger.schema import sink
 from backfill.lifecycle import ItemStatus, OutcomeStatus
 from backfill.message import MailboxKey, MessageRef
+from backfill.verdict import Scores
 
 #: What the calls about an item have cost, until a time. Without the casts, PostgreSQL returns decimals.
 COSTS = """(SELECT SUM(COALESCE(a.tokens_in, 0) + COALESCE(a.tokens_out, 0)) FROM attempt a
@@ -32,7 +34,8 @@ COSTS = """(SELECT SUM(COALESCE(a.tokens_in, 0) + COALESCE(a.tokens_out, 0)) FRO
 # The sums include all attempts of the item until the outcome. So a line that supersedes another includes its cost.
 AFTER = f"""SELECT o.id, i.job_id, o.status, o.reason, o.labels, o.supersedes, o.at, i.uid, i.message_key,
            g.sent_at, g.received_at, m.account, m.folder, m.uidvalidity, r.uuid AS run_uuid,
-           v.importance, v.spam, COALESCE(v.model, v.source) AS model, {COSTS.format(until="o.at")}
+           v.scores, v.category, v.reason AS why,
+           COALESCE(v.model, v.source) AS model, {COSTS.format(until="o.at")}
       FROM outcome o
       JOIN item i ON i.id = o.item_id
       JOIN job j ON j.id = i.job_id
@@ -232,8 +235,9 @@ def outcome_row(row: Row[Any]) -> OutcomeRow:
         received_at=moment_or_none(row.received_at),
         status=_status(row.status),
         reason=row.reason,
-        importance=row.importance,
-        spam=row.spam,
+        scores=Scores({} if row.scores is None else json.loads(row.scores)),
+        category=row.category,
+        why=row.why or "",
         model=row.model,
         labels=tuple(row.labels.split(",")) if row.labels else (),
         tokens=row.tokens,

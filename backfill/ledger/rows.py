@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,8 +9,9 @@ from backfill.clock import EPOCH
 from backfill.fingerprint import CLEANUP, Fingerprint
 from backfill.lifecycle import ItemStatus, JobState, OutcomeStatus
 from backfill.message import MessageRef
+from backfill.rubric import Rubric
 from backfill.selection import Selection
-from backfill.verdict import Verdict
+from backfill.verdict import Scores, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Job:
     selection: Selection
     fingerprint: str  # the digest of `planned_with`
     planned_with: Fingerprint
+    rubric: Rubric  # as it was when the job was planned
     dry_run: bool
     generation: int
     state: JobState
@@ -100,9 +101,10 @@ class OutcomeRow:
     received_at: datetime | None
     status: OutcomeStatus | ItemStatus  # of the item only in an export, where it is not final
     reason: str | None
-    importance: int | None  # None, also for the next two: the item has no verdict
-    spam: int | None
-    model: str | None  # without a model: the verdict's source
+    scores: Scores  # empty: the item has no verdict
+    category: str | None  # None also: the rubric has no categories
+    why: str  # the verdict's reason; "": there is none
+    model: str | None  # without a model: the verdict's source; None: the item has no verdict
     labels: tuple[str, ...]
     tokens: int | None
     cost_nano: int | None
@@ -110,12 +112,6 @@ class OutcomeRow:
     run_uuid: str | None  # None only in an export: its effects are outstanding, so no run has finished it
     at: datetime
     supersedes: bool
-
-    @property
-    def scores(self) -> Mapping[str, int]:
-        """Empty: the item has no verdict."""
-        scores = {"importance": self.importance, "spam": self.spam}
-        return {name: score for name, score in scores.items() if score is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +126,11 @@ class ExportRow:
     list_id: str | None
     size: int | None
     superseded: bool
+
+
+def rubric_of(stored: str | None) -> Rubric:
+    """What a job asks. `stored`: as the ledger keeps it; None: the job is older than rubrics."""
+    return Rubric.default() if stored is None else Rubric.from_canonical(stored)
 
 
 def moment(micros: int) -> datetime:

@@ -95,6 +95,7 @@ job = Table(
     Column("fingerprint", String(64), nullable=False),
     Column("fingerprint_parts", Text, nullable=False),  # canonical JSON, to show how two fingerprints differ
     Column("prompt", Text, nullable=False),  # whole
+    Column("rubric", Text),  # whole, as JSON; NULL: importance and spam, of a job that is older than rubrics
     Column("dry_run", Boolean, nullable=False),
     Column("generation", Integer, nullable=False, server_default="0"),  # > 0: --ask-again
     Column("state", String(10), nullable=False),
@@ -160,15 +161,15 @@ verdict = Table(
     Column("message_key", String(64), nullable=False),
     Column("fingerprint", String(64), nullable=False),
     Column("generation", Integer, nullable=False),
-    Column("importance", Integer, nullable=False),
-    Column("spam", Integer, nullable=False),
+    Column("scores", Text, nullable=False),  # JSON, by the rubric's names and in its order
+    Column("category", String(40)),  # NULL: none was asked for
+    Column("reason", Text, nullable=False),  # the model's own words, cleaned
     Column("source", String(40), nullable=False),
     Column("model", String(200)),
     Column("explanation", Text, nullable=False),
     Column("truncated", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("message_key", "fingerprint", "generation"),
-    CheckConstraint("importance BETWEEN 0 AND 10 AND spam BETWEEN 0 AND 10", name="scores"),
 )
 
 item = Table(
@@ -277,7 +278,7 @@ outcome = Table(
     Column("status", String(10), nullable=False),
     Column("verdict_id", ForeignKey("verdict.id")),
     Column("reason", Text),
-    Column("labels", String(100), nullable=False),  # comma-separated, by the thresholds at that time
+    Column("labels", Text, nullable=False),  # comma-separated, by the thresholds at that time
     Column("supersedes", Boolean, nullable=False),  # the item was final before: this outcome replaces an earlier one
     Column("at", BigInteger, nullable=False),
     Index("ix_outcome_item_id", "item_id"),

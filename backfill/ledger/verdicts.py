@@ -6,6 +6,7 @@ later answer gets that verdict back.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,14 +35,15 @@ KEEP_MESSAGES = RowStatement(
     size="BIGINT",
 )
 KEEP_VERDICTS = RowStatement(
-    """INSERT INTO verdict (message_key, fingerprint, generation, importance, spam, source, model, explanation,
-                            truncated, created_at)
-       SELECT message_key, job.fingerprint, job.generation, importance, spam, source, model, explanation,
-              truncated, :now
+    """INSERT INTO verdict (message_key, fingerprint, generation, scores, category, reason, source, model,
+                            explanation, truncated, created_at)
+       SELECT message_key, job.fingerprint, job.generation, scores, category, reason, source, model,
+              explanation, truncated, :now
          FROM {rows}, job WHERE job.id = :job ON CONFLICT DO NOTHING RETURNING id, message_key""",
     message_key="TEXT",
-    importance="INTEGER",
-    spam="INTEGER",
+    scores="TEXT",
+    category="TEXT",
+    reason="TEXT",
     source="TEXT",
     model="TEXT",
     explanation="TEXT",
@@ -130,8 +132,9 @@ def _row(answered: Answered) -> dict[str, Any]:
     mail, answer = answered.message, answered.answer
     return {
         "message_key": mail.key,
-        "importance": answer.scores["importance"],
-        "spam": answer.scores["spam"],
+        "scores": json.dumps(dict(answer.scores), separators=(",", ":")),
+        "category": answer.category,
+        "reason": answer.reason,
         "source": answer.source,
         "model": answer.model,
         "explanation": answer.explanation,
@@ -142,7 +145,8 @@ def _row(answered: Answered) -> dict[str, Any]:
 def _first(number: int, answered: Answered) -> Verdict:
     mail, answer = answered.message, answered.answer
     truncated = mail.content.truncated or answer.truncated
-    return Verdict(number, mail.key, answer.scores, answer.source, answer.model, answer.explanation, truncated)
+    said = answer.scores, answer.source, answer.model, answer.explanation, truncated, answer.category, answer.reason
+    return Verdict(number, mail.key, *said)
 
 
 def refuse_illegal(connection: Connection, claim: dict[str, Any], after: ItemStatus) -> None:
@@ -166,9 +170,11 @@ def _verdict(row: Row[Any]) -> Verdict:
     return Verdict(
         id=row.id,
         message_key=row.message_key,
-        scores=Scores.of(importance=row.importance, spam=row.spam),
+        scores=Scores(json.loads(row.scores)),
         source=row.source,
         model=row.model,
         explanation=row.explanation,
         truncated=row.truncated,
+        category=row.category,
+        reason=row.reason,
     )

@@ -22,6 +22,7 @@ from backfill.message import HIGHEST_UID
 from backfill.operations.earlier import Outputs, earlier_ledger, why_there_is_no_job
 from backfill.operations.parts import Audience, Parts
 from backfill.ports import UidWindow
+from backfill.rubric import Rubric, changes
 from backfill.selection import Selection, job_key
 
 #: The largest number that a database's column takes.
@@ -42,6 +43,22 @@ class Request:
     new_job: bool = False
     as_planned: bool = False
     folders: FolderPatterns | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What would be asked by today's settings."""
+
+    fingerprint: Fingerprint
+    rubric: Rubric
+
+    def differences(self, job: Job) -> list[str]:
+        """What the job asks otherwise, old and new side by side, a line for each part.
+
+        Another rubric has another prompt and schema, so these are not told then.
+        """
+        told = changes(job.rubric, self.rubric)
+        return [*told, *job.planned_with.differences(self.fingerprint, has_other_rubric=bool(told))]
 
 
 class Intent(StrEnum):
@@ -103,7 +120,7 @@ def choose(parts: Parts, audience: Audience, request: Request, said: str | None 
         for effect in () if request.dry_run else parts.effects():
             effect.close()
 
-    decision = decide(parts.ledger, parts.account, request, fingerprint, parts.default, check)
+    decision = decide(parts.ledger, parts.account, request, fingerprint, parts.default, check, parts.rubric)
     if fingerprint.digest() != decision.job.fingerprint:  # only by --as-planned
         parts.as_planned(decision.job)
     if not decision.job.dry_run:
@@ -119,21 +136,23 @@ def decide(
     fingerprint: Fingerprint,
     default: Selection,
     check: Callable[[Selection], None] = lambda selection: None,
+    rubric: Rubric | None = None,
 ) -> Decision:
     """The job that a request means. A new one is written, after `check` has raised nothing about its selection.
 
     Raises `ConfigError`: no such job, several open jobs, a near miss that needs --new-job or --as-planned, or a
     selection that no new job may have.
     """
+    question = Question(fingerprint, rubric or Rubric.default())
     if request.job is not None:
-        return _named(ledger, request, fingerprint)
+        return _named(ledger, request, question)
     selection = request.selection
     if selection is None and not request.dry_run and not request.ask_again and not request.new_job:
         open_jobs = [job for job in ledger.jobs.unfinished(account) if not job.dry_run]
         if len(open_jobs) > 1:
             raise ConfigError(_several(open_jobs))
         if open_jobs:
-            return _same_question(ledger, open_jobs[0], request, fingerprint)
+            return _same_question(ledger, open_jobs[0], request, question)
     selection = selection or default
     digest = fingerprint.digest()
     generation = ledger.jobs.next_generation(account, selection, digest) if request.ask_again else 0
@@ -156,11 +175,17 @@ def decide(
     if not request.dry_run and not request.new_job and not request.ask_again:
         for job in ledger.jobs.unfinished(account):
             if not job.dry_run and job.selection.canonical() == selection.canonical():
-                return _same_question(ledger, job, request, fingerprint)
+                return _same_question(ledger, job, request, question)
     selection.check()
     check(selection)
     job = ledger.jobs.open(
-        account, selection, fingerprint, dry_run=request.dry_run, generation=generation, anew=is_given_up
+        account,
+        selection,
+        fingerprint,
+        question.rubric,
+        dry_run=request.dry_run,
+        generation=generation,
+        anew=is_given_up,
     )
     return Decision(job, Intent.BEGIN)
 
@@ -192,20 +217,20 @@ def known_job(ledger: Ledger, number: int | None, outputs: Outputs | None = None
     return job
 
 
-def _named(ledger: Ledger, request: Request, fingerprint: Fingerprint) -> Decision:
+def _named(ledger: Ledger, request: Request, question: Question) -> Decision:
     if request.new_job or request.ask_again:
         raise ConfigError("--job goes on with a job; leave out --new-job and --ask-again.")
     job = known_job(ledger, request.job)
     refuse_undone(job)
     if request.selection is not None and request.selection.canonical() != job.selection.canonical():
         raise ConfigError(f"Job {job.id} has a selection of its own; leave out either --job or the selection.")
-    return _same_question(ledger, job, request, fingerprint)
+    return _same_question(ledger, job, request, question)
 
 
-def _same_question(ledger: Ledger, job: Job, request: Request, fingerprint: Fingerprint) -> Decision:
-    if job.fingerprint == fingerprint.digest() or request.as_planned:
+def _same_question(ledger: Ledger, job: Job, request: Request, question: Question) -> Decision:
+    if job.fingerprint == question.fingerprint.digest() or request.as_planned:
         return _resumed(job)
-    differences = "; ".join(job.planned_with.differences(fingerprint))
+    differences = "; ".join(question.differences(job))
     raise ConfigError(
         f"Job {job.id} was planned with another classifier ({differences}). Go on as it was planned with "
         f"--as-planned, or classify its mail anew with --new-job, which {_price_of_anew(ledger, job)}."

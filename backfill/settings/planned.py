@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from backfill.fingerprint import ClassifierSettings
+from backfill.rubric import Rubric
 from backfill.settings.model import Settings
+from backfill.settings.questions import RubricKeys
 
 
-def planned_with(settings: Settings, asked: ClassifierSettings) -> Settings:
-    """Today's settings, with those of a job in the place of the ones that its fingerprint depends on."""
+def planned_with(settings: Settings, asked: ClassifierSettings, rubric: Rubric) -> Settings:
+    """Today's settings, with those of a job in the place of the ones that its fingerprint depends on.
+
+    `rubric`: what the job asks. Its thresholds and keywords are today's, where today's rubric has the same names.
+    """
     llm = {
         "model": asked.model,
         "temperature": asked.temperature,
@@ -16,6 +21,7 @@ def planned_with(settings: Settings, asked: ClassifierSettings) -> Settings:
     }
     return settings.model_copy(
         update={
+            "rubric": RubricKeys.of(rubric.having(settings.asked)),
             "classifier": asked.classifier or settings.classifier,
             "llm": settings.llm if asked.model is None else settings.llm.model_copy(update=llm),
             "processing": settings.processing.model_copy(update={"max_body_chars": asked.max_body_chars}),

@@ -45,6 +45,19 @@ class RubricKeys(Section):
         self.whole()
         return self
 
+    @classmethod
+    def of(cls, rubric: Rubric) -> RubricKeys:
+        """The keys that describe a rubric."""
+        return cls(
+            scores={
+                each.name: ScoreKeys(means=each.means, threshold=each.threshold, keyword=each.keyword)
+                for each in rubric.scores
+            },
+            categories={each.name: CategoryKeys(means=each.means, keyword=each.keyword) for each in rubric.categories},
+            reason=rubric.reason,
+            spam_category=rubric.spam_category,
+        )
+
     def whole(self) -> Rubric:
         """The rubric that these keys describe. Raises ValueError, with the place of the mistake."""
         return Rubric(

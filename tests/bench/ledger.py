@@ -50,8 +50,8 @@ def measure(mails: int = MAILS) -> list[Row]:
         ]
         bench.end(run)
         bench.write(
-            "INSERT INTO verdict (message_key, fingerprint, generation, importance, spam, source, explanation,"
-            " truncated, created_at) VALUES ('key', 'print', 0, 1, 1, 'chat', '', FALSE, 1)"
+            "INSERT INTO verdict (message_key, fingerprint, generation, scores, reason, source, explanation,"
+            " truncated, created_at) VALUES ('key', 'print', 0, '{}', '', 'chat', '', FALSE, 1)"
         )
         bench.write(
             "UPDATE item SET status = 'done', final_at = 1, verdict_id = 1 WHERE uid <= :most", most=mails * 0.999

@@ -101,8 +101,35 @@ def verdict(importance: int, spam: int) -> Response:
     return completion(json.dumps({"importance_score": importance, "spam_score": spam}))
 
 
+def answer_for(call: Call) -> dict[str, Any]:
+    """An answer to what the call asks, that depends on the text shown and nothing else.
+
+    What is asked is read from the schema or, where none was sent, from the JSON object in the question.
+    """
+    sent = (call.body or {}).get("response_format") or {}
+    if "json_schema" in sent:
+        properties = sent["json_schema"]["schema"]["properties"]
+    else:
+        members = re.findall(r'"(\w+)": "?<(\w+)>', call.text)
+        properties = {key: {"type": {"integer": "integer"}.get(kind, "string")} for key, kind in members}
+        listed = re.findall(
+            r"^- ([^:\n]+): ", call.text.partition("\ncategory: ")[2].partition("\n\n")[0], re.MULTILINE
+        )
+        if "category" in properties:
+            properties["category"]["enum"] = listed
+    importance, spam = scores_for(call.mail)
+    answer: dict[str, Any] = {}
+    for key, kind in properties.items():
+        number = sha256(f"{key} {call.mail}".encode("utf-8", "replace")).digest()[0]
+        if kind["type"] == "integer":
+            answer[key] = {"importance_score": importance, "spam_score": spam}.get(key, number % 11)
+        else:
+            answer[key] = kind["enum"][number % len(kind["enum"])] if "enum" in kind else f"Because of {number}."
+    return answer
+
+
 def _judge(call: Call) -> Response:
-    return verdict(*scores_for(call.mail))
+    return completion(json.dumps(answer_for(call)))
 
 
 class ApiServer:

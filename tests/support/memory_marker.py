@@ -13,9 +13,15 @@ from backfill.message import MailboxKey
 
 
 class MemoryMarker:
-    """Holds mails of one mailbox. `permanent_flags`: None when the server keeps any keyword."""
+    """Holds mails of one mailbox. `permanent_flags`: None when the server keeps any keyword.
 
-    def __init__(self, mailbox: MailboxKey, *, permanent_flags: Iterable[str] | None = None) -> None:
+    `most`: of how many different keywords; from then on it says which they are.
+    """
+
+    def __init__(
+        self, mailbox: MailboxKey, *, permanent_flags: Iterable[str] | None = None, most: int | None = None
+    ) -> None:
+        self.most = most
         self.mailbox = mailbox
         self.mails: dict[int, set[str]] = {}
         self.deaf: set[int] = set()  # UIDs whose STORE is acknowledged and forgotten
@@ -34,14 +40,14 @@ class MemoryMarker:
         self._open(mailbox)
         asked = tuple(keywords)
         self.commands.append(("permitted", " ".join(asked), ()))
-        return frozenset(
-            keyword for keyword in asked if self._permanent_flags is None or keyword.casefold() in self._permanent_flags
-        )
+        kept = self._kept
+        return frozenset(keyword for keyword in asked if kept is None or keyword.casefold() in kept)
 
     def add(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
         self._open(mailbox)
         self.commands.append(("add", keyword, tuple(uids)))
-        for uid in self._listening(uids):
+        is_kept = self.most is None or self._kept is None or keyword.casefold() in self._kept
+        for uid in self._listening(uids) if is_kept else ():
             if not self._bears(uid, keyword):
                 self.mails[uid].add(keyword)
         return frozenset(uid for uid in uids if uid in self.mails and self._bears(uid, keyword))
@@ -65,6 +71,12 @@ class MemoryMarker:
 
     def close(self) -> None:
         self.is_closed = True
+
+    @property
+    def _kept(self) -> set[str] | None:
+        """The keywords that are kept, case-folded; None: any."""
+        borne = {word.casefold() for held in self.mails.values() for word in held}
+        return borne if self.most is not None and len(borne) >= self.most else self._permanent_flags
 
     def _open(self, mailbox: MailboxKey) -> None:
         if mailbox != self.mailbox:

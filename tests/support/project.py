@@ -33,6 +33,12 @@ from tests.support.dovecot import PASSWORD, DovecotServer
 COMMAND = str(Path(sys.executable).with_name("backfill"))
 KEY = "sk-or-0123456789abcdef"
 PROCESSED = b"AIProcessed"
+DEFAULT_RUBRIC = (
+    ("processing", "importance_threshold"),
+    ("processing", "spam_threshold"),
+    ("imap", "important_tag"),
+    ("imap", "spam_tag"),
+)
 # Far beyond what a child needs on a busy machine: a limit against hanging, no measure.
 PATIENCE_S = 60.0
 
@@ -70,8 +76,15 @@ class Project:
         """Change keys of the sections of config.yaml. A value that is no section replaces the old one."""
         values = yaml.safe_load(self.config.read_text())
         for name, value in sections.items():
-            values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
+            values[name] = {**(values.get(name) or {}), **value} if isinstance(value, dict) else value
         self.config.write_text(yaml.safe_dump(values))
+
+    def ask(self, rubric: dict[str, Any]) -> None:
+        """Have a rubric of the owner's own, in the place of the keys of the default one."""
+        values = yaml.safe_load(self.config.read_text())
+        for section, key in DEFAULT_RUBRIC:
+            values[section].pop(key, None)
+        self.config.write_text(yaml.safe_dump(values | {"rubric": rubric}, sort_keys=False))
 
     def hide(self, **secrets: str) -> None:
         """Write `.env`, with nothing else in it."""

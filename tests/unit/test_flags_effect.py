@@ -178,8 +178,9 @@ def test_a_keyword_that_the_owner_had_set_stays(spelling):
 def test_one_keyword_for_two_labels_is_set_once_and_not_taken_back_by_the_other():
     marker = MemoryMarker(INBOX)
     marker.holds(1)
+    effect = FlagsEffect(marker, processed_tag="AIProcessed", keywords={"important": "Flagged", "spam": "flagged"})
 
-    (receipt,) = flags_on(marker, important_tag="Flagged", spam_tag="flagged").apply([judged(1, "important")])
+    (receipt,) = effect.apply([judged(1, "important")])
 
     assert marker.keywords_of(1) == {"flagged", "AIProcessed"}
     assert receipt.detail == {
@@ -187,6 +188,46 @@ def test_one_keyword_for_two_labels_is_set_once_and_not_taken_back_by_the_other(
         "added": ["flagged", "AIProcessed"],
         "refused": [],
     }
+
+
+def test_a_category_without_a_keyword_gets_none():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1)
+
+    (receipt,) = FlagsEffect(marker, processed_tag="AIProcessed", keywords={"Bill": "Bill"}).apply([judged(1, "Other")])
+
+    assert marker.keywords_of(1) == {"AIProcessed"}
+    assert receipt.state is ReceiptState.APPLIED
+
+
+def test_a_keyword_that_no_mail_of_the_batch_needs_costs_no_command():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1, 2)
+    keywords = {f"label {number}": f"K{number}" for number in range(48)}
+
+    list(FlagsEffect(marker, processed_tag="AIProcessed", keywords=keywords).apply([judged(1, "label 7"), judged(2)]))
+
+    assert [(verb, word, uids) for verb, word, uids in marker.commands if verb != "permitted"] == [
+        ("add", "K7", (1,)),
+        ("add", "AIProcessed", (1, 2)),
+    ]
+
+
+def test_a_folder_that_is_full_of_keywords_refuses_the_rest_alone():
+    marker = MemoryMarker(INBOX, most=26)
+    marker.holds(*range(1, 41))
+    effect = FlagsEffect(marker, processed_tag="AIProcessed", keywords={f"c{n}": f"K{n}" for n in range(1, 41)})
+    list(effect.apply([judged(1)]))  # the processed keyword is one of those that the folder keeps
+
+    receipts = list(effect.apply([judged(uid, f"c{uid}") for uid in range(1, 41)]))
+
+    assert [type(each) for each in receipts] == [Receipt] * 40
+    assert {each.state for each in receipts} == {ReceiptState.APPLIED}
+    lacking = [each.detail["refused"] for each in receipts if each.detail["refused"]]
+    assert lacking == [[f"K{number}"] for number in range(26, 41)]
+    assert all("no more keywords" in each.detail["reason"] for each in receipts if each.detail["refused"])
+    assert marker.keywords_of(25) == {"K25", "AIProcessed"}
+    assert marker.keywords_of(26) == {"AIProcessed"}
 
 
 def test_the_server_is_asked_once_for_the_keywords_it_keeps():

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, select, text
 
 from backfill.ledger.current import OVERLAPPED, superseded
 from backfill.ledger.databases.database import Database
 from backfill.ledger.outcomes import COSTS, outcome_row
-from backfill.ledger.rows import ExportRow
+from backfill.ledger.rows import ExportRow, rubric_of
+from backfill.ledger.schema import job
 
 #: Mails that are read at once: 5,000 take about 5 MB.
 WINDOW: Final = 5_000
@@ -24,7 +25,7 @@ WINDOW: Final = 5_000
 ROWS: Final = """SELECT i.job_id, i.mailbox_id, i.uid, i.reason, i.message_key,
            CASE WHEN o.status = 'undone' THEN o.status ELSE i.status END AS status,
            m.account, m.folder, m.uidvalidity, g.sent_at, g.received_at, g.from_addr, g.list_id, g.size,
-           v.importance, v.spam, COALESCE(v.model, v.source) AS model,
+           v.scores, v.category, v.reason AS why, COALESCE(v.model, v.source) AS model,
            COALESCE(o.id, 0) AS id, COALESCE(o.labels, '') AS labels, COALESCE(o.supersedes, FALSE) AS supersedes,
            COALESCE(o.at, v.created_at, i.final_at) AS at, r.uuid AS run_uuid, {superseded} AS superseded, {costs}
       FROM item i
@@ -50,7 +51,10 @@ class ExportReads:
 
     def score_names(self, job_ids: Sequence[int]) -> tuple[str, ...]:
         """The scores that these jobs asked for, in the order in which they are shown."""
-        return ("importance", "spam")
+        statement = select(job.c.rubric).where(job.c.id.in_(job_ids)).order_by(job.c.id)
+        rubrics = self.database.read(lambda connection: list(connection.execute(statement).scalars()))
+        names = (score.name for rubric in rubrics for score in rubric_of(rubric).scores)
+        return tuple(dict.fromkeys(names))
 
     def windows(self, job_id: int) -> Iterator[list[ExportRow]]:
         """The mails of a job that have a verdict or failed, about `WINDOW` at a time."""

@@ -5,6 +5,7 @@ All figures of a report come from one snapshot, and are counted from the rows. S
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,7 +22,6 @@ from backfill.ledger.rows import Job, moment_or_none
 from backfill.ledger.runs import latest_run, living_runs
 from backfill.lifecycle import AttemptOutcome, ItemStatus, JobState, RunOutcome
 from backfill.ports import ReceiptState
-from backfill.rubric import Rubric
 from backfill.summary import (
     MAX_FAILED_MAILS,
     Calls,
@@ -60,6 +60,7 @@ class ReportReads:
         def work(connection: Connection) -> Summary:
             folders = _folders(connection, job.id)
             tokens, cost_usd = _tokens(connection, job.id)
+            scores, categories = _answers(connection, job)
             return Summary(
                 job=_job(connection, job),
                 counts=reduce(add, (folder.counts for folder in folders), Counts()),
@@ -70,10 +71,9 @@ class ReportReads:
                 time=_time(connection, job.id),
                 failures=_failures(connection, job.id),
                 folders=folders,
-                scores=tuple(
-                    ScoreCounts(score, _histogram(connection, score.name, job.id)) for score in Rubric.default().scores
-                ),
-                labels=_labels(connection, job.id),
+                scores=scores,
+                categories=categories,
+                labels=_labels(connection, job),
                 last_run=self._last_run(connection, job.id),
                 superseded_by=() if job.dry_run else tuple(count_superseded(connection, job.id).items()),
             )
@@ -126,8 +126,8 @@ REASONS = """SELECT COALESCE(reason, 'unknown'), COUNT(*) FROM item
 FAILED_UIDS = """SELECT m.folder, i.uid FROM item i JOIN mailbox m ON m.id = i.mailbox_id
      WHERE i.job_id = :job AND i.status = 'failed' AND COALESCE(i.reason, 'unknown') = :reason
      ORDER BY m.id, i.uid LIMIT :limit"""
-HISTOGRAM = """SELECT v.{score}, COUNT(*) FROM item i JOIN verdict v ON v.id = i.verdict_id
-     WHERE i.job_id = :job GROUP BY v.{score}"""
+ANSWERS = """SELECT v.scores, v.category, COUNT(*) FROM item i JOIN verdict v ON v.id = i.verdict_id
+     WHERE i.job_id = :job GROUP BY v.scores, v.category"""
 LABELS = """SELECT o.labels, COUNT(*) FROM outcome o JOIN item i ON i.id = o.item_id
      WHERE i.job_id = :job AND i.status = 'done' AND o.status = 'done' AND o.labels <> ''
        AND NOT EXISTS (SELECT 1 FROM outcome later WHERE later.item_id = o.item_id AND later.id > o.id)
@@ -208,15 +208,27 @@ def _failures(connection: Connection, job_id: int) -> tuple[Failure, ...]:
     return tuple(groups)
 
 
-def _histogram(connection: Connection, score: str, job_id: int) -> tuple[int, ...]:
-    rows = connection.execute(text(HISTOGRAM.format(score=score)), {"job": job_id})
-    counts: dict[int, int] = {row[0]: row[1] for row in rows}
-    return tuple(counts.get(value, 0) for value in range(LOWEST, HIGHEST + 1))
+def _answers(connection: Connection, job: Job) -> tuple[tuple[ScoreCounts, ...], tuple[tuple[str, int], ...]]:
+    """How many mails have each value of each score, and each category, of those that the job asks for."""
+    values: Counter[tuple[str, int]] = Counter()
+    chosen: Counter[str] = Counter()
+    for scores, category, mails in connection.execute(text(ANSWERS), {"job": job.id}):
+        for answer in json.loads(scores).items():
+            values[answer] += mails
+        if category is not None:
+            chosen[category] += mails
+    return (
+        tuple(
+            ScoreCounts(score, tuple(values[score.name, value] for value in range(LOWEST, HIGHEST + 1)))
+            for score in job.rubric.scores
+        ),
+        tuple((category.name, chosen[category.name]) for category in job.rubric.categories),
+    )
 
 
-def _labels(connection: Connection, job_id: int) -> tuple[tuple[str, int], ...]:
+def _labels(connection: Connection, job: Job) -> tuple[tuple[str, int], ...]:
     """How many DONE items have each label, by the newest outcome of each item."""
     counts: Counter[str] = Counter()
-    for labels, mails in connection.execute(text(LABELS), {"job": job_id}):
+    for labels, mails in connection.execute(text(LABELS), {"job": job.id}):
         counts.update(dict.fromkeys(labels.split(","), mails))
-    return tuple((label, counts[label]) for label in Rubric.default().label_names)
+    return tuple((label, counts[label]) for label in job.rubric.label_names)

@@ -40,8 +40,8 @@ def plan(bench: Bench) -> None:
 def finish_most(bench: Bench) -> None:
     """All but the last are done, with a verdict of their own and a receipt each."""
     bench.write(
-        "INSERT INTO verdict (message_key, fingerprint, generation, importance, spam, source, explanation, truncated,"
-        " created_at) SELECT 'key ' || uid, 'print', 0, 1, 1, 'chat', '', FALSE, 1 FROM item"
+        "INSERT INTO verdict (message_key, fingerprint, generation, scores, reason, source, explanation, truncated,"
+        " created_at) SELECT 'key ' || uid, 'print', 0, '{}', '', 'chat', '', FALSE, 1 FROM item"
     )
     bench.write(
         "UPDATE item SET status = 'done', final_at = 1,"

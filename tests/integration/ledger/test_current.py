@@ -112,9 +112,9 @@ def test_the_same_number_in_another_folder_or_epoch_is_another_mail(bench):
 def test_a_mails_verdicts_are_found_without_reading_whole_jobs(bench, overlapping):
     jobs = overlapping(3, *range(1, 500))
     bench.write(
-        "INSERT INTO verdict (message_key, fingerprint, generation, importance, spam, source, explanation, truncated,"
-        " created_at) VALUES ('key', 'print', 0, 1, 1, 'chat', '', FALSE, 1), ('key', 'print', 1, 1, 1, 'chat', '',"
-        " FALSE, 1)"
+        "INSERT INTO verdict (message_key, fingerprint, generation, scores, reason, source, explanation, truncated,"
+        " created_at) VALUES ('key', 'print', 0, '{}', '', 'chat', '', FALSE, 1),"
+        " ('key', 'print', 1, '{}', '', 'chat', '', FALSE, 1)"
     )
     bench.write("UPDATE item SET status = 'classified', verdict_id = 1 + job_id % 2 WHERE uid < 490")
     run = bench.run(jobs[0])

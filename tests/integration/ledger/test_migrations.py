@@ -27,6 +27,8 @@ from backfill.ledger.databases.backup import backup
 from backfill.ledger.databases.database import Database
 from backfill.ledger.databases.migrate import Schema, prepare
 from backfill.ledger.schema import metadata
+from backfill.rubric import Rubric
+from backfill.selection import Selection
 from tests.support.barrier import at_once
 from tests.support.clocks import TurnedClock
 from tests.support.ledgers import Bench
@@ -353,6 +355,52 @@ def test_a_ledger_of_0_1_knows_after_the_upgrade_which_keywords_it_has_added(emp
     written = {each.receipt.effect: each.receipt.detail for each in ledger.undoing.written(1)}
     assert written["flags"] == {"keywords": ["Important", "AIProcessed"], "added": ["AIProcessed"], "refused": []}
     assert written["notes"] == {"path": "a.md"}
+    ledger.close()
+
+
+SELECTED = Selection().canonical()
+VERDICTS_OF_0_1 = """
+INSERT INTO verdict (id, message_key, fingerprint, generation, importance, spam, source, model, explanation, truncated,
+                     created_at)
+     VALUES (1, 'a mail', 'digest', 0, 9, 1, 'chat', 'a-model', '', TRUE, 5);
+INSERT INTO verdict (id, message_key, fingerprint, generation, importance, spam, source, explanation, truncated,
+                     created_at)
+     VALUES (7, 'b mail', 'digest', 0, 0, 10, 'gate', 'proved-deceit', FALSE, 6);
+UPDATE item SET status = 'done', verdict_id = 7, message_key = 'b mail', final_at = 9 WHERE id = 1;
+INSERT INTO receipt (mailbox_id, uid, effect, verdict_id, state, detail, applied_at)
+     VALUES (1, 11, 'notes', 7, 'applied', '{"path": "a.md"}', 7);
+INSERT INTO outcome (id, item_id, run_id, status, verdict_id, labels, supersedes, at)
+     VALUES (3, 1, 1, 'done', 7, 'spam', FALSE, 9)
+"""
+
+
+def test_a_ledger_of_0_1_keeps_its_verdicts_and_then_takes_answers_to_any_rubric(empty_url, clock):
+    upgrade(empty_url, clock, Schema(head="0001"))
+    rows = f"{ROWS_OF_0_1};{VERDICTS_OF_0_1}"
+    with database(empty_url) as opened:
+        opened.write(lambda connection: [connection.execute(sa.text(row)) for row in rows.split(";")])
+
+    ledger = Ledger.open(empty_url, clock)
+
+    known = ledger.verdicts.known("digest", 0, ["a mail", "b mail"])
+    assert [(each.id, dict(each.scores), each.category, each.reason) for each in known.values()] == [
+        (1, {"importance": 9, "spam": 1}, None, ""),
+        (7, {"importance": 0, "spam": 10}, None, ""),
+    ]
+    assert [(each.source, each.model, each.explanation, each.truncated) for each in known.values()] == [
+        ("chat", "a-model", "", True),
+        ("gate", None, "proved-deceit", False),
+    ]
+    (outcome,) = ledger.outcomes.after(0, 10)
+    assert (outcome.id, outcome.scores, outcome.labels) == (3, known["b mail"].scores, ("spam",))
+    ledger.database.write(lambda c: c.execute(sa.text("UPDATE job SET selection = :all"), {"all": SELECTED}))
+    assert ledger.jobs.get(1).rubric == Rubric.default()
+    assert ledger.report.summary(ledger.jobs.get(1)).scores[1].mails[10] == 1
+    with pytest.raises(sa.exc.IntegrityError):
+        ledger.database.write(lambda c: c.exec_driver_sql("DELETE FROM verdict WHERE id = 7"))
+    names = [f"a-category-of-40-letters-{number:015}" for number in range(41)]
+    ledger.database.write(lambda c: c.execute(sa.text("UPDATE outcome SET labels = :all"), {"all": ",".join(names)}))
+    assert ledger.outcomes.after(0, 10)[0].labels == tuple(names)
     ledger.close()
 
 

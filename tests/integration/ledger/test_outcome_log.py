@@ -26,11 +26,7 @@ def test_an_outcome_says_what_the_mail_cost_and_what_came_of_it(bench):
     (row,) = bench.ledger.outcomes.after(0, 10)
 
     assert (row.ref, row.status, row.labels) == (item.ref, "done", ("important",))
-    assert (row.importance, row.spam, row.model) == (
-        verdict.scores["importance"],
-        verdict.scores["spam"],
-        verdict.model,
-    )
+    assert (row.scores, row.model) == (verdict.scores, verdict.model)
     assert (row.tokens, row.latency_us, row.cost_nano, row.run_uuid) == (720, 2_000_000, 1_000_000, run.uuid)
     assert {type(row.tokens), type(row.latency_us), type(row.cost_nano)} == {int}  # sums are decimals on PostgreSQL
 

@@ -16,8 +16,8 @@ def full(bench):
     """Most mails are done, as after weeks; statistics are up to date."""
     bench.plan(*range(1, MAILS + 1))
     bench.write(
-        "INSERT INTO verdict (message_key, fingerprint, generation, importance, spam, source, explanation, truncated,"
-        " created_at) VALUES ('key', 'print', 0, 1, 1, 'chat', '', FALSE, 1)"
+        "INSERT INTO verdict (message_key, fingerprint, generation, scores, reason, source, explanation, truncated,"
+        " created_at) VALUES ('key', 'print', 0, '{}', '', 'chat', '', FALSE, 1)"
     )
     bench.write(
         "UPDATE item SET status = 'done', final_at = 1, verdict_id = (SELECT MIN(id) FROM verdict) WHERE uid <= :most",

@@ -338,8 +338,8 @@ def test_a_watcher_reads_no_table_that_grows(bench):
     bench.plan(*range(1, 2001))
     run = bench.run()
     bench.write(
-        "INSERT INTO verdict (message_key, fingerprint, generation, importance, spam, source, explanation, truncated,"
-        " created_at) VALUES ('key', 'print', 0, 1, 1, 'chat', '', FALSE, 1)"
+        "INSERT INTO verdict (message_key, fingerprint, generation, scores, reason, source, explanation, truncated,"
+        " created_at) VALUES ('key', 'print', 0, '{}', '', 'chat', '', FALSE, 1)"
     )
     bench.write("UPDATE item SET status = 'done', final_at = 1, verdict_id = 1 WHERE uid <= 1900")
     bench.write(
