@@ -18,6 +18,7 @@ from backfill.lifecycle import ExitCode
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.selection import Selection
 from backfill.verdict import Answer, Verdict
+from backfill.wording import Deed
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +334,10 @@ class Effect(Protocol):
 
         E.g. the keywords, or "note".
         """
+        ...
+
+    def foreseen(self, labels: Sequence[str]) -> tuple[Deed, ...]:
+        """What `apply` would do to a mail with these labels. Asks nothing of the world."""
         ...
 
     def probe(self, inbox: MailboxKey | None) -> Iterator[Probe]:

@@ -27,6 +27,7 @@ from backfill.operations.retry import retry
 from backfill.operations.run import run
 from backfill.operations.undo import TakenBack, undo
 from backfill.operations.verify import Verified, verify
+from backfill.ports import Judged
 from backfill.selection import DateField, Selection
 from backfill.settings import Settings
 from backfill.summary import Summary
@@ -57,7 +58,7 @@ class BackfillProcessor:
 
     `stop`: set it from any thread to end a run early; nothing is lost. `confirm`: gets a question with its facts, and
     returns yes or no; called once per job, before its first call that costs. Without it nothing is asked. `tell`: gets
-    sentences for people while a command works.
+    sentences for people while a command works. `show`: gets each mail that a dry run judges, in the thread of the call.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class BackfillProcessor:
         observer: Observer | None = None,
         confirm: Callable[[str], bool] | None = None,
         tell: Callable[[str], None] | None = None,
+        show: Callable[[Judged], None] | None = None,
     ) -> None:
         self.settings = settings or facade.get()
         self.stop = stop or StopRequest()
@@ -80,6 +82,7 @@ class BackfillProcessor:
             observer=observer or _Silent(),
             confirm=confirm,
             tell=tell or (lambda sentence: None),
+            show=show,
         )
 
     def backfill_emails(

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
 Row = tuple[str, str]
 
-
 LINE_WIDTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Something that is done to mails, to be counted. E.g. "set Important on" and "mail", "write" and "note"."""
+
+    verb: str
+    unit: str
+    what: str  # for machines, e.g. Important
+
+    def times(self, count: int) -> str:
+        """set Important on 12 mails · write 1 note"""
+        return f"{self.verb} {counted(count, self.unit)}"
 
 
 def duration(seconds: float) -> str:

@@ -1,9 +1,9 @@
 """The command line, one file a command group: options in, one call of an operation, words and an exit code out.
 
 Commands: `run` (plan, run, retry) · `status` (status, jobs) · `watch` · `steer` (pause, resume, cancel, pace) ·
-`report` · `export` · `apply` · `undo` · `cleanup` (cleanup-flags) · `ledger` (verify, path, upgrade, backup) ·
-`check` · `folders` · `evaluate` · `setup` (demo, init). What they share: `command` · `options` · `terminal` (questions,
-signals) · `progress` (bar or lines) · `output` (standard streams).
+`report` · `export` · `apply` · `undo` · `cleanup` (cleanup-flags) · `ledger` (verify, path, upgrade, backup) · `check`
+· `folders` · `evaluate` · `setup` (demo, init). What they share: `command` · `options` · `terminal` (questions,
+signals) · `progress` (bar or lines) · `judged` (a dry run's mails) · `output` (standard streams).
 
 A module that is slow to import, such as rich or SQLAlchemy, is imported inside the command that needs it, so that
 `backfill --help` is quick.

@@ -4,7 +4,7 @@ A module that is slow to import is imported where it is needed, so that `backfil
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backfill.ledger import Ledger
     from backfill.operations.earlier import Outputs
     from backfill.operations.request import Request
+    from backfill.ports import Judged
     from backfill.processor import BackfillProcessor, Result
     from backfill.settings import Settings
     from backfill.summary import Summary
@@ -30,6 +31,8 @@ class Command:
 
     settings: "Settings"
     terminal: "Terminal"
+    quiet: bool = False
+    verbose: bool = False
     stop: StopRequest = field(default_factory=StopRequest)
 
     @classmethod
@@ -40,7 +43,7 @@ class Command:
         terminal = Terminal(quiet=general.quiet)
         loaded = settings.initialize(general.config_path)
         logs.configure(loaded.paths.log_file, verbose=general.verbose, quiet=general.quiet, console_write=terminal.warn)
-        return cls(loaded, terminal)
+        return cls(loaded, terminal, general.quiet, general.verbose)
 
     def request(self, selection: SelectionOptions | None, job: JobOptions | None) -> "Request":
         from backfill.operations.request import Request  # start-up: brings the ledger
@@ -49,7 +52,7 @@ class Command:
         chosen = options.selection(self.settings.imap.query)
         return Request(chosen, job.dry_run, job.ask_again, job.job, job.new_job, job.as_planned, options.patterns)
 
-    def processor(self, *, assume_yes: bool = False) -> "BackfillProcessor":
+    def processor(self, *, assume_yes: bool = False, as_json: bool = False) -> "BackfillProcessor":
         from backfill.processor import BackfillProcessor  # start-up: brings everything
 
         return BackfillProcessor(
@@ -58,7 +61,18 @@ class Command:
             observer=self.terminal,
             confirm=None if assume_yes else self.terminal.confirm,
             tell=self.terminal.say,
+            show=self._show(as_json=as_json),
         )
+
+    def _show(self, *, as_json: bool) -> "Callable[[Judged], None] | None":
+        """Shows each mail of a dry run: with --json a line on standard output, with --verbose one on the terminal."""
+        from backfill.cli.judged import line, machine_line  # start-up: brings the ports
+
+        if self.quiet:
+            return None
+        if as_json:
+            return lambda mail: print(machine_line(mail), flush=True)
+        return (lambda mail: self.terminal.say(line(mail))) if self.verbose else None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -104,7 +118,10 @@ class Command:
         Nothing is logged here: the run has logged its own end.
         """
         summary, ended = result.summary, result.ended
-        self.print_summary(summary, as_json=as_json)
+        if summary.job.dry_run:
+            self._finish_dry(result, as_json=as_json)
+        else:
+            self.print_summary(summary, as_json=as_json)
         if ended is not None and ended.outcome is RunOutcome.INTERRUPTED:
             if summary.job.state in GIVEN_UP:  # the operator wanted this end, so no command to go on is named
                 named = f"backfill run --job {result.job.id}"
@@ -115,6 +132,20 @@ class Command:
             self.terminal.say(f"Stopped early ({ended.reason}). {safe} on with: {go_on}")
             return ExitCode.STOPPED_EARLY
         return ExitCode.SOME_FAILED if summary.failed else ExitCode.OK
+
+    def _finish_dry(self, result: "Result", *, as_json: bool) -> None:
+        """The figures, and what a real run would do. As JSON on one line, since a line for each mail may precede it."""
+        from backfill.operations.foresight import sentence  # start-up: only here
+
+        if not as_json:
+            self.print_summary(result.summary, as_json=False)
+            self.terminal.say(sentence(result.foreseen))
+            return
+        figures = json.loads(result.summary.to_json())
+        figures["would"] = [
+            {"output": each.output, "what": each.deed.what, "mails": each.mails} for each in result.foreseen
+        ]
+        print(json.dumps(figures))
 
 
 def summary_of(ledger: "Ledger", job_id: int | None, outputs: "Outputs | None" = None) -> "Summary":

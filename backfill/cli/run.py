@@ -51,12 +51,16 @@ def run(
 
     Mail is not marked as read. A verdict is in the ledger before anything is done about it, so nothing is lost,
     repeated or paid for twice.
+
+    A dry run (--dry-run) says at its end what a real run would do. With --verbose it shows each mail as it is judged,
+    with --json it writes a JSON object on a line for each, {"mail": …}, and the figures on the last line. The words of
+    mails are shown and not kept.
     """
     command = Command.begin(general)
     request = command.request(selection, job)
     given = (limits or LimitOptions()).given()
     with command.listening():
-        result = command.processor(assume_yes=yes).run(request, given)
+        result = command.processor(assume_yes=yes, as_json=json).run(request, given)
     return command.finish(result, given, as_json=json)
 
 
@@ -75,7 +79,7 @@ def retry(
     command = Command.begin(general)
     given = (limits or LimitOptions()).given()
     with command.listening():
-        result = command.processor(assume_yes=yes).retry(job, tuple(reason or ()), given)
+        result = command.processor(assume_yes=yes, as_json=json).retry(job, tuple(reason or ()), given)
     if result.ended is None:
         pending = result.summary.counts.pending
         rest = f" {pending:,} mails are pending; `backfill run` works on those." if pending else ""

@@ -13,6 +13,7 @@ from typing import Any
 from backfill.errors import EffectRefused, KeywordRefused, MessageGone
 from backfill.message import MailboxKey
 from backfill.ports import Judged, MailMarker, Probe, Receipt, ReceiptState, State, Unapplied, Undone
+from backfill.wording import Deed
 
 NOT_KEPT = "the server keeps none of these keywords in this folder (PERMANENTFLAGS, RFC 9051 §7.1)"
 
@@ -142,6 +143,9 @@ class FlagsEffect:
 
     def traces(self, receipt: Receipt) -> tuple[str, ...]:
         return _added(receipt.detail)
+
+    def foreseen(self, labels: Sequence[str]) -> tuple[Deed, ...]:
+        return tuple(Deed(f"set {word} on", "mail", word) for word in self._keywords_for(labels))
 
     def probe(self, inbox: MailboxKey | None) -> Iterator[Probe]:
         """Does the inbox keep the keywords? Other folders of the account mostly do as it does."""

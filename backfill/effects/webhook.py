@@ -40,6 +40,7 @@ from backfill.http.client import Client, Reply, is_header_value, is_url
 from backfill.http.waits import header_wait_s
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.ports import Judged, Probe, Receipt, ReceiptState, State, Unapplied, Undone
+from backfill.wording import Deed
 
 MAX_REPLY_BYTES: Final = 65_536  # only the status of a reply counts
 MOST_DENIED: Final = 5
@@ -126,6 +127,9 @@ class WebhookEffect:
 
     def traces(self, receipt: Receipt) -> tuple[str, ...]:
         return ("webhook call",)
+
+    def foreseen(self, labels: Sequence[str]) -> tuple[Deed, ...]:
+        return (Deed("make", "webhook call", "webhook call"),)
 
     def probe(self, inbox: MailboxKey | None) -> Iterator[Probe]:
         """Does the host answer? It is asked with HEAD and without the secret, so that nothing is delivered."""

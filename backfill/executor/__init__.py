@@ -23,7 +23,7 @@ from backfill.executor.bounds import Cap
 from backfill.executor.effecter import Effecter
 from backfill.executor.flow import Ended, Flow
 from backfill.executor.heartbeat import Heartbeat
-from backfill.executor.observer import Observer
+from backfill.executor.observer import Observer, Show
 from backfill.executor.one_cpu import OneCpu
 from backfill.executor.reader import Reader
 from backfill.executor.steering import Bulletin, Steering
@@ -42,7 +42,7 @@ from backfill.throttle.calls import Throttler
 from backfill.throttle.gates import Gate, Gates
 from backfill.throttle.mail import MailAllowance
 
-__all__ = ["Cap", "Ended", "Executor", "Observer"]
+__all__ = ["Cap", "Ended", "Executor", "Observer", "Show"]
 
 # After a stop, wait 8 s for answers in flight, because a call costs money. A supervisor often kills after 10 s.
 DRAIN_S = 8.0
@@ -70,6 +70,7 @@ class Executor:
     steering: Steering | None = None  # None: the run cannot be steered
     mails: int = 0  # the mails that the run will work on, as far as known
     only_retried: bool = False  # work only on the items that this run took up again
+    show: Show | None = None  # gets each mail that needs no effect; None: nobody looks
     _next_analytics: float = 0.0
     _began: float = 0.0
 
@@ -95,7 +96,7 @@ class Executor:
     def _work_off(self, flow: Flow, bulletin: Bulletin) -> Ended:
         if self.throttler is not None:
             self.throttler.probe()  # a new run tries the service at once, unless the service named a time
-        writer = Writer(flow, self.ledger, self.throttler, self.needs, self.clock)
+        writer = Writer(flow, self.ledger, self.throttler, self.needs, self.clock, self.show)
         cpu = OneCpu(self.clock)
         effecter = self._start(flow, cpu)
         try:

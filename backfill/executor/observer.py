@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
+
+from backfill.ports import Judged
+
+#: Gets each mail that a dry run has judged, with its words: for a terminal only, never for a log.
+Show = Callable[[Judged], None]
 
 
 class Observer(Protocol):

@@ -32,6 +32,7 @@ from backfill.errors import (
 )
 from backfill.executor.breaker import Befalls, Breaker
 from backfill.executor.flow import Flow
+from backfill.executor.observer import Show
 from backfill.executor.results import Judgment, Opening, Result, Troubled, Unfinished
 from backfill.executor.unsaved import Unsaved
 from backfill.ledger import Ledger
@@ -40,6 +41,7 @@ from backfill.ledger.rows import Item
 from backfill.ledger.verdicts import Answered, Reused
 from backfill.lifecycle import Disposition
 from backfill.metered import Blocked
+from backfill.ports import Judged
 from backfill.throttle.calls import Throttler
 from backfill.verdict import Verdict
 
@@ -61,6 +63,7 @@ class Writer:
     throttler: Throttler | None
     needs: Needs
     clock: Clock
+    show: Show | None = None  # gets each mail that is done with its verdict
     breaker: Breaker = field(default_factory=Breaker)
     unusable: LedgerUnusable | None = None  # the error since which the ledger takes nothing more; None: it works
     unsaved: Unsaved = field(default_factory=Unsaved)
@@ -224,6 +227,9 @@ class Writer:
         is_reused = isinstance(result, Reused) or record.is_reused
         if record.is_done:
             self._done(item, record.verdict, is_reused=is_reused)
+            if self.show is not None:
+                labels = self.needs.rubric.labels(record.verdict)
+                self.show(Judged(item.ref, record.verdict, labels, message.flags, message))
         elif record.is_ours:
             judgment = Judgment(item, message, record.verdict, record.flags_before, record.receipts, is_reused)
             self.flow.hand(self.flow.judgments, judgment)

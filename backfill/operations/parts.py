@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:  # start-up: `status` and `report` work with parts, and need neither the executor nor an output
     from backfill.analytics import AnalyticsFile
     from backfill.clock import Clock, StopRequest
-    from backfill.executor import Observer
+    from backfill.executor import Observer, Show
     from backfill.ledger import Ledger
     from backfill.ledger.locks import RunLock
     from backfill.ledger.rows import Job
@@ -27,13 +27,17 @@ if TYPE_CHECKING:  # start-up: `status` and `report` work with parts, and need n
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The people that a command works for. `confirm` None: nothing is asked. `tell` gets sentences for them."""
+    """The people that a command works for. `confirm` None: nothing is asked. `tell` gets sentences for them.
+
+    `show` gets each mail that a dry run judges; None: nobody looks.
+    """
 
     clock: Clock
     stop: StopRequest
     observer: Observer
     confirm: Callable[[str], bool] | None
     tell: Callable[[str], None]
+    show: Show | None = None
 
 
 @dataclass(frozen=True, slots=True)

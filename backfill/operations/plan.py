@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
@@ -11,6 +11,7 @@ from backfill.estimates.forecast import Forecast, Forecaster
 from backfill.executor import Ended
 from backfill.ledger.rows import Job
 from backfill.limits import GivenLimits, RunLimits, resolve_limits
+from backfill.operations.foresight import Foreseen, foresee
 from backfill.operations.parts import Audience, Parts
 from backfill.operations.request import Decision, Intent, Request, choose
 from backfill.planner import Planned, Planner
@@ -27,6 +28,7 @@ class Result:
     ended: Ended | None
     summary: Summary
     forecast: Forecast | None = None  # of a plan with a classifier whose calls cost
+    foreseen: tuple[Foreseen, ...] = ()  # of a dry run
 
 
 def plan(parts: Parts, audience: Audience, request: Request, given: GivenLimits) -> Result:
@@ -82,3 +84,8 @@ def result_of(
     """What a command did, with the job's figures as they are now."""
     job = decision.job
     return Result(job, decision.intent, planned, ended, parts.ledger.report.summary(job), expected)
+
+
+def foretold(parts: Parts, audience: Audience, result: Result) -> Result:
+    """The result, for a dry run with what a real run would do."""
+    return replace(result, foreseen=foresee(parts, audience, result.summary)) if result.job.dry_run else result

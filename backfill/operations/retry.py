@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from backfill.limits import GivenLimits
 from backfill.operations.parts import Audience, Parts, locked
-from backfill.operations.plan import Result, result_of
+from backfill.operations.plan import Result, foretold, result_of
 from backfill.operations.request import Request, choose, known_job
 from backfill.operations.run import work
 
@@ -20,4 +20,4 @@ def retry(parts: Parts, audience: Audience, job_id: int | None, reasons: Sequenc
         job = known_job(parts.ledger, job_id)
         decision = choose(parts, audience, Request(job=job.id, as_planned=True), "Retrying")
         ended = work(parts, audience, decision.job, "retry", given, lock, retried=tuple(reasons))
-        return result_of(parts, decision, ended=ended)
+        return foretold(parts, audience, result_of(parts, decision, ended=ended))

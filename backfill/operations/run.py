@@ -20,7 +20,7 @@ from backfill.limits import GivenLimits, RunLimits
 from backfill.operations.calls import budget_of, day_limit
 from backfill.operations.consent import ask_consent
 from backfill.operations.parts import Audience, Parts, locked
-from backfill.operations.plan import Result, limits_of, plan_job, result_of
+from backfill.operations.plan import Result, foretold, limits_of, plan_job, result_of
 from backfill.operations.request import Intent, Request, choose
 from backfill.planner import Planner
 from backfill.ports import Effect
@@ -43,11 +43,12 @@ def run(parts: Parts, audience: Audience, request: Request, given: GivenLimits) 
             if not Planner(parts.ledger, parts.source, audience.stop).has_newer_mail(job):
                 audience.tell("There is nothing new.")
                 catch_up(parts, job)
-                return result_of(parts, decision)
+                return foretold(parts, audience, result_of(parts, decision))
             parts.ledger.jobs.reopen(job.id)
         elif job.state in REOPENED:
             parts.ledger.jobs.reopen(job.id)
-        return result_of(parts, decision, ended=work(parts, audience, job, "run", given, lock))
+        ended = work(parts, audience, job, "run", given, lock)
+        return foretold(parts, audience, result_of(parts, decision, ended=ended))
 
 
 def work(
@@ -206,5 +207,6 @@ def _executor(
         budget=budget,
         cap=cap,
         gates=gates,
+        show=audience.show if job.dry_run else None,
         steering=Steering(ledger, job.id, clock, stop, throttler),
     )

@@ -195,6 +195,15 @@ def test_presuming_and_naming_what_would_be_taken_back_changes_nothing(bench):
     assert bench.world() == world
 
 
+def test_foreseeing_asks_nothing_of_the_world_and_names_something_that_it_does(bench):
+    world = bench.world()
+
+    foreseen = [bench.make().foreseen(labels) for labels in ((), ("important",))]
+
+    assert all(deeds and all(deed.times(2) for deed in deeds) for deeds in foreseen)
+    assert bench.world() == world
+
+
 def test_no_receipt_asks_nothing_of_the_world(bench):
     assert list(bench.make().undo([])) == []
 

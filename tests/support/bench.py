@@ -49,6 +49,7 @@ from backfill.selection import Selection
 from backfill.throttle.gates import Gate
 from backfill.throttle.mail import MailAllowance
 from backfill.verdict import Announced, Answer, Scores, Usage
+from backfill.wording import Deed
 
 #: A call is set aside with 400 characters at 1e-6 and 100 tokens of answer at 1e-5: 0.0014 USD.
 PRICE = Price(Decimal("0.000001"), Decimal("0.00001"))
@@ -212,6 +213,9 @@ class BenchEffect:
 
     def traces(self, receipt: Receipt) -> tuple[str, ...]:
         return ("note",)
+
+    def foreseen(self, labels: Sequence[str]) -> tuple[Deed, ...]:
+        return (Deed("write", "note", "note"),)
 
     def probe(self, inbox: MailboxKey | None) -> Iterator[Probe]:
         yield Probe(self.name, State.OK, "It works.")

@@ -56,6 +56,7 @@ from backfill.rubric import Rubric
 from backfill.selection import Selection
 from backfill.throttle.mail import AHEAD_BYTES, MailAllowance
 from backfill.verdict import Announced, Scores
+from backfill.wording import Deed
 from tests.support.bench import INBOX, BenchClassifier, BenchMailbox, BenchParts
 from tests.support.memory_marker import MemoryMarker
 
@@ -315,6 +316,9 @@ class RefusingOnce:
 
     def traces(self, receipt: Receipt) -> tuple[str, ...]:
         return self.real.traces(receipt)
+
+    def foreseen(self, labels: Sequence[str]) -> tuple[Deed, ...]:
+        return self.real.foreseen(labels)
 
     def probe(self, inbox: MailboxKey | None) -> Iterator[Probe]:
         yield Probe(self.name, State.OK, "It works.")

@@ -29,6 +29,7 @@ from backfill.lifecycle import ExitCode
 from backfill.message import MailboxKey, Message, MessageRef, thread_key
 from backfill.ports import Judged, Probe, Receipt, ReceiptState, State, Unapplied, Undone
 from backfill.rubric import Rubric
+from backfill.wording import Deed
 
 NOTE_TEMPLATE = "note_template"  # the reason of an error that concerns it
 IMPORTANCE_AND_SPAM = Rubric.default()
@@ -146,6 +147,9 @@ class NotesEffect:
 
     def traces(self, receipt: Receipt) -> tuple[str, ...]:
         return ("note",) if receipt.state is ReceiptState.APPLIED else ()
+
+    def foreseen(self, labels: Sequence[str]) -> tuple[Deed, ...]:
+        return (Deed("write", "note", "note"),)
 
     def probe(self, inbox: MailboxKey | None) -> Iterator[Probe]:
         """Can a note be written? The template works: it was tried when this was made."""
