@@ -16,6 +16,7 @@ from backfill.ledger.reads.rates import RecentRates
 from backfill.ledger.reads.status import JobStatus
 from backfill.ledger.rows import Job, RunInfo, describe
 from backfill.lifecycle import UNFINISHED, JobState, RunOutcome
+from backfill.rubric import Rubric
 from backfill.wording import Row, counted, folded, moment, number, percent, printable
 
 
@@ -119,7 +120,7 @@ def last_errors(status: JobStatus) -> tuple[str, ...]:
 
 def render(status: JobStatus, job: Job) -> str:
     """Plain lines for a terminal or a file, ending in a newline. Nothing in it can steer a terminal."""
-    rows = figures(status)
+    rows = (*figures(status), *_asked(job.rubric))
     column = max(len(label) for label, _ in rows) + 2
     errors = [f"  {line}" for line in last_errors(status)]
     lines = [
@@ -129,6 +130,16 @@ def render(status: JobStatus, job: Job) -> str:
         *(["Last errors (UTC):", *errors] if errors else []),
     ]
     return "\n".join([*lines, ""])
+
+
+def _asked(rubric: Rubric) -> tuple[Row, ...]:
+    """What is asked about each mail, where it is more or less than importance and spam."""
+    if rubric.is_default:
+        return ()
+    parts = [", ".join(score.name for score in rubric.scores)]
+    parts += [f"one of {len(rubric.categories)} categories"] if rubric.categories else []
+    parts += ["a reason"] if rubric.reason else []
+    return (("Asked for", printable("; ".join(filter(None, parts)))),)
 
 
 def line(status: JobStatus) -> str:

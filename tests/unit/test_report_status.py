@@ -17,11 +17,25 @@ from backfill.ledger.rows import Job, RunInfo
 from backfill.lifecycle import JobState
 from backfill.message import MailboxKey, MessageRef
 from backfill.report import status as report_status
+from backfill.rubric import Category, Rubric, Score
 from backfill.selection import Selection
 from backfill.summary import Counts
 
 NOW = datetime(2024, 5, 3, 12, 0, tzinfo=UTC)
-JOB = Job(3, "key", "owner@example.org", Selection(), "print", Fingerprint("{}"), False, 0, JobState.OPEN, None, True)
+JOB = Job(
+    id=3,
+    key="key",
+    account="owner@example.org",
+    selection=Selection(),
+    fingerprint="print",
+    planned_with=Fingerprint("{}"),
+    rubric=Rubric.default(),
+    dry_run=False,
+    generation=0,
+    state=JobState.OPEN,
+    state_reason=None,
+    has_consent=True,
+)
 RUN = RunInfo("uuid", "run", "mill", 4711, NOW - timedelta(hours=1), None, None, None)
 AT_WORK = AtWork(RUN, NOW, None, concurrency=4, api="calls:api", in_flight=2)
 CALLS = ThrottleReading(per_minute=60.0, lead_s=0.0, is_waited_for=False, blocked_until=None, reason="")
@@ -371,3 +385,16 @@ def test_the_answer_for_machines_has_the_keys_that_were_promised() -> None:
     assert (said["at_work"], said["last_run_died"], said["in_flight"]) == (True, False, 2)
     assert (said["mails_per_minute"], said["ends_at"]) == (20.0, "2024-05-03T12:30:00+00:00")
     assert report_status.as_json(replace(STATUS, speed=DEAD))["last_run_died"] is True
+
+
+def test_a_job_with_questions_of_its_own_names_them():
+    own = Rubric(
+        (Score("tax", "the tax office wants it", 7, None), Score("keep", "it is proof", 7, None)),
+        (Category("Bill", "asks for money", None), Category("Other", "all else", None)),
+        reason=True,
+    )
+
+    assert "Asked for: tax, keep; one of 2 categories; a reason" in report_status.render(
+        STATUS, replace(JOB, rubric=own)
+    )
+    assert "Asked for" not in report_status.render(STATUS, JOB)
