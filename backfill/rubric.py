@@ -188,14 +188,27 @@ class Rubric:
         return cls(scores, categories, parts["reason"], parts.get("spam_category"))
 
     def having(self, other: Rubric) -> Rubric:
-        """These questions with the thresholds and keywords of `other`, where it has a score or category of the name."""
-        scores = {each.name: each for each in other.scores}
-        categories = {each.name: each for each in other.categories}
-        return Rubric(
-            tuple(replace(scores.get(each.name, each), means=each.means) for each in self.scores),
-            tuple(replace(categories.get(each.name, each), means=each.means) for each in self.categories),
-            self.reason,
-            self.spam_category,
+        """These questions with the thresholds and keywords of `other`, where it has a score or category of the name.
+
+        A name that `other` lacks keeps its own, but no keyword that `other` has given to one of these names.
+        """
+        theirs: dict[str, Score | Category] = {each.name: each for each in other._labelled()}
+        given = {theirs[each.name].keyword for each in self._labelled() if each.name in theirs}
+        taken = {keyword.casefold() for keyword in given if keyword is not None}
+
+        def keyword_of(each: Score | Category) -> str | None:
+            if each.name in theirs:
+                return theirs[each.name].keyword
+            return None if each.keyword is None or each.keyword.casefold() in taken else each.keyword
+
+        thresholds = {each.name: each.threshold for each in other.scores}
+        return replace(
+            self,
+            scores=tuple(
+                replace(each, threshold=thresholds.get(each.name, each.threshold), keyword=keyword_of(each))
+                for each in self.scores
+            ),
+            categories=tuple(replace(each, keyword=keyword_of(each)) for each in self.categories),
         )
 
     @property

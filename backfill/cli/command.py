@@ -17,7 +17,6 @@ from backfill.limits import GivenLimits
 if TYPE_CHECKING:
     from backfill.cli.terminal import Terminal
     from backfill.ledger import Ledger
-    from backfill.operations.earlier import Outputs
     from backfill.operations.request import Request
     from backfill.ports import Judged
     from backfill.processor import BackfillProcessor, Result
@@ -146,10 +145,3 @@ class Command:
             {"output": each.output, "what": each.deed.what, "mails": each.mails} for each in result.foreseen
         ]
         print(json.dumps(figures))
-
-
-def summary_of(ledger: "Ledger", job_id: int | None, outputs: "Outputs | None" = None) -> "Summary":
-    """The figures of a job; `job_id` None: the job of the latest run. Raises `ConfigError` when there is none."""
-    from backfill.operations.request import known_job  # start-up: brings the ledger
-
-    return ledger.report.summary(known_job(ledger, job_id, outputs))

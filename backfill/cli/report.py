@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from backfill.cli.command import Command, summary_of
+from backfill.cli.command import Command
 from backfill.cli.options import EVERYWHERE, GeneralOptions, JobNumber
 from backfill.lifecycle import ExitCode
 
@@ -18,11 +18,14 @@ def report(
     general: GeneralOptions = EVERYWHERE,
 ) -> int:
     """The figures of a job, over all its runs."""
+    from backfill.operations.request import known_job  # start-up: brings the ledger
     from backfill.report.render import render, write_report  # start-up: brings all formats
 
     command = Command.begin(general)
+    settings = command.settings
     with command.ledger() as ledger:
-        text = render(summary_of(ledger, job, command.settings.paths), format)
+        found = known_job(ledger, job, settings.paths)
+        text = render(ledger.report.summary(found, settings.asked, with_examples=True), format)
     if output is None:
         print(text)
     else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from backfill.cli.command import Command, summary_of
+from backfill.cli.command import Command
 from backfill.cli.options import EVERYWHERE, GeneralOptions, JobNumber, Json
 from backfill.lifecycle import ExitCode
 
@@ -42,7 +42,9 @@ def status(
             keep_watching(ledger, found, as_json=as_json)
         elif as_json:
             live = {"live": status_json(ledger.status.of(found.id))}
-            print(json.dumps(json.loads(summary_of(ledger, found.id).to_json()) | live, indent=2))
+            print(
+                json.dumps(json.loads(ledger.report.summary(found, command.settings.asked).to_json()) | live, indent=2)
+            )
         else:
             print(render(ledger.status.of(found.id), found), end="")
     return ExitCode.OK

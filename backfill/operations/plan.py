@@ -83,7 +83,8 @@ def result_of(
 ) -> Result:
     """What a command did, with the job's figures as they are now."""
     job = decision.job
-    return Result(job, decision.intent, planned, ended, parts.ledger.report.summary(job), expected)
+    summary = parts.ledger.report.summary(job, parts.rubric)
+    return Result(job, decision.intent, planned, ended, summary, expected)
 
 
 def foretold(parts: Parts, audience: Audience, result: Result) -> Result:

@@ -102,7 +102,7 @@ def work(
         try:
             ledger.runs.end(run, outcome, reason, round((clock.monotonic() - began) * 1e6))
             state = ledger.jobs.settle(job.id)
-            for line in render_text(ledger.report.summary(job)).splitlines():
+            for line in render_text(ledger.report.summary(job, parts.rubric)).splitlines():
                 log.info("{}", line)
             log.info("{} ends: {} {}; the job is {}", command, outcome, reason, state)
         except LedgerUnusable as unusable:

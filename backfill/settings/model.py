@@ -139,9 +139,13 @@ class Webhook(Section):
 
 
 class Notes(Section):
-    """How much of its mail's text a note holds: all, what the classifier was shown, or nothing."""
+    """What a note holds of its mail's text: what was `shown` to the classifier, or `none` of it."""
 
-    body: Literal["full", "shown", "none"] = "shown"
+    body: Literal["shown", "none"] = "shown"
+
+    @property
+    def has_body(self) -> bool:
+        return self.body != "none"
 
 
 class Paths(Section):

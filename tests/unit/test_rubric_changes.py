@@ -55,3 +55,16 @@ def test_another_layout_of_the_same_words_is_told_as_that():
     after = replace(BEFORE, scores=(replace(TAX, means="the tax office\nwants it"), REPLY))
 
     assert changes(BEFORE, after) == ["score tax means the same in other lines"]
+
+
+def test_a_job_takes_todays_thresholds_and_keywords_for_the_names_that_it_asks_for():
+    today = Rubric((replace(TAX, threshold=2, keyword="Tax", means="other"), Score("new", "x", 1, "New")), (OTHER,))
+
+    assert BEFORE.having(today) == Rubric((replace(TAX, threshold=2, keyword="Tax"), REPLY), (BILL, OTHER))
+
+
+def test_a_keyword_that_today_belongs_to_another_name_is_not_given_twice():
+    before = Rubric((replace(TAX, keyword="X"), replace(REPLY, keyword="Y")))
+    today = Rubric((replace(TAX, keyword="y"),))
+
+    assert dict(before.having(today).keywords) == {"tax": "y"}

@@ -5,8 +5,6 @@ All figures of a report come from one snapshot, and are counted from the rows. S
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
@@ -18,10 +16,12 @@ from backfill import outputs
 from backfill.ledger.budgets import usd
 from backfill.ledger.current import count_superseded
 from backfill.ledger.databases.database import Database
+from backfill.ledger.reads.answers import answers_of, examples_of
 from backfill.ledger.rows import Job, moment_or_none
 from backfill.ledger.runs import latest_run, living_runs
 from backfill.lifecycle import AttemptOutcome, ItemStatus, JobState, RunOutcome
 from backfill.ports import ReceiptState
+from backfill.rubric import Rubric
 from backfill.summary import (
     MAX_FAILED_MAILS,
     Calls,
@@ -32,12 +32,10 @@ from backfill.summary import (
     FolderCounts,
     JobFacts,
     LastRun,
-    ScoreCounts,
     Summary,
     TimeSpan,
     Tokens,
 )
-from backfill.verdict import HIGHEST, LOWEST
 
 FAILED_CALLS = (
     AttemptOutcome.UNAVAILABLE,
@@ -54,13 +52,18 @@ class ReportReads:
 
     database: Database
 
-    def summary(self, job: Job) -> Summary:
-        """The job's figures over all its runs, from one snapshot. Reads every item of the job."""
+    def summary(self, job: Job, today: Rubric | None = None, *, with_examples: bool = False) -> Summary:
+        """The job's figures over all its runs, from one snapshot. Reads every item of the job.
+
+        `today`: the rubric with the thresholds that labels follow; None: those that the job was planned with.
+        `with_examples`: with reasons, which are words about mails and belong in no log.
+        """
+        rubric = job.rubric if today is None else job.rubric.having(today)
 
         def work(connection: Connection) -> Summary:
             folders = _folders(connection, job.id)
             tokens, cost_usd = _tokens(connection, job.id)
-            scores, categories = _answers(connection, job)
+            answers = answers_of(connection, job.id, rubric)
             return Summary(
                 job=_job(connection, job),
                 counts=reduce(add, (folder.counts for folder in folders), Counts()),
@@ -71,9 +74,10 @@ class ReportReads:
                 time=_time(connection, job.id),
                 failures=_failures(connection, job.id),
                 folders=folders,
-                scores=scores,
-                categories=categories,
-                labels=_labels(connection, job),
+                scores=answers.scores,
+                categories=answers.categories,
+                labels=answers.labels,
+                examples=examples_of(connection, job.id, rubric) if with_examples else (),
                 last_run=self._last_run(connection, job.id),
                 superseded_by=() if job.dry_run else tuple(count_superseded(connection, job.id).items()),
             )
@@ -126,12 +130,6 @@ REASONS = """SELECT COALESCE(reason, 'unknown'), COUNT(*) FROM item
 FAILED_UIDS = """SELECT m.folder, i.uid FROM item i JOIN mailbox m ON m.id = i.mailbox_id
      WHERE i.job_id = :job AND i.status = 'failed' AND COALESCE(i.reason, 'unknown') = :reason
      ORDER BY m.id, i.uid LIMIT :limit"""
-ANSWERS = """SELECT v.scores, v.category, COUNT(*) FROM item i JOIN verdict v ON v.id = i.verdict_id
-     WHERE i.job_id = :job GROUP BY v.scores, v.category"""
-LABELS = """SELECT o.labels, COUNT(*) FROM outcome o JOIN item i ON i.id = o.item_id
-     WHERE i.job_id = :job AND i.status = 'done' AND o.status = 'done' AND o.labels <> ''
-       AND NOT EXISTS (SELECT 1 FROM outcome later WHERE later.item_id = o.item_id AND later.id > o.id)
-     GROUP BY o.labels"""
 
 
 def _job(connection: Connection, job: Job) -> JobFacts:
@@ -206,29 +204,3 @@ def _failures(connection: Connection, job_id: int) -> tuple[Failure, ...]:
         mails = tuple(FailedMail(folder, uid) for folder, uid in connection.execute(text(FAILED_UIDS), scope))
         groups.append(Failure(reason, count, mails))
     return tuple(groups)
-
-
-def _answers(connection: Connection, job: Job) -> tuple[tuple[ScoreCounts, ...], tuple[tuple[str, int], ...]]:
-    """How many mails have each value of each score, and each category, of those that the job asks for."""
-    values: Counter[tuple[str, int]] = Counter()
-    chosen: Counter[str] = Counter()
-    for scores, category, mails in connection.execute(text(ANSWERS), {"job": job.id}):
-        for answer in json.loads(scores).items():
-            values[answer] += mails
-        if category is not None:
-            chosen[category] += mails
-    return (
-        tuple(
-            ScoreCounts(score, tuple(values[score.name, value] for value in range(LOWEST, HIGHEST + 1)))
-            for score in job.rubric.scores
-        ),
-        tuple((category.name, chosen[category.name]) for category in job.rubric.categories),
-    )
-
-
-def _labels(connection: Connection, job: Job) -> tuple[tuple[str, int], ...]:
-    """How many DONE items have each label, by the newest outcome of each item."""
-    counts: Counter[str] = Counter()
-    for labels, mails in connection.execute(text(LABELS), {"job": job.id}):
-        counts.update(dict.fromkeys(labels.split(","), mails))
-    return tuple((label, counts[label]) for label in job.rubric.label_names)
