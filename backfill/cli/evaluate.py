@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from backfill.cli.command import Command
-from backfill.cli.options import GENERAL, LIMITS, GeneralOptions
+from backfill.cli.options import GENERAL, LIMITS, GeneralOptions, path_as_typed
 from backfill.errors import ConfigError
 from backfill.lifecycle import ExitCode
 
@@ -27,16 +27,18 @@ def evaluate(
     place: Annotated[
         Path | None,
         Parameter(
+            converter=path_as_typed,
             help="A folder of .eml files or Maildirs, or one file; labels are its folders' names: spam, ham, "
-            "important, plain, or a score or category of the rubric. [default: the mails that come with backfill]"
+            "important, plain, or a score or category of the rubric. [default: the mails that come with backfill]",
         ),
     ] = None,
     *,
     labels: Annotated[
         Path | None,
         Parameter(
+            converter=path_as_typed,
             help="A CSV file instead, with the column file and at least one of label, category and the scores' names "
-            "(yes, no or empty)."
+            "(yes, no or empty).",
         ),
     ] = None,
     sample: Annotated[bool, Parameter(help="Use the labelled mails that come with backfill.")] = False,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from backfill.cli.command import Command
-from backfill.cli.options import EVERYWHERE, GeneralOptions, JobNumber
+from backfill.cli.options import EVERYWHERE, GeneralOptions, JobNumber, path_as_typed
 from backfill.cli.output import is_unread, write_bytes
 from backfill.errors import ConfigError
 from backfill.lifecycle import ExitCode
@@ -23,7 +23,9 @@ def export(
         Literal["jsonl", "csv", "parquet"] | None,
         Parameter(help="[default: what the file's name ends with; jsonl on standard output]"),
     ] = None,
-    output: Annotated[Path | None, Parameter(help="Write to this file; - is standard output. [default: -]")] = None,
+    output: Annotated[
+        Path | None, Parameter(converter=path_as_typed, help="Write to this file; - is standard output. [default: -]")
+    ] = None,
     force: Annotated[bool, Parameter(help="Replace the file if it is there already.")] = False,
     general: GeneralOptions = EVERYWHERE,
 ) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from backfill.cli.command import Command
-from backfill.cli.options import EVERYWHERE, GENERAL, GeneralOptions, JobNumber
+from backfill.cli.options import EVERYWHERE, GENERAL, GeneralOptions, JobNumber, path_as_typed
 from backfill.lifecycle import ExitCode
 
 LISTED = 20
@@ -82,7 +82,7 @@ def upgrade(*, general: GeneralOptions = EVERYWHERE) -> int:
 
 @ledger.command
 def backup(
-    target: Annotated[Path, Parameter(help="A file that does not exist yet.")],
+    target: Annotated[Path, Parameter(converter=path_as_typed, help="A file that does not exist yet.")],
     /,
     *,
     general: GeneralOptions = EVERYWHERE,

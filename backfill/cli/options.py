@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from backfill.errors import ConfigError
+from backfill.files import expanded
 from backfill.hours import Hours
 from backfill.limits import OPTIONS, Concurrency, GivenLimits, refusal
 from backfill.selection import DateField, Selection
@@ -31,6 +32,11 @@ GENERAL = Group("Everywhere", sort_key=9)
 def whole(_: object, tokens: "Sequence[Token]") -> int:
     """A whole number. Raises `ValueError` for 2.5, which cyclopts itself would round to 2."""
     return int(tokens[0].value)
+
+
+def path_as_typed(_: object, tokens: "Sequence[Token]") -> Path:
+    """A path. A leading `~` or `~user` is a home folder, also where the shell leaves it as it is, as in quotes."""
+    return expanded(Path(tokens[0].value))
 
 
 def whole_or_auto(_: object, tokens: "Sequence[Token]") -> Concurrency:

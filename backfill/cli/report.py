@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from backfill.cli.command import Command
-from backfill.cli.options import EVERYWHERE, GeneralOptions, JobNumber
+from backfill.cli.options import EVERYWHERE, GeneralOptions, JobNumber, path_as_typed
 from backfill.lifecycle import ExitCode
 
 
@@ -14,7 +14,9 @@ def report(
     job: JobNumber = None,
     *,
     format: Annotated[Literal["text", "json", "markdown", "html"], Parameter(help="[default: text]")] = "text",
-    output: Annotated[Path | None, Parameter(help="Write to this file instead of standard output.")] = None,
+    output: Annotated[
+        Path | None, Parameter(converter=path_as_typed, help="Write to this file instead of standard output.")
+    ] = None,
     general: GeneralOptions = EVERYWHERE,
 ) -> int:
     """The figures of a job, over all its runs."""

@@ -5,11 +5,14 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from backfill.cli.options import path_as_typed
 from backfill.errors import ConfigError
 from backfill.lifecycle import ExitCode
 
 
-def demo(folder: Annotated[Path, Parameter(help="Where the demo's files go.")] = Path("var/demo")) -> int:
+def demo(
+    folder: Annotated[Path, Parameter(converter=path_as_typed, help="Where the demo's files go.")] = Path("var/demo"),
+) -> int:
     """Show everything on an embedded mailbox: no account, no key, half a minute."""
     try:
         from backfill.demo.story import tell  # start-up: brings Twisted, an extra
@@ -23,7 +26,7 @@ RubricName = Literal["inbox-triage", "receipts-and-tax", "family-archive"]
 
 
 def init(
-    folder: Annotated[Path, Parameter(help="The project folder.")] = Path(),
+    folder: Annotated[Path, Parameter(converter=path_as_typed, help="The project folder.")] = Path(),
     *,
     rubric: Annotated[
         RubricName | None,

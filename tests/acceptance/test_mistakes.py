@@ -53,7 +53,16 @@ def make_pipe(name: str) -> Change:
     return change
 
 
+NO_HOME = r"~nosuchuser in ~nosuchuser/x names no home folder"
+
 MISTAKES = {
+    "init in nobody's home": Mistake(NO_HOME, ("init", "~nosuchuser/x")),
+    "a demo in nobody's home": Mistake(NO_HOME, ("demo", "~nosuchuser/x")),
+    "a report to nobody's home": Mistake(NO_HOME, ("report", "--output", "~nosuchuser/x")),
+    "an export to nobody's home": Mistake(NO_HOME, ("export", "--output", "~nosuchuser/x")),
+    "a backup to nobody's home": Mistake(NO_HOME, ("ledger", "backup", "~nosuchuser/x")),
+    "labelled mails in nobody's home": Mistake(NO_HOME, ("evaluate", "~nosuchuser/x")),
+    "labels in nobody's home": Mistake(NO_HOME, ("evaluate", ".", "--labels", "~nosuchuser/x")),
     "wrong password": Mistake(
         r"refused to log in .*check username, password",
         change=lambda project: project.hide(IMAP_PASSWORD=WRONG_PASSWORD, OPENROUTER_API_KEY=KEY),
@@ -149,6 +158,7 @@ def test_a_mistake_is_named_on_one_line_and_nothing_is_half_written(
     assert "Traceback" not in told
     assert KEY not in told
     assert WRONG_PASSWORD not in told
+    assert not list(project.folder.glob("~*"))
     assert project.count("job") == 0
     assert api.call_count == 0
     assert_untouched(project)
