@@ -22,7 +22,7 @@ from loguru import logger
 
 from backfill import files
 from backfill.errors import ConfigError, EffectUnavailable
-from backfill.redaction import redacted
+from backfill.redaction import redacted, redacted_own
 from backfill.wording import printable
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class _Forward(logging.Handler):
         def name(entry: Record) -> None:
             entry["name"] = record.name
 
-        logger.patch(name).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+        logger.patch(name).opt(exception=record.exc_info).log(level, "{}", redacted(record.getMessage()))
 
 
 def _forward_standard_logging() -> None:
@@ -173,5 +173,5 @@ def _clean(record: Record) -> None:
         # Indented, so that no line of the trace looks like a line of the log.
         trace = "".join(f"\n    {printable(line)}" for line in redacted(told).splitlines())
         record["exception"] = None
-    record["message"] = printable(redacted(record["message"]))
-    record["extra"] = {"_bound": printable(redacted(bound)), "_trace": trace}
+    record["message"] = printable(redacted_own(record["message"]))
+    record["extra"] = {"_bound": printable(redacted_own(bound)), "_trace": trace}

@@ -3,6 +3,9 @@
 Text leaves through the ledger's text columns, the log, standard output and error, and the message of each
 `BackfillError`. A server may quote a secret in another form than it was sent, so these forms are hidden, too: quoted
 for a URL, JSON, HTML or IMAP, and within base64, as SASL sends it (RFC 4616, and XOAUTH2).
+
+A secret of fewer than 8 characters may be an ordinary word: with the password "secret", `***` in each of our own
+sentences that has the word would tell it. Such a secret is hidden only in the words of others, as a whole word.
 """
 
 from __future__ import annotations
@@ -14,36 +17,63 @@ import re
 import string
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, quote_plus
 
 MASK: Final = "***"
-#: A shorter secret may be a part of ordinary words, where `***` would reveal it: it is hidden as a whole word only.
+#: A shorter secret may be an ordinary word, or a part of one.
 DISTINCT_CHARS: Final = 8
 #: A run of this many base64 characters is hardly equal to a secret's by chance.
 DISTINCT_BASE64: Final = 8
 _BASE64: Final = frozenset(string.ascii_letters + string.digits + "+/=_-")
 
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Patterns of all secrets. None: there is none of that kind."""
+
+    plain: re.Pattern[str] | None = None
+    distinct: re.Pattern[str] | None = None  # of the plain ones, those that are no ordinary words
+    encoded: re.Pattern[str] | None = None  # in base64
+
+
 _secrets: set[str] = set()
-_plain: re.Pattern[str] | None = None
-_encoded: re.Pattern[str] | None = None
+_known = _Known()
 _protecting = threading.Lock()
 
 
 def protect(*secrets: str | None) -> None:
     """Show `***` for these values from now on. Thread-safe."""
-    global _plain, _encoded
+    global _known
     with _protecting:
         fresh = {secret for secret in secrets if secret} - _secrets
         if fresh:
             _secrets.update(fresh)
-            _plain = _any_of(_bounded, {form for secret in _secrets for form in _forms(secret)})
-            _encoded = _any_of(re.escape, {form for secret in _secrets for form in _base64_forms(secret)})
+            plain = {form for secret in _secrets for form in _forms(secret)}
+            _known = _Known(
+                _any_of(_bounded, plain),
+                _any_of(re.escape, {form for form in plain if len(form) >= DISTINCT_CHARS}),
+                _any_of(re.escape, {form for secret in _secrets for form in _base64_forms(secret)}),
+            )
 
 
 def redacted(text: str) -> str:
-    """`text` with `***` for each secret. Call it before a text is cut: a part of a secret is not recognised."""
-    plain, encoded = _plain, _encoded
+    """`text`, the words of a server, of a program or of an exception, with `***` for each secret.
+
+    Call it before a text is cut: a part of a secret is not recognised.
+    """
+    known = _known
+    return _masked(known.plain, known.encoded, text)
+
+
+def redacted_own(text: str) -> str:
+    """`text`, a sentence of ours in which the words of others are redacted, with `***` for each longer secret."""
+    known = _known
+    return _masked(known.distinct, known.encoded, text)
+
+
+def _masked(plain: re.Pattern[str] | None, encoded: re.Pattern[str] | None, text: str) -> str:
     if plain is not None:
         text = plain.sub(MASK, text)
     return text if encoded is None else _without_runs(encoded, text)

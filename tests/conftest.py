@@ -26,11 +26,11 @@ _numbers = count(1)
 @pytest.fixture(autouse=True)
 def _secrets_of_this_test_only() -> Iterator[None]:
     """What one test's password is, another's sentence may hold."""
-    before = redaction._secrets.copy(), redaction._plain, redaction._encoded
+    before = redaction._secrets.copy(), redaction._known
     yield
     redaction._secrets.clear()
     redaction._secrets.update(before[0])
-    redaction._plain, redaction._encoded = before[1:]
+    redaction._known = before[1]
 
 
 @pytest.fixture

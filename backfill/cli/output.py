@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from backfill.redaction import redacted
+from backfill.redaction import redacted_own
 
 UNENCODABLE = "backfill.escaped"
 
@@ -36,7 +36,7 @@ class Output:
             self.trouble = self.trouble or self._missing
         elif self.trouble is None:
             try:
-                self._stream.write(redacted(text))
+                self._stream.write(redacted_own(text))
             except (OSError, ValueError) as error:  # ValueError: it has been closed
                 self._lose(error)
         return len(text)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import ClassVar, Self
 
 from backfill.lifecycle import Disposition, ExitCode, IllegalTransition
-from backfill.redaction import redacted
+from backfill.redaction import redacted_own
 from backfill.shortages import shortage
 
 
@@ -24,8 +24,8 @@ class BackfillError(Exception):
 
     def __init__(self, message: str | None = None, *, reason: str | None = None) -> None:
         # A server may quote the secret that it was sent, and an error is stored, logged, printed and given to callers.
-        text = redacted(message) if message else " ".join((inspect.getdoc(type(self)) or type(self).__name__).split())
-        super().__init__(text)
+        default = " ".join((inspect.getdoc(type(self)) or type(self).__name__).split())
+        super().__init__(redacted_own(message) if message else default)
         if reason is not None:
             self.reason = reason
 

@@ -28,7 +28,7 @@ from backfill.ledger.throttles import SKEW_US
 from backfill.ledger.verdicts import refuse_illegal, verdicts_by_id
 from backfill.lifecycle import TRANSITIONS, ItemStatus, OutcomeStatus
 from backfill.message import MailboxKey, MessageRef
-from backfill.redaction import redacted
+from backfill.redaction import redacted_own
 from backfill.verdict import Verdict
 
 PENDING, CLASSIFIED, FAILED = ItemStatus.PENDING, ItemStatus.CLASSIFIED, ItemStatus.FAILED
@@ -153,7 +153,9 @@ class Items:
 
     def postpone(self, run: Run, held: Item, until: datetime, reason: str) -> None:
         """Count a failure, and try again at `until` (UTC). Writes; raises `ClaimLost`."""
-        self._guarded(POSTPONE, run, held, until=micros(until), now=micros(self.clock.now()), reason=redacted(reason))
+        self._guarded(
+            POSTPONE, run, held, until=micros(until), now=micros(self.clock.now()), reason=redacted_own(reason)
+        )
 
     def release(self, run: Run, items: Sequence[Item], until: datetime | None = None) -> None:
         """Give items back without counting a failure. They are due at `until` (UTC); None: at once. Writes."""
@@ -255,7 +257,7 @@ class Items:
             "run": run.id,
             "claim_no": held.claim_no,
             "status": status,
-            "reason": redacted(reason),
+            "reason": redacted_own(reason),
             "counted": int(failed),
             "now": now,
         }

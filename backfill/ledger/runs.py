@@ -26,7 +26,7 @@ from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Run, RunInfo, moment, moment_or_none
 from backfill.ledger.schema import ITEM_CLAIMED, run
 from backfill.lifecycle import ItemStatus, OutcomeStatus, RunOutcome
-from backfill.redaction import redacted
+from backfill.redaction import redacted_own
 
 # A mail that was begun when two runs died is processed alone, so that no other mail counts a loss with it.
 LOSSES_BEFORE_ALONE = 2
@@ -190,7 +190,7 @@ class Runs:
             "ended_at": now,
             "heartbeat_at": now,
             "outcome": outcome,
-            "outcome_reason": reason and redacted(reason),
+            "outcome_reason": reason and redacted_own(reason),
         }
 
         def work(connection: Connection) -> None:

@@ -17,7 +17,7 @@ from backfill.ledger.job_states import move
 from backfill.ledger.rows import Run
 from backfill.ledger.schema import job, run
 from backfill.lifecycle import JobState
-from backfill.redaction import redacted
+from backfill.redaction import redacted_own
 
 SET_PACE = text("UPDATE job SET pace = :pace, steered_at = :now WHERE id = :job")
 
@@ -40,7 +40,7 @@ class JobSteering:
 
     def pause(self, job_id: int, reason: str) -> bool:
         """PLANNING or OPEN → PAUSED with the reason; has the job moved? Writes."""
-        return self._move(job_id, JobState.PAUSED, redacted(reason))
+        return self._move(job_id, JobState.PAUSED, redacted_own(reason))
 
     def resume(self, job_id: int) -> bool:
         """PAUSED → PLANNING; has the job moved? `Jobs.settle` then finds out what is left. Writes."""
@@ -48,7 +48,7 @@ class JobSteering:
 
     def cancel(self, job_id: int, reason: str) -> bool:
         """PLANNING, OPEN or PAUSED → CANCELLED with the reason; has the job moved? Its items stay. Writes."""
-        return self._move(job_id, JobState.CANCELLED, redacted(reason))
+        return self._move(job_id, JobState.CANCELLED, redacted_own(reason))
 
     def set_pace(self, job_id: int, calls_per_minute: float | None) -> None:
         """Set the pace of the job's runs from now on; None: each run has the pace it is started with. Writes."""
@@ -66,7 +66,7 @@ class JobSteering:
         statement = (
             update(run)
             .where(run.c.id == living.id, run.c.ended_at.is_(None))
-            .values(waiting_for=waiting_for and redacted(waiting_for))
+            .values(waiting_for=waiting_for and redacted_own(waiting_for))
         )
         self.database.write(lambda connection: connection.execute(statement).rowcount)
 

@@ -25,7 +25,7 @@ from backfill.clock import Clock, micros
 from backfill.ledger.databases.database import Database
 from backfill.ledger.rows import moment
 from backfill.ledger.schema import throttle
-from backfill.redaction import redacted
+from backfill.redaction import redacted_own
 
 MINUTE_US = 60_000_000
 # The clocks of several hosts differ by less than a minute, and a thread reaches the ledger within a minute. So a time
@@ -243,7 +243,7 @@ class Throttles:
 
         `is_guess`: the service named no time, so `lift_guess` may end the block earlier.
         """
-        block = {"name": name, "until": until_us, "reason": redacted(reason), "is_guess": int(is_guess)}
+        block = {"name": name, "until": until_us, "reason": redacted_own(reason), "is_guess": int(is_guess)}
         self._write(BLOCK, {**block, "now": micros(self.clock.now())})
         self._forget_ahead(name)
 

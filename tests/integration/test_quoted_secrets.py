@@ -56,6 +56,24 @@ def test_no_error_names_a_password_that_the_server_quotes(monkeypatch, auth, ref
     assert not any(each[12:24] in said for each in encoded)
 
 
+@pytest.mark.parametrize(
+    "refusal", [b"{tag} NO", b"{tag} BAD", b"{tag} NO [UNAVAILABLE]", b"{tag} NO [LIMIT]", b"* BYE"]
+)
+def test_no_error_names_a_short_password_that_the_server_quotes(monkeypatch, refusal):
+    monkeypatch.setenv("QUOTED_PASSWORD", "tea4u")
+    with ScriptedImap({}) as server:
+        server.script = lambda said: (
+            [refusal + b" you sent " + said.encode(), BYE] if said.startswith("LOGIN") else None
+        )
+        account = ImapAccount(
+            server.host, "jo", port=server.port, security="none", password_env="QUOTED_PASSWORD", timeout_s=5
+        )
+        with pytest.raises(BackfillError) as refused:
+            connect(account)
+
+    assert "tea4u" not in str(refused.value)
+
+
 def error(**details: object) -> bytes:
     return json.dumps({"id": KEY, "error": {"message": f"Incorrect API key: {KEY}", **details}}).encode()
 

@@ -13,7 +13,7 @@ from backfill.classifiers.untrusted import clean
 from backfill.errors import ConfigError, KeyRefused, MailThrottled
 from backfill.ledger_url import secrets_of, with_file, without_secrets
 from backfill.mail.errors import one_line, throttling
-from backfill.redaction import protect, redacted
+from backfill.redaction import protect, redacted, redacted_own
 
 SECRET = 'Gr\u00fcn/=" \\tea& 4'
 TOKEN = "ya29.a0AfH6SNx-0123456789_abcdefghij"
@@ -51,6 +51,29 @@ def test_a_short_password_is_hidden_as_a_word_and_leaves_words_alone():
     protect("done")
 
     assert redacted("LOGIN jo done; abandoned, undone") == "LOGIN jo ***; abandoned, undone"
+
+
+@pytest.mark.parametrize("password", ["secret", "folder", "server1", "a"])
+def test_a_short_password_leaves_our_own_sentences_alone(password):
+    protect(password)
+
+    assert redacted_own(f"the {password} of the hook, {password}") == f"the {password} of the hook, {password}"
+    assert str(ConfigError(f"Check the {password}.")) == f"Check the {password}."
+
+
+@pytest.mark.parametrize("password", ["hunter2!", "correct-horse", "sec ret."])
+def test_a_longer_password_is_hidden_in_our_own_sentences_too(password):
+    protect(password)
+
+    assert redacted_own(f"LOGIN jo {password}, {quote(password)}") == "LOGIN jo ***, ***"
+    assert password not in str(ConfigError(f"not {password}"))
+
+
+def test_a_short_password_is_hidden_in_the_words_of_others():
+    protect("secret")
+
+    assert one_line("NO LOGIN jo secret refused") == "NO LOGIN jo *** refused"
+    assert clean("LOGIN:secret") == "LOGIN:***"
 
 
 def test_the_longer_of_two_secrets_is_hidden_whole():

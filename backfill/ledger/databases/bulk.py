@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, CursorResult, TextClause, text
 
-from backfill.redaction import redacted
+from backfill.redaction import redacted_own
 
 T = TypeVar("T")
 
@@ -27,12 +27,12 @@ def in_order(rows: Mapping[Any, T]) -> list[T]:
     return [rows[key] for key in sorted(rows)]
 
 
-#: Columns that may hold the words of a service. A service may quote what we sent, so secrets in them are redacted.
+#: Columns that may hold the words of a service. A service may quote what we sent, so secrets in them are redacted_own.
 TOLD: Final = frozenset({"reason", "request_id", "model", "explanation"})
 
 
 def _told(column: str, value: Any) -> Any:
-    return redacted(value) if column in TOLD and isinstance(value, str) else value
+    return redacted_own(value) if column in TOLD and isinstance(value, str) else value
 
 
 class RowStatement:

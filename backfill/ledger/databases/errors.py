@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from backfill.errors import ConfigError, LedgerUnusable
 from backfill.ledger.databases.connect import AFTER_STOP_S, BUSY_TIMEOUT_MS
+from backfill.redaction import redacted
 from backfill.wording import printable
 
 WAITED = f"{BUSY_TIMEOUT_MS // 1000} s ({AFTER_STOP_S:g} s after a stop)"
@@ -135,7 +136,7 @@ def _said(error: DBAPIError) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(printable(text).split()).rstrip(".")
+    return " ".join(printable(redacted(text)).split()).rstrip(".")
 
 
 def _code(error: DBAPIError) -> str:
