@@ -194,19 +194,15 @@ class Service(Protocol):
 
     def models(self) -> tuple[ModelInfo, ...] | None:
         """All models; None: the service has no list. The service is asked once."""
-        ...
 
     def model(self, name: str) -> ModelInfo | None:
         """The model of exactly this name; None: it is not listed, or there is no list."""
-        ...
 
     def price_of(self, model: str) -> Price | None:
         """The model's list price; None: it is not known, which does not mean free."""
-        ...
 
     def credit(self) -> Credit | None:
         """What is left of the key's limit; None: the service does not say. Raises `KeyRefused` for a bad key."""
-        ...
 
     def close(self) -> None: ...
 
@@ -257,6 +253,15 @@ class Unapplied:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """What a receipt names and is not there, in words, e.g. "the keyword Spam"."""
+
+    ref: MessageRef
+    what: str
+    is_edited: bool = False  # it is there with other content, as its owner may have wished, and is left alone
+
+
+@dataclass(frozen=True, slots=True)
 class Undone:
     """An effect that was taken back. Nothing of ours is left, except for what `kept` names.
 
@@ -298,27 +303,28 @@ class Effect(Protocol):
     def needs_message(self) -> bool: ...
 
     def holds(self, detail: Mapping[str, Any], labels: Sequence[str]) -> bool:
-        """Would `apply` bring about the same again? Asks nothing of the world, and needs no mail.
+        """Would `apply` bring about the same again, by the configuration? Asks nothing of the world.
 
-        `detail`: of a receipt for the same verdict. `labels`: those that hold by today's thresholds. False after a
-        change of the configuration that changes what `apply` leaves.
+        `detail`: of a receipt for the same verdict. `labels`: those that hold by today's thresholds.
         """
-        ...
 
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         """Apply the effect; each of `mails` gets exactly one answer. All lie in one mailbox.
 
         Raises an error that concerns all of them: `EffectUnavailable`, `ServerUnavailable`, `MailboxChanged`.
         """
-        ...
+
+    def lost(self, receipts: Sequence[Receipt]) -> Iterator[Lost]:
+        """What these receipts name and is not there any more; at most one answer each. Raises as `apply` does.
+
+        All lie in one mailbox. A mail that is gone has lost nothing, nor has an output that cannot be looked at.
+        """
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
-        """What `apply` may leave of ours on these mails if it crashes, as receipts. Changes nothing.
+        """What `apply` may leave of ours on these mails if it crashes, as receipts. They are recorded before.
 
-        They are recorded before `apply`, so that a later `apply` or `undo` knows what is ours. A receipt covers
-        `Judged.previous`, too. A mail to which nothing can be written gets none.
+        A receipt covers `Judged.previous`, too. A mail to which nothing can be written gets none.
         """
-        ...
 
     def undo(self, receipts: Sequence[Receipt]) -> Iterator[Undone | Unapplied]:
         """Take back what receipts say, and no more; each gets exactly one answer. All lie in one mailbox.
@@ -327,14 +333,9 @@ class Effect(Protocol):
         is there any more. `Unapplied`: it still stands; with `MessageGone` if the mail itself is gone. Raises as
         `apply` does, and an error that concerns the whole folder.
         """
-        ...
 
     def traces(self, receipt: Receipt) -> tuple[str, ...]:
-        """What `undo` is to take back by this receipt, in words to be counted for people; (): nothing.
-
-        E.g. the keywords, or "note".
-        """
-        ...
+        """What `undo` is to take back by this receipt, in words to be counted, e.g. the keywords, or "note"."""
 
     def foreseen(self, labels: Sequence[str]) -> tuple[Deed, ...]:
         """What `apply` would do to a mail with these labels. Asks nothing of the world."""
@@ -345,6 +346,5 @@ class Effect(Protocol):
 
         Raises an `EffectError` or a `MailError` for what keeps the output from being looked at.
         """
-        ...
 
     def close(self) -> None: ...

@@ -30,7 +30,6 @@ from backfill.mail.marker import ImapMarker
 from backfill.mail.mime import Reading, whole
 from backfill.mail.source import ImapSource
 from backfill.message import MailboxKey, Message, MessageRef
-from backfill.operations.marks import MarkCheck
 from backfill.operations.parts import Api, Audience
 from backfill.ports import Classifier, Effect, MailMarker, MailSource, Price, Service
 from backfill.rubric import Rubric
@@ -138,12 +137,6 @@ class Parts:
     def output(self, name: str) -> Effect | None:
         build = EFFECTS.get(name)
         return None if build is None else build(self._settings, self.allowance, self._audience.clock)
-
-    def mark_check(self) -> MarkCheck | None:
-        if "flags" not in self.effect_names:
-            return None
-        keywords = marker(self._settings, self.allowance)
-        return MarkCheck(self.ledger, keywords, self._settings.imap.processed_tag, self._audience.stop)
 
     def analytics(self) -> AnalyticsFile | None:
         return analytics(self._settings, self.ledger)

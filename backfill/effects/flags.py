@@ -12,7 +12,7 @@ from typing import Any
 
 from backfill.errors import EffectRefused, KeywordRefused, MessageGone
 from backfill.message import MailboxKey
-from backfill.ports import Judged, MailMarker, Probe, Receipt, ReceiptState, State, Unapplied, Undone
+from backfill.ports import Judged, Lost, MailMarker, Probe, Receipt, ReceiptState, State, Unapplied, Undone
 from backfill.wording import Deed
 
 NOT_KEPT = "the server keeps none of these keywords in this folder (PERMANENTFLAGS, RFC 9051 §7.1)"
@@ -100,6 +100,21 @@ class FlagsEffect:
             refused.setdefault(uid, {}).update(dict.fromkeys(lost & set(missing), NO_MORE_KEPT))
             if lost.issuperset(missing):
                 del unproved[uid]
+
+    def lost(self, receipts: Sequence[Receipt]) -> Iterator[Lost]:
+        """A keyword that a receipt names and the mail does not bear, asked in a fresh session."""
+        named: dict[str, list[int]] = {}
+        for receipt in receipts:
+            for word in receipt.detail.get("keywords", ()):
+                named.setdefault(str(word), []).append(receipt.ref.uid)
+        lacking: dict[int, str] = {}
+        for word, uids in named.items():
+            mailbox = receipts[0].ref.mailbox
+            lacking.update(dict.fromkeys(set(uids) - self._marker.bearing(mailbox, word, sorted(uids)), word))
+        there = self._marker.present(receipts[0].ref.mailbox, lacking) if lacking else frozenset()
+        for receipt in receipts:
+            if receipt.ref.uid in there:
+                yield Lost(receipt.ref, f"the keyword {lacking[receipt.ref.uid]}")
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
         for mail in mails:

@@ -39,7 +39,7 @@ from backfill.hosts import is_loopback
 from backfill.http.client import Client, Reply, is_header_value, is_url
 from backfill.http.waits import header_wait_s
 from backfill.message import MailboxKey, Message, MessageRef
-from backfill.ports import Judged, Probe, Receipt, ReceiptState, State, Unapplied, Undone
+from backfill.ports import Judged, Lost, Probe, Receipt, ReceiptState, State, Unapplied, Undone
 from backfill.wording import Deed
 
 MAX_REPLY_BYTES: Final = 65_536  # only the status of a reply counts
@@ -108,6 +108,10 @@ class WebhookEffect:
         for ref, trouble, delivered_before in suspects:
             is_alone = self._delivered > delivered_before
             yield Unapplied(ref, self.name, EffectRefused(str(trouble)) if is_alone else trouble)
+
+    def lost(self, receipts: Sequence[Receipt]) -> Iterator[Lost]:
+        """Nothing: what the receiver has made of a verdict cannot be looked at."""
+        yield from ()
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
         """The verdict may have been posted. If it was not, the receiver is told to forget what it does not know."""

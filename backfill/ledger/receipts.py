@@ -52,7 +52,9 @@ ANY = text(
         WHERE mailbox.account = :account LIMIT 1"""
 )
 STANDING = text(
-    """SELECT t.id, t.uid, t.effect, t.state, t.detail, m.account, m.folder, m.uidvalidity
+    """SELECT t.id, t.uid, t.effect, t.state, t.detail, m.account, m.folder, m.uidvalidity, NOT t.stale AND EXISTS
+              (SELECT 1 FROM item i WHERE i.job_id = :job AND i.mailbox_id = t.mailbox_id AND i.uid = t.uid
+                                      AND i.verdict_id = t.verdict_id AND i.status = 'done') AS is_own
          FROM receipt t JOIN mailbox m ON m.id = t.mailbox_id
         WHERE t.id > :after AND t.undone_at IS NULL AND m.closed_at IS NULL AND EXISTS
               (SELECT 1 FROM item i WHERE i.job_id = :job AND i.mailbox_id = t.mailbox_id AND i.uid = t.uid)
@@ -111,10 +113,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A receipt whose effect is not undone, with its number in the ledger."""
+    """A receipt whose effect is not undone, with its number in the ledger.
+
+    `is_own`: it was made from the verdict of the job that was asked about, and says all that was written.
+    """
 
     id: int
     receipt: Receipt
+    is_own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,7 @@ class Receipts:
                         ReceiptState(row.state),
                         json.loads(row.detail),
                     ),
+                    bool(row.is_own),
                 )
                 for row in connection.execute(STANDING, parameters)
             ]

@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # start-up: `status` and `report` work with parts, and need n
     from backfill.ledger.locks import RunLock
     from backfill.ledger.rows import Job
     from backfill.limits import RunLimits
-    from backfill.operations.marks import MarkCheck
     from backfill.ports import Classifier, Effect, MailSource, Price
     from backfill.rubric import Rubric
     from backfill.selection import Selection
@@ -107,10 +106,6 @@ class Parts(Protocol):
 
     def output(self, name: str) -> Effect | None:
         """The output of this name, configured or not; the caller closes it. None: there is none."""
-        ...
-
-    def mark_check(self) -> MarkCheck | None:
-        """Compares receipts of keywords with the server; None where there are no keywords."""
         ...
 
     def analytics(self) -> AnalyticsFile | None: ...

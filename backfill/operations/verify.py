@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
@@ -22,12 +22,14 @@ from backfill.ledger.reads.audit import Difference, DifferenceKind
 from backfill.ledger.rows import Job, PlanRange
 from backfill.lifecycle import OPEN, ItemStatus
 from backfill.message import MailboxKey
+from backfill.operations.lost import Outdated, lost_outputs, outdated
 from backfill.operations.parts import Audience, Parts, locked
 from backfill.operations.request import known_job
-from backfill.ports import MailboxState, MailSource, UidWindow
+from backfill.ports import Lost, MailboxState, MailSource, UidWindow
 from backfill.report.lines import superseded
 from backfill.selection import Selection
 from backfill.summary import Summary
+from backfill.wording import counted
 
 #: How many mails are compared at a time.
 WINDOW: Final = 5_000
@@ -43,6 +45,7 @@ NOT_COMPARED: Final = (
     "The criteria {search} match other mail now than when the job was planned. So this check could not look for mail "
     "that planning missed."
 )
+EDITED: Final = "{files} with other words than ours: edited since, and left alone."
 SUPERSEDED: Final = (
     "Superseded: {mails}. The newer job's verdict counts for these mails, so this job's outputs are not compared there."
 )
@@ -60,7 +63,8 @@ class Finding(StrEnum):
     FOLDER_CLOSED = "folder_closed"  # the folder is planned, and the server has it and does not open or search it
     HIDDEN = "hidden"  # the server counts more mails in the folder than it lists
     ANALYTICS = "analytics"  # analytics.jsonl does not hold what the ledger says
-    UNMARKED = "unmarked"  # a mail does not bear the keyword that its receipt names
+    UNMARKED = "unmarked"  # an output is not there although its receipt names it: a keyword, a note
+    OUTDATED = "outdated"  # today's settings derive something else from the verdict
     UNPLANNED = "unplanned"  # the folder is selected and not, or not wholly, planned
 
 
@@ -83,7 +87,8 @@ SENTENCES: Final = {
     Finding.FOLDER_CLOSED: "{folder} cannot be opened or searched; {mails} of its mails are in the ledger and wait "
     "until it can.",
     Finding.HIDDEN: "{folder} holds {mails} mails more than the server lists: mails that it hides cannot be processed.",
-    Finding.UNMARKED: "{folder}, UID {uid} is done, but does not bear the keyword of processed mail on the server.",
+    Finding.UNMARKED: "{folder}, UID {uid} is done, but has lost {what}.",
+    Finding.OUTDATED: "{folder}, UID {uid} follows other settings than today's ({what}); `backfill apply` mends it.",
     Finding.UNPLANNED: "{folder} is selected, but not fully planned; the next run plans the rest.",
 }
 
@@ -112,25 +117,53 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
         within = ledger.audit.differences(job.id, effects)
         verification = Verification(ledger, parts.source, audience.stop)
         outside = verification.compare(job)
-        check = None if job.dry_run else parts.mark_check()
         closed = {each.folder for each in outside.differences if each.kind is Finding.FOLDER_CLOSED}
-        unmarked = check.missing(job, closed) if check is not None else []
+        with closing(Made(parts, job)) as made:
+            lost = lost_outputs(ledger, made.effects, job, closed, audience.stop)
+            stale = list(outdated(ledger, made.effects, parts.rubric, job))
         is_repaired = repair and outside.is_complete and not audience.stop.is_set()
         if is_repaired:
             ledger.audit.repair(job.id)
             if any(each.kind is DifferenceKind.NO_RECEIPT for each in within):
                 ledger.receipts.reapply(job.id, effects)
-            ledger.receipts.doubt(unmarked)
+            ledger.receipts.doubt([each.standing for each in lost if not each.lost.is_edited])
             verification.repair(job, outside.differences)
         files = _of_analytics(parts, job, is_repaired=is_repaired)
-        refs = [each.receipt.ref for each in unmarked]
-        marks = [difference(Finding.UNMARKED, None, ref.mailbox.folder, ref.uid) for ref in refs]
+        outputs = [
+            *(_of_lost(each.lost) for each in lost if not each.lost.is_edited),
+            *(_of_old(each) for each in stale),
+        ]
         figures, notes = ledger.report.summary(job), outside.notes
+        if edited := sum(each.lost.is_edited for each in lost):
+            notes = (*notes, EDITED.format(files=counted(edited, "note")))
         if figures.superseded:
             notes = (*notes, SUPERSEDED.format(mails=superseded(figures)))
         return Verified(
-            job, (*within, *outside.differences, *marks, *files), notes, is_repaired, outside.is_complete, figures
+            job, (*within, *outside.differences, *outputs, *files), notes, is_repaired, outside.is_complete, figures
         )
+
+
+class Made:
+    """A job's outputs, for as long as they are looked at; none for a dry run."""
+
+    def __init__(self, parts: Parts, job: Job) -> None:
+        self.effects = () if job.dry_run else parts.effects()
+
+    def close(self) -> None:
+        for effect in self.effects:
+            effect.close()
+
+
+def _of_lost(lost: Lost) -> Difference:
+    folder, uid = lost.ref.mailbox.folder, lost.ref.uid
+    kind = Finding.UNMARKED
+    return Difference(kind, folder, uid, SENTENCES[kind].format(folder=folder, uid=uid, what=lost.what))
+
+
+def _of_old(old: Outdated) -> Difference:
+    folder, uid = old.ref.mailbox.folder, old.ref.uid
+    kind, what = Finding.OUTDATED, ", ".join(old.outputs) or "its label"
+    return Difference(kind, folder, uid, SENTENCES[kind].format(folder=folder, uid=uid, what=what))
 
 
 def _of_analytics(parts: Parts, job: Job, *, is_repaired: bool) -> tuple[Difference, ...]:

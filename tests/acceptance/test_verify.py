@@ -133,3 +133,78 @@ def test_a_stopped_verification_repairs_nothing_and_says_that_it_is_not_complete
 
     assert (verified.is_complete, verified.is_repaired) == (False, False)
     assert any("SIGINT" in note for note in verified.notes)
+
+
+def test_a_lost_keyword_and_a_lost_note_are_differences_and_come_back_without_a_call(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1), letter(2), letter(3))
+    project.configure(processing={"spam_threshold": 0})
+    project.succeed("run", "--yes")
+    with project.mail_program() as client:
+        client.select_folder("INBOX")
+        client.remove_flags([1], [b"Spam"])
+    gone, empty, edited = project.notes()
+    gone.unlink()
+    empty.write_bytes(b"")
+    edited.write_text("my own words")
+
+    told = project.run("verify")
+    project.run("verify", "--repair")
+    project.succeed("run")
+
+    assert told.returncode == 7
+    assert "INBOX, UID 1 is done, but has lost the keyword Spam." in told.stdout
+    assert told.stdout.count("has lost the note") == 2
+    assert "1 note with other words than ours" in told.stdout
+    assert project.run("verify").returncode == 0
+    assert all({b"Spam", PROCESSED} <= flags for flags in project.flags().values())
+    assert gone.stat().st_size
+    assert empty.stat().st_size
+    assert edited.read_text() == "my own words"
+    assert api.call_count == 3
+
+
+def test_other_thresholds_than_those_of_the_outputs_are_differences_that_apply_mends(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1), letter(2))
+    project.configure(processing={"spam_threshold": 10})
+    project.succeed("run", "--yes")
+    project.configure(processing={"spam_threshold": 0})
+
+    told = project.run("verify")
+    project.succeed("apply", "--yes")
+
+    assert told.returncode == 7
+    assert "INBOX, UID 1 follows other settings than today's (notes, flags); `backfill apply` mends it." in told.stdout
+    assert project.run("verify").returncode == 0
+
+
+def test_what_the_owner_adds_is_no_difference(project: Project, mailbox: Mailbox, api: ApiServer) -> None:
+    mailbox.holds(letter(1))
+    project.configure(processing={"spam_threshold": 10, "importance_threshold": 10})
+    project.succeed("run", "--yes")
+    with project.mail_program() as client:
+        client.select_folder("INBOX")
+        client.add_flags([1], [b"Spam", b"Mine"])
+
+    assert project.run("verify").returncode == 0
+
+
+def test_the_repair_of_an_older_job_takes_nothing_from_the_newer_one(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1), letter(2))
+    project.succeed("run", "--yes")
+    project.configure(llm={"temperature": 0.9})
+    project.succeed("run", "--yes", "--new-job")
+    receipts = project.rows("SELECT id, verdict_id, stale FROM receipt ORDER BY id")
+
+    older = project.run("verify", "1", "--repair", "--json")
+    for_people = project.run("verify", "1")
+
+    assert older.returncode == 0, older.stdout
+    assert json.loads(older.stdout)["superseded"] == 2
+    assert "Superseded: 2 by job 2" in for_people.stdout
+    assert project.rows("SELECT id, verdict_id, stale FROM receipt ORDER BY id") == receipts

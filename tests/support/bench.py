@@ -31,6 +31,7 @@ from backfill.ports import (
     Effect,
     Folder,
     Judged,
+    Lost,
     MailboxState,
     MailSource,
     Price,
@@ -197,6 +198,11 @@ class BenchEffect:
                 self.applied.append(mail.ref.uid)
                 yield self._receipt(mail)
 
+    def lost(self, receipts: Sequence[Receipt]) -> Iterator[Lost]:
+        for receipt in receipts:
+            if receipt.ref.uid not in self.applied:
+                yield Lost(receipt.ref, "the note")
+
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
         yield from map(self._receipt, mails)
 
@@ -256,9 +262,6 @@ class BenchParts:
 
     def output(self, name: str) -> Effect | None:
         return {effect.name: effect for effect in self.outputs()}.get(name)
-
-    def mark_check(self) -> None:
-        return None
 
     def analytics(self) -> AnalyticsFile | None:
         return self.analytics_file

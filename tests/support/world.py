@@ -44,6 +44,7 @@ from backfill.operations.parts import Api, Audience, locked
 from backfill.ports import (
     Effect,
     Judged,
+    Lost,
     Price,
     Probe,
     Receipt,
@@ -307,6 +308,9 @@ class RefusingOnce:
                 yield Unapplied(mail.ref, self.name, EffectRefused())
             else:
                 yield from self.real.apply([mail])
+
+    def lost(self, receipts: Sequence[Receipt]) -> Iterator[Lost]:
+        return self.real.lost(receipts)
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
         return self.real.presumed(mails)

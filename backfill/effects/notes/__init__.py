@@ -27,7 +27,7 @@ from backfill.effects.notes.front_matter import specimen
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.lifecycle import ExitCode
 from backfill.message import MailboxKey, Message, MessageRef, thread_key
-from backfill.ports import Judged, Probe, Receipt, ReceiptState, State, Unapplied, Undone
+from backfill.ports import Judged, Lost, Probe, Receipt, ReceiptState, State, Unapplied, Undone
 from backfill.rubric import Rubric
 from backfill.wording import Deed
 
@@ -104,6 +104,15 @@ class NotesEffect:
             state = ReceiptState.APPLIED if is_ours else ReceiptState.FOREIGN
             yield Receipt(mail.ref, self.name, state, self._detail(mail, path, note), message_of(mail).message_id)
         self._presumed.clear()
+
+    def lost(self, receipts: Sequence[Receipt]) -> Iterator[Lost]:
+        """A note that is gone or empty; or one with other bytes than ours, which its owner has edited."""
+        for receipt in receipts:
+            path = self._notes_dir / str(receipt.detail.get("path", ""))
+            if not path.is_file() or path.stat().st_size == 0:
+                yield Lost(receipt.ref, f"the note {path}")
+            elif not files.has_digest(path, _digests(receipt.detail)):
+                yield Lost(receipt.ref, f"the note {path}", is_edited=True)
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
         """The note that `apply` would write. Its `earlier` are the hashes of our notes that it would replace."""

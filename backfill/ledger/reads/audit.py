@@ -28,7 +28,7 @@ class DifferenceKind(StrEnum):
     OUTSIDE_PLAN = "outside_plan"  # an item lies within the part of the plan that is done
     CLOSED_EPOCH = "closed_epoch"  # an open item lies in an epoch that is not closed
     NO_OUTCOME = "no_outcome"  # the latest outcome of a done or failed item says the same status
-    TWICE_FINAL = "twice_final"  # exactly one of an item's outcomes supersedes no other
+    TWICE_FINAL = "twice_final"  # one of an item's outcomes supersedes no other; none if another job came first
     NO_VERDICT = "no_verdict"  # a done item has a verdict of its own content
     DEAD_CLAIM = "dead_claim"  # a claim belongs to a run that has not ended
     DEAD_ATTEMPT = "dead_attempt"  # an attempt is open only while its run has not ended
@@ -139,9 +139,12 @@ QUESTIONS: dict[DifferenceKind, tuple[str, str]] = {
     ),
     DifferenceKind.TWICE_FINAL: (
         f"""SELECT m.folder, i.uid, c.firsts {ITEMS}
-              JOIN (SELECT item_id, SUM(CASE WHEN supersedes THEN 0 ELSE 1 END) AS firsts
+              JOIN (SELECT item_id, SUM(CASE WHEN supersedes THEN 0 ELSE 1 END) AS firsts, MIN(id) AS first_id
                       FROM outcome GROUP BY item_id) c ON c.item_id = i.id
-             WHERE i.job_id = :job AND c.firsts <> 1 {ORDER}""",
+             WHERE i.job_id = :job AND (c.firsts > 1 OR (c.firsts = 0 AND NOT EXISTS
+                   (SELECT 1 FROM job other CROSS JOIN item same JOIN outcome o ON o.item_id = same.id
+                     WHERE same.job_id = other.id AND same.mailbox_id = i.mailbox_id AND same.uid = i.uid
+                       AND same.id <> i.id AND o.id < c.first_id))) {ORDER}""",
         "{folder}, UID {uid} has {firsts} outcomes that supersede none.",
     ),
     DifferenceKind.NO_VERDICT: (
