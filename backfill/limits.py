@@ -125,12 +125,16 @@ class GivenLimits:
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(others, **{name: value for name, value in given.items() if value is not None})
 
-    def going_on(self, job_id: int) -> str:
-        """The command that goes on with a job within these limits. Without `max_emails`, which is for one run only."""
+    def going_on(self, job_id: int, *, is_paced: bool = False) -> str:
+        """The command that goes on with a job within these limits. Without `max_emails`, which is for one run only.
+
+        `is_paced`: `backfill pace` has set another pace since. The ledger keeps it, and an option would replace it.
+        """
+        left_out = {"max_emails", "calls_per_minute"} if is_paced else {"max_emails"}
         options = [
             f"{OPTIONS[field.name]} {_plain(value)}"
             for field in fields(self)
-            if field.name != "max_emails" and (value := getattr(self, field.name)) is not None
+            if field.name not in left_out and (value := getattr(self, field.name)) is not None
         ]
         return " ".join([f"backfill run --job {job_id}", *options])
 

@@ -126,7 +126,7 @@ class Command:
                 named = f"backfill run --job {result.job.id}"
                 self.terminal.say(f"Ended: {ended.reason}. What was achieved stays; only `{named}` takes it up again.")
                 return ExitCode.OK
-            go_on = given.going_on(result.job.id)
+            go_on = given.going_on(result.job.id, is_paced=result.is_paced)
             safe = "Go" if ended.asked_again else "Nothing is lost; go"
             self.terminal.say(f"Stopped early ({ended.reason}). {safe} on with: {go_on}")
             return ExitCode.STOPPED_EARLY

@@ -29,6 +29,7 @@ class Result:
     summary: Summary
     forecast: Forecast | None = None  # of a plan with a classifier whose calls cost
     foreseen: tuple[Foreseen, ...] = ()  # of a dry run
+    is_paced: bool = False  # `backfill pace` has set the job's pace; it holds for later runs, too
 
 
 def plan(parts: Parts, audience: Audience, request: Request, given: GivenLimits) -> Result:
@@ -84,7 +85,8 @@ def result_of(
     """What a command did, with the job's figures as they are now."""
     job = decision.job
     summary = parts.ledger.report.summary(job, parts.rubric)
-    return Result(job, decision.intent, planned, ended, summary, expected)
+    is_paced = parts.ledger.steering.read(job.id).calls_per_minute is not None
+    return Result(job, decision.intent, planned, ended, summary, expected, is_paced=is_paced)
 
 
 def foretold(parts: Parts, audience: Audience, result: Result) -> Result:

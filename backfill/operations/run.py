@@ -12,6 +12,7 @@ from backfill import __version__
 from backfill.errors import BackfillError, Declined, FolderUnknown, LedgerUnusable, MailboxChanged
 from backfill.executor import Cap, Ended, Executor
 from backfill.executor.steering import Steering
+from backfill.ledger import Ledger
 from backfill.ledger.locks import RunLock
 from backfill.ledger.parameters import RunParameters
 from backfill.ledger.rows import Job, Run, describe
@@ -91,7 +92,8 @@ def work(
         log.error("{} halted: {}", command, error)
         if not isinstance(error, Declined):
             safe = "When" if error.asked_again or isinstance(error, LedgerUnusable) else "Nothing is lost; when"
-            audience.tell(f"{safe} it is put right, go on with: {given.going_on(job.id)}")
+            go_on = given.going_on(job.id, is_paced=_is_paced(ledger, job))
+            audience.tell(f"{safe} it is put right, go on with: {go_on}")
         if isinstance(error, FolderUnknown):  # renamed or deleted meanwhile: the operator has to decide
             ledger.steering.pause(job.id, str(error))
         raise
@@ -109,6 +111,14 @@ def work(
             if error is None:
                 raise
             log.warning("how the run ended is not written down: {}", unusable)
+
+
+def _is_paced(ledger: Ledger, job: Job) -> bool:
+    """Has `backfill pace` set the job's pace? False if the ledger cannot be read."""
+    try:
+        return ledger.steering.read(job.id).calls_per_minute is not None
+    except LedgerUnusable:
+        return False
 
 
 def catch_up(parts: Parts, job: Job) -> None:

@@ -196,6 +196,23 @@ def test_a_pace_is_kept_to_at_once_and_by_later_runs_until_another_is_said(
     assert project.report()["counts"]["done"] == MAILS
 
 
+def test_the_command_that_goes_on_does_not_undo_a_pace_that_was_set_meanwhile(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(30)))
+    api.latency_s = 0.2
+
+    with project.start("run", "--yes", "--calls-per-minute", "1", "--max-per-day", "500") as child:
+        wait_until(lambda: api.call_count >= 1, child)
+        steer(project, "pace", "300")
+        wait_until(lambda: api.call_count >= 3, child)
+        code, said, _ = end(child, signal.SIGINT)
+
+    assert code == 75
+    assert said.rstrip().endswith("on with: backfill run --job 1 --max-per-day 500")
+    assert project.rows("SELECT pace FROM job") == [(300.0,)]
+
+
 @pytest.mark.parametrize("pace", ["0", "-1", "nan", "inf", "quick", "1000000"])
 def test_a_pace_that_makes_no_sense_is_refused(project: Project, mailbox: Mailbox, pace: str) -> None:
     mailbox.holds(letter(1))

@@ -30,6 +30,12 @@ def test_the_command_that_goes_on_bears_every_limit_but_the_size_of_one_run() ->
     )
 
 
+def test_a_pace_that_was_set_during_the_run_is_not_replaced_by_the_older_option() -> None:
+    given = GivenLimits(calls_per_minute=5, max_per_day=7)
+
+    assert given.going_on(3, is_paced=True) == "backfill run --job 3 --max-per-day 7"
+
+
 def test_what_was_not_given_is_left_to_the_configuration() -> None:
     assert GivenLimits().going_on(3) == "backfill run --job 3"
 
