@@ -142,3 +142,30 @@ def test_another_meaning_is_another_question_and_is_explained_by_name(
     assert "score keep means" in refused.stderr
     assert "-> 'my wife wants to keep it'" in refused.stderr
     assert api.call_count == 3
+
+
+def test_a_rubric_is_measured_on_mail_in_folders_named_like_its_categories(
+    tmp_path: Path, mailbox: Mailbox, api: ApiServer
+) -> None:
+    project = begin(tmp_path / "project", "receipts-and-tax", mailbox, api)
+    for number, folder in enumerate(("Invoice", "Invoice", "Receipt", "tax", "Other")):
+        path = tmp_path / "labelled" / folder / f"{number}.eml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(letter(number))
+    said = {"tax_score": 7, "keep_score": 1, "category": "Invoice"}
+    api.answer_with(lambda call: completion(json.dumps(said)))
+
+    shown = project.run("evaluate", str(tmp_path / "labelled"), "--yes")
+    as_json = project.run("evaluate", str(tmp_path / "labelled"), "--yes", "--json")
+    refused = project.run("evaluate", str(tmp_path / "labelled"), "--classifier", "heuristic")
+    unlabelled = project.run("evaluate", "--yes")
+
+    assert "categories: 4 mails, 0.500 of them as labelled" in shown.stdout
+    assert "tax, threshold 7: AUC 0.500, precision 0.200, recall 1.000" in shown.stdout
+    (found,) = json.loads(as_json.stdout)["sets"].values()
+    assert found["categories"]["confusion"]["Receipt"] == {"Invoice": 1}
+    assert found["categories"]["each"]["Invoice"]["recall"] == 1.0
+    assert (found["spam"], found["scores"]["tax"]["true_positives"]) == (None, 1)
+    assert refused.returncode == unlabelled.returncode == 2
+    assert "heuristic do not fit" in refused.stderr
+    assert "have labels for spam and importance only" in unlabelled.stderr

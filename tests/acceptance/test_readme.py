@@ -49,7 +49,7 @@ def subcommand(words: list[str]) -> str:
 
 BACKFILL = [words for words in shell_commands() if words[0] == "backfill"]
 OPTIONS_OF_RUN = re.findall(r"`(--[a-z-]+)", README[README.index("| option |") : README.index("```sh\nbackfill plan")])
-SUBCOMMANDS = sorted({subcommand(words) for words in BACKFILL} | set(re.findall(r"`backfill ([a-z]+)", PAPERS)))
+SUBCOMMANDS = sorted({subcommand(words) for words in BACKFILL} | set(re.findall(r"`backfill ([a-z-]+)", PAPERS)))
 
 
 @functools.cache
