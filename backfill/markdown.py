@@ -20,13 +20,11 @@ _CONTROLS: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u200e\u2
 _UNSAFE_QUOTED: Final = re.compile(
     "[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]|<(?=%)"
 )
-#: What may begin or end something, anywhere in a line. A colon does before another one (`key:: value`) and in `://`.
-_SPECIAL: Final = re.compile(r"[\\`*_{}\[\]<>#!|~$=%^&@]|:(?=[:/])|(?<=:):")
-#: A dot within a host name: viewers link `www.example.com` and `example.com` without a scheme.
-_HOST_DOT: Final = re.compile(r"(?<=\w)\.(?=[^\W\d_])")
-#: What makes a list, a rule, an underlined heading or a definition of a line that begins with it.
-_LINE_START: Final = re.compile(r"^(?:([-+:])|(\d{1,9})([.)]))")
-_ADDRESS: Final = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s<>\"'`\\]*[^\s<>\"'`\\.,;:!?)\]}]")
+#: What may begin or end something, anywhere in a line. Colons and dots do only beside some characters.
+_SPECIAL: Final = re.compile(r"[\\`*_{}\[\]<>#!|~$=%^&@:.]")
+#: What stands before the character that makes a list, a rule, an underlined heading or a definition of a line.
+_LINE_START: Final = re.compile(r"^(\d{1,9}(?=[.)])|(?=[-+:]))", re.MULTILINE)
+_ADDRESS: Final = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s<>\"'`\\]*[^\s<>\"'`\\.,;:!?)\]}])")
 #: An address with one of these is no inline code: a program may look for them there, too.
 _RUNNING: Final = re.compile(r"<%|%%|\[\[|::|\{\{|\{%|\$")
 
@@ -44,8 +42,11 @@ def escaped(text: str) -> str:
 
 def prose(text: str) -> str:
     """`text` as paragraphs, line by line; what was indented is not. Addresses are inline code, which nobody follows."""
-    lines = [_line(" ".join(_printable(line).split())) for line in text.splitlines()]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+    lines = "\n".join(" ".join(_printable(line).split()) for line in text.splitlines())
+    short = re.sub(r"\n{3,}", "\n\n", lines)
+    parts = _ADDRESS.split(short) if "://" in short else [short]
+    shown = "".join(_address(part) if number % 2 else _inline(part) for number, part in enumerate(parts))
+    return _LINE_START.sub(r"\1\\", shown).strip("\n")
 
 
 def fenced(text: str) -> str:
@@ -66,18 +67,22 @@ def shortened(text: str, most: int) -> str:
     return f"{words.rstrip()}…"
 
 
-def _line(line: str) -> str:
-    parts, at = [], 0
-    for match in _ADDRESS.finditer(line):
-        if not _RUNNING.search(match[0]):
-            parts += [_inline(line[at : match.start()]), f"`{match[0]}`"]
-            at = match.end()
-    parts.append(_inline(line[at:]))
-    return _LINE_START.sub(lambda match: f"\\{match[1]}" if match[1] else f"{match[2]}\\{match[3]}", "".join(parts))
+def _address(address: str) -> str:
+    return _inline(address) if _RUNNING.search(address) else f"`{address}`"
 
 
 def _inline(text: str) -> str:
-    return _HOST_DOT.sub(r"\\.", _SPECIAL.sub(r"\\\g<0>", text))
+    return _SPECIAL.sub(_harmless, text)
+
+
+def _harmless(match: re.Match[str]) -> str:
+    """The character with a backslash, if it may begin or end something where it stands."""
+    char, text, at = match[0], match.string, match.start()
+    if char == ":":  # `key:: value` and `://`
+        is_plain = text[at + 1 : at + 2] not in {":", "/"} and text[at - 1 : at] != ":"
+    else:  # a dot within a host name: viewers link `www.example.com` without a scheme
+        is_plain = char == "." and not (text[at - 1 : at].isalnum() and text[at + 1 : at + 2].isalpha())
+    return char if is_plain else f"\\{char}"
 
 
 def _printable(text: str) -> str:

@@ -95,3 +95,53 @@ def test_without_an_address_nothing_begins(project: Project, mailbox: Mailbox, a
 
     assert (done.returncode, project.count("job")) == (2, 0)
     assert "webhook.url is not set" in done.stderr
+
+
+def test_taken_back_the_receiver_knows_no_verdict_and_applied_again_it_knows_all(
+    project: Project, mailbox: Mailbox, receiver: HookServer
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(5)))
+    project.succeed("run", "--yes")
+    world = dict(receiver.world)
+
+    project.succeed("undo", "--only", "webhook", "--yes")
+    undone = dict(receiver.world)
+    project.succeed("run", "--yes")
+    after_run = dict(receiver.world)
+    project.succeed("apply", "--yes")
+
+    assert (len(world), undone, after_run) == (5, {}, {})
+    assert receiver.world == world
+    assert len(project.notes()) == 5
+
+
+def test_a_receiver_that_is_away_ends_the_undo_and_the_same_command_goes_on(
+    project: Project, mailbox: Mailbox, receiver: HookServer
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(5)))
+    project.succeed("run", "--yes")
+
+    receiver.script = lambda post: Say(503)
+    away = project.run("undo", "--yes")
+    receiver.script = lambda post: None
+    project.succeed("undo", "--yes")
+
+    assert away.returncode == 4, away.stdout + away.stderr
+    assert receiver.world == {}
+    assert project.notes() == []
+
+
+def test_another_threshold_is_posted_by_apply_and_only_where_labels_change(
+    project: Project, mailbox: Mailbox, receiver: HookServer
+) -> None:
+    mailbox.holds(*(letter(number) for number in range(20)))
+    project.succeed("run", "--yes")
+    before = {mail: post["labels"] for mail, post in receiver.world.items()}
+
+    project.configure(processing={"importance_threshold": 3})
+    project.succeed("apply", "--yes")
+
+    after = {mail: post["labels"] for mail, post in receiver.world.items()}
+    changed = [mail for mail in after if after[mail] != before[mail]]
+    assert changed
+    assert len(receiver.uids) == 20 + len(changed)
