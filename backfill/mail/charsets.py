@@ -66,12 +66,11 @@ def decoded(data: bytes, charset: str = "", *, second: str = "", is_cut: bool = 
     `charset`: what the part's header declares. `second`: what the text itself declares, such as HTML's <meta>.
     `is_cut`: the end of `data` is missing. The last character is dropped when it is incomplete.
     """
-    is_plain = data.isascii() and not (b"\x1b$" in data or b"\0" in data or b"~{" in data)
-    if is_plain and not charset and not second:  # most headers
-        return data.decode("ascii")
+    if data.isascii() and not (b"\x1b$" in data or b"\0" in data or b"~{" in data):
+        by_escapes = (charset and codec(charset) in _BY_ESCAPES) or (second and codec(second) in _BY_ESCAPES)
+        if not by_escapes:
+            return data.decode("ascii")
     declared = [name for name in (codec(charset), codec(second)) if name]
-    if is_plain and _BY_ESCAPES.isdisjoint(declared):
-        return data.decode("ascii")
     for name in _unusual(data, declared):
         if (text := _whole(data, name, is_cut=is_cut)) is not None:
             return text

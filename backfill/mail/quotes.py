@@ -166,11 +166,12 @@ def _without_quotes(lines: list[str]) -> list[str]:
 
 def _outlook_heading(lines: list[str]) -> int:
     """The line number of Outlook's heading below the sender's own text; 0 when there is none."""
-    return next((place for place in range(1, len(lines)) if _outlook_at(lines, place) and any(lines[:place])), 0)
+    colons = (place for place, line in enumerate(lines) if ":" in line[:12])  # few lines; the patterns are slow
+    return next((place for place in colons if place and _outlook_at(lines, place) and any(lines[:place])), 0)
 
 
 def _outlook_at(lines: list[str], place: int) -> bool:
-    if ":" not in lines[place][:12] or not _OUTLOOK[0].match(lines[place]):
+    if not _OUTLOOK[0].match(lines[place]):
         return False
     following = lines[place + 1 : place + 8]
     return all(any(pattern.match(line) for line in following) for pattern in _OUTLOOK[1:])
