@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Collection
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.conftest import Mailbox
 from tests.support.api_server import ApiServer, Call, Response, verdict
-from tests.support.project import PROCESSED, Project, letter
+from tests.support.project import PROCESSED, Project, end, letter, wait_until
 
 MAILS = 12
 
@@ -277,3 +278,39 @@ def test_a_name_that_is_no_output_is_refused_with_those_that_are(project: Projec
 
     assert refused.returncode == 2
     assert "flags" in refused.stderr
+
+
+def test_apply_after_an_undo_brings_everything_back_without_a_call(marked: Project, api: ApiServer) -> None:
+    judges(api, important=range(1, 8), spam=range(5, 11))
+    before = marked.flags()
+    marked.succeed("run", "--yes")
+    there, calls = (marked.flags(), contents(marked)), api.call_count
+    taken(marked)
+
+    marked.succeed("apply", "1", "--yes")
+
+    assert (marked.flags(), contents(marked)) == there
+    assert api.call_count == calls
+    assert marked.report()["job"]["state"] == "done"
+    taken(marked)
+    assert marked.flags() == before
+    assert marked.notes() == []
+
+
+def test_ctrl_c_ends_an_undo_early_and_the_command_that_it_names_goes_on(project: Project, mailbox: Mailbox) -> None:
+    mailbox.holds(*(letter(n) for n in range(3000)))
+    project.configure(classifier="heuristic")
+    before = project.flags()
+    project.succeed("run", "--yes")
+
+    with project.start("undo", "--yes") as child:
+        wait_until(lambda: project.count("receipt WHERE undone_at IS NOT NULL") > 0, child)
+        code, errors, _ = end(child, signal.SIGINT)
+
+    assert code == 75, errors
+    assert "Go on with: backfill undo 1" in errors
+    assert project.count("receipt WHERE undone_at IS NULL") > 0
+    project.succeed("undo", "1", "--yes")
+    assert project.flags() == before
+    assert project.notes() == []
+    assert [line["status"] for line in project.analytics()].count("undone") == 3000

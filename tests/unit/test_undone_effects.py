@@ -245,10 +245,11 @@ def test_a_note_in_a_folder_that_may_not_be_written_or_read_stands_and_is_named(
     assert list(notes.undo([receipt])) == [Undone(receipt.ref, "notes")]
 
 
-def test_what_a_crash_left_half_written_goes_with_the_note(notes, tmp_path):
+@pytest.mark.parametrize("has_name", [True, False])
+def test_what_a_crash_left_half_written_goes_with_the_note(notes, tmp_path, has_name):
     (receipt,) = applied(notes, judged(1))
     path = tmp_path / "notes" / receipt.detail["path"]
-    path.write_bytes(b"")
+    path.write_bytes(b"") if has_name else path.unlink()
     path.with_name(f".{path.stem[-12:]}.tmp").write_text("half a no")
 
     list(notes.undo([receipt]))

@@ -180,7 +180,10 @@ class NotesEffect:
             return f"{named}: not below the notes folder"
         try:
             found = path.lstat()  # not `lexists`, for which a file in an unreadable folder does not exist
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
+            files.before_named(path).unlink(missing_ok=True)  # a crash may have come before the note had its name
+            return ""
+        except NotADirectoryError:
             return ""
         if receipt.state is not ReceiptState.APPLIED:
             return f"{path}: not written by backfill"

@@ -234,10 +234,11 @@ def test_what_is_taken_back_can_be_brought_about_again_and_is_told_again(done):
 
 
 def test_an_undo_that_was_interrupted_goes_on_where_it_was(done):
-    undoing, told = done.ledger.undoing, done.outcomes()
-    undoing.begin(done.run(command="undo"))
+    undoing, told, run = done.ledger.undoing, done.outcomes(), done.run(command="undo")
+    undoing.begin(run)
     first = undoing.written(done.job.id, limit=1)
     undoing.close([each.id for each in first])
+    done.end(run)
 
     rest = undoing.written(done.job.id)
 
