@@ -84,14 +84,14 @@ class WebhookEffect:
     def apply(self, mails: Sequence[Judged]) -> Iterator[Receipt | Unapplied]:
         """Post each mail's verdict. Mails that a receiver in trouble did not take are `EffectUnreachable`.
 
-        Raises `EffectDenied` for a wrong address or secret, `EnvironmentUnusable` for a wrong proxy or CA bundle.
+        `EffectDenied`: the address or the secret is wrong. Raises `EnvironmentUnusable` for a wrong proxy or CA bundle.
         """
         suspects: list[tuple[MessageRef, EffectUnreachable, int]] = []  # with the deliveries before each
         in_a_row = 0
-        outage: EffectUnreachable | None = None
+        end: EffectUnreachable | EffectDenied | None = None  # why nothing more is posted
         for mail in mails:
-            if outage is not None:
-                yield Unapplied(mail.ref, self.name, outage)
+            if end is not None:
+                yield Unapplied(mail.ref, self.name, end)
                 continue
             try:
                 self._deliver(_verdict(mail, include_body=self._include_body), _key(mail))
@@ -99,7 +99,10 @@ class WebhookEffect:
                 suspects.append((mail.ref, error, self._delivered))
                 in_a_row += 1
                 if error.concerns_all or in_a_row == MOST_SUSPECTS:
-                    outage = error
+                    end = error
+            except EffectDenied as error:
+                end = error
+                yield Unapplied(mail.ref, self.name, error)
             except EffectRejected as error:
                 yield Unapplied(mail.ref, self.name, error)
             else:

@@ -118,6 +118,8 @@ class Effecter:
 
     def _threads(self, judgments: Sequence[Judgment], effect: Effect) -> dict[str, dict[str, Any]]:
         """By Message-ID, the effect's receipts on earlier mails of these mails' threads."""
+        if not effect.needs_message:
+            return {}
         named = {each for judgment in judgments for each in _ancestors(judgment)}
         account = judgments[0].item.ref.mailbox.account
         return self.ledger.receipts.in_threads(account, effect.name, named) if named else {}

@@ -21,7 +21,7 @@ from backfill.errors import (
     EffectThrottled,
     EffectUnreachable,
 )
-from backfill.lifecycle import ExitCode
+from backfill.lifecycle import ExitCode, RunOutcome
 from backfill.ports import Judged, Receipt, Unapplied
 from tests.support.bench import Bench, PowerCut
 from tests.support.hook_server import HookServer, Post, Say
@@ -120,28 +120,27 @@ def test_the_secret_goes_into_its_header_and_nowhere_else(header, secret, sent):
 
 
 def test_a_redirect_is_not_followed_and_stops_the_run():
-    with HookServer() as other:
-        moved = lambda post: Say(307, {"Location": other.url})  # noqa: E731
-        with (
-            hook(moved, secret=SECRET) as (_, effect),
-            pytest.raises(EffectDenied, match=r"redirects.*webhook\.url") as stopped,
-        ):
-            list(effect.apply([judged(1)]))
+    with (
+        HookServer() as other,
+        hook(lambda post: Say(307, {"Location": other.url}), secret=SECRET) as (_, effect),
+    ):
+        (answer,) = effect.apply([judged(1)])
 
     assert other.posts == []
-    assert stopped.value.exit_code is ExitCode.REFUSED
+    assert isinstance(answer.error, EffectDenied)
+    assert "redirects are not followed, so put the final address into webhook.url" in str(answer.error)
+    assert answer.error.exit_code is ExitCode.REFUSED
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 410])
-def test_a_refusal_of_the_first_post_is_a_wrong_setting_and_stops_the_run(status):
-    with (
-        hook(answering(status), secret=SECRET) as (server, effect),
-        pytest.raises(EffectDenied, match=rf"HTTP {status}\b.*webhook\.") as stopped,
-    ):
-        list(effect.apply([judged(1), judged(2)]))
+def test_a_refusal_of_the_first_post_is_a_wrong_setting_and_nothing_more_is_posted(status):
+    with hook(answering(status), secret=SECRET) as (server, effect):
+        answers = list(effect.apply([judged(1), judged(2)]))
 
     assert len(server.posts) == 1
-    assert "/hooks/mail" not in str(stopped.value)
+    assert outcomes(answers) == {1: "EffectDenied", 2: "EffectDenied"}
+    assert f"HTTP {status}; check webhook." in str(answers[0].error)
+    assert "/hooks/mail" not in str(answers[0].error)
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 415, 422, 451])
@@ -163,10 +162,14 @@ def test_a_refusal_that_is_no_matter_of_settings_concerns_the_first_mail_alone()
 
 
 def test_a_secret_that_is_revoked_meanwhile_stops_the_run_after_five_mails():
-    with hook(lambda post: Say(401) if post.body["uid"] > 2 else None) as (server, effect), pytest.raises(EffectDenied):
-        list(effect.apply([judged(uid) for uid in range(1, 21)]))
+    with hook(lambda post: Say(401) if post.body["uid"] > 2 else None) as (server, effect):
+        answers = list(effect.apply([judged(uid) for uid in range(1, 21)]))
 
     assert server.uids == [1, 2, 3, 4, 5, 6, 7]
+    assert {uid: what for uid, what in outcomes(answers).items() if what != "EffectRejected"} == {
+        **dict.fromkeys((1, 2), "delivered"),
+        **dict.fromkeys(range(7, 21), "EffectDenied"),
+    }
 
 
 @pytest.mark.parametrize("trouble", [Say(500), Say(502), Say(503), Say(408), Say(hangs_up=True)])
@@ -395,3 +398,37 @@ def test_a_mail_that_the_receiver_refuses_fails_with_the_reason_and_the_others_a
     assert bench.statuses() == {11: "done", 12: "failed", 13: "done"}
     assert bench.reasons() == {12: "webhook_http_422"}
     assert server.uids.count(12) == 1
+
+
+def test_a_wrong_secret_ends_the_run_and_what_was_delivered_before_is_not_posted_again(bench):
+    bench.mailbox.holds(*range(1, 21))
+    is_revoked = True
+    with hook(lambda post: Say(401) if is_revoked and post.body["uid"] > 2 else None) as (server, effect):
+        bench.effect = effect
+        with pytest.raises(EffectDenied):
+            bench.run()
+        is_revoked = False
+
+        bench.run()
+
+    assert [server.uids.count(uid) for uid in (1, 2)] == [1, 1]
+    assert set(bench.statuses()) == set(range(1, 21))
+    assert "classified" not in bench.statuses().values()
+
+
+def test_a_stop_while_the_receiver_is_waited_for_keeps_what_was_delivered(bench):
+    bench.mailbox.holds(11, 12, 13)
+
+    def interrupting(post: Post) -> Say | None:
+        if post.body["uid"] == 11:
+            return None
+        bench.stop.set("SIGINT")
+        return Say(503)
+
+    with hook(interrupting) as (server, effect):
+        bench.effect = effect
+        ended = bench.run()
+
+    assert ended.outcome is RunOutcome.INTERRUPTED
+    assert bench.statuses() == {11: "done", 12: "classified", 13: "classified"}
+    assert server.uids.count(11) == 1

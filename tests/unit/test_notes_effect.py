@@ -559,3 +559,17 @@ def test_a_mail_that_answers_itself_does_not_link_to_itself(notes_dir):
     (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([in_thread(1, "<1@example.com>")])
 
     assert "[[" not in (notes_dir / receipt.detail["path"]).read_text("utf-8")
+
+
+def test_a_note_of_version_0_1_is_neither_foreign_nor_written_again_without_need(notes_dir):
+    earlier = (Path(__file__).parent / "note-0.1.md.j2").read_text("utf-8")
+    (receipt,) = NotesEffect(notes_dir, earlier).apply([judged(1)])
+    told = {name: receipt.detail[name] for name in ("path", "sha256")}  # all that its receipts said
+
+    today = NotesEffect(notes_dir, TEMPLATE)
+    (again,) = today.apply([replace(judged(1, "spam"), previous=told)])
+
+    assert today.holds(told, ())
+    assert again.state is ReceiptState.APPLIED
+    assert again.detail["path"] == told["path"]
+    assert 'labels: ["spam"]' in (notes_dir / told["path"]).read_text("utf-8")
