@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import gzip
 import os
+import stat
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -31,16 +34,19 @@ def last_rotated(path: Path, sink: Sink, find: Find) -> int | None:
     """The last outcome in the files that were rotated from `path` since the last commit; None: there is none.
 
     It is later than the last committed one if a killed process had not committed its last lines, and earlier if lines
-    were written between the copying and the truncating of copytruncate. A file that cannot be read counts as none.
+    were written between the copying and the truncating of copytruncate. A file that cannot be read counts as none; an
+    empty one, if it is the newest, was copied before the first line was written.
     """
-    found = []
-    for sibling in _siblings(path):
+    siblings = _siblings(path)
+    found = [sink.rotated_outcome_id] if siblings and not siblings[0].size else []
+    for sibling in siblings:
         try:
-            with _opened(sibling) as file:
-                found.append(_last_outcome(file, sink, find))
+            with _opened(sibling.path) as file:
+                outcome = _last_outcome(file, sink, find)
         except (OSError, EOFError, zlib.error):
             continue
-    return max((outcome for outcome in found if outcome is not None), default=None)
+        found += [] if outcome is None else [outcome]
+    return max(found, default=None)
 
 
 def ending(file: BinaryIO, at: int) -> bytes | None:
@@ -69,18 +75,25 @@ def _outcome(line: bytes | None, find: Find) -> int | None:
     return None if said is None else find(said)
 
 
-def _siblings(path: Path) -> list[Path]:
+@dataclass(frozen=True, slots=True, order=True)
+class _Sibling:
+    changed_ns: int
+    path: Path
+    size: int
+
+
+def _siblings(path: Path) -> list[_Sibling]:
     """The files beside `path` that may be rotated from it, the newest first."""
     stem = path.name.partition(".")[0] or path.name
-    try:
-        found = [
-            (entry.stat().st_mtime_ns, entry.path)
-            for entry in os.scandir(path.parent)
-            if entry.name.startswith(stem) and entry.name != path.name and entry.is_file(follow_symlinks=False)
-        ]
-    except FileNotFoundError:
-        return []
-    return [Path(name) for _, name in sorted(found, reverse=True)[:MOST_FILES]]
+    found: list[_Sibling] = []
+    with suppress(FileNotFoundError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(stem) and entry.name not in (path.name, f"{path.name}.lock"):
+                with suppress(FileNotFoundError):  # it is rotated away at this moment
+                    facts = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(facts.st_mode):
+                        found.append(_Sibling(facts.st_mtime_ns, Path(entry.path), facts.st_size))
+    return sorted(found, reverse=True)[:MOST_FILES]
 
 
 def _opened(sibling: Path) -> BinaryIO:

@@ -12,13 +12,11 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Sequence
-from datetime import datetime
-from decimal import Decimal
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from backfill.analytics.lines import utc
-from backfill.exports.columns import Column, Value, columns
+from backfill.exports.columns import Kind, columns
 from backfill.exports.target import Target
 from backfill.ledger.rows import ExportRow
 
@@ -33,16 +31,19 @@ class Csv:
 
     def __init__(self, target: Target, scores: Sequence[str]) -> None:
         self._target = target
-        self._columns = columns(scores)
-        self._write([[inert(column.name) for column in self._columns]])
+        table = columns(scores)
+        self._cells = [(column.value, CELLS[column.kind]) for column in table]
+        self._write([[inert(column.name) for column in table]])
 
     def add(self, rows: Sequence[ExportRow]) -> None:
-        self._write([[_cell(column, row) for column in self._columns] for row in rows])
+        self._write(
+            [["" if (found := value(row)) is None else cell(found) for value, cell in self._cells] for row in rows]
+        )
 
     def close(self) -> None:
         return
 
-    def _write(self, cells: Sequence[Sequence[str | int | float]]) -> None:
+    def _write(self, cells: Sequence[Sequence[object]]) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\r\n").writerows(cells)
         self._target.write(text.getvalue().encode("utf-8", "backslashreplace"))
@@ -54,28 +55,24 @@ def inert(text: str) -> str:
 
 
 def _begins_formula(text: str) -> bool:
-    for at, char in enumerate(text):
-        if at == 0 and char in "\t\r\n":
-            return True
+    if not text or text[0].isalnum():  # nearly always
+        return False
+    if text[0] in "\t\r\n":
+        return True
+    for char in text:
         if unicodedata.category(char)[0] not in "ZC":  # blanks and what is not seen
             return unicodedata.normalize("NFKC", char)[:1] in FORMULA
     return False
 
 
-def _cell(column: Column, row: ExportRow) -> str | int | float:
-    value: Value = column.value(row)
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return inert(value)
-        case int() | float():
-            return value
-        case Decimal():
-            return format(value, "f")
-        case datetime():
-            return utc(value) or ""
-        case tuple():
-            return inert(BETWEEN.join(value))
+#: How the values of each kind of column are written.
+CELLS: Final[dict[Kind, Callable[[Any], object]]] = {
+    Kind.TEXT: inert,
+    Kind.WORDS: lambda words: inert(BETWEEN.join(words)),
+    Kind.NUMBER: int,
+    Kind.SCORE: int,
+    Kind.MONEY: lambda dollars: format(dollars, "f"),
+    Kind.SECONDS: float,
+    Kind.TIME: utc,
+    Kind.TRUTH: lambda is_so: "true" if is_so else "false",
+}

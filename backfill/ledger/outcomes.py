@@ -220,8 +220,7 @@ def _sink(row: Row[Any]) -> Sink:
     return Sink(row.id, row.committed_bytes, row.last_outcome_id, row.rotated_outcome_id)
 
 
-def _status(word: str) -> OutcomeStatus | ItemStatus:
-    return OutcomeStatus(word) if word in set(OutcomeStatus) else ItemStatus(word)
+_STATUSES: dict[str, OutcomeStatus | ItemStatus] = {status.value: status for status in (*ItemStatus, *OutcomeStatus)}
 
 
 def outcome_row(row: Row[Any]) -> OutcomeRow:
@@ -233,7 +232,7 @@ def outcome_row(row: Row[Any]) -> OutcomeRow:
         message_key=row.message_key,
         sent_at=moment_or_none(row.sent_at),
         received_at=moment_or_none(row.received_at),
-        status=_status(row.status),
+        status=_STATUSES[row.status],
         reason=row.reason,
         scores=Scores({} if row.scores is None else json.loads(row.scores)),
         category=row.category,

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from tests.bench import ledger, mail, mails, product, prompt, sparse, throttle
+from tests.bench import export, ledger, mail, mails, product, prompt, sparse, throttle
 from tests.bench.rows import Row, machine, table, write_json
 from tests.support.dovecot import DovecotServer
 
@@ -164,6 +164,7 @@ PARTS: dict[str, Callable[[DovecotServer, argparse.Namespace], Iterable[Row]]] =
     "mail": lambda server, options: mail.measure(200 if options.quick else 1000),
     "sparse": lambda server, options: sparse.measure((3, 1000) if options.quick else sparse.SIZES),
     "prompt": lambda server, options: prompt.measure(),
+    "export": lambda server, options: export.measure(10_000) if options.quick else export.measure(),
     "ledger": lambda server, options: ledger.measure(10_000) if options.quick else ledger.measure(),
 }
 

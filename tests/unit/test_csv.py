@@ -15,6 +15,7 @@ from backfill.exports.csv_form import Csv, inert
 from backfill.ledger.rows import ExportRow, OutcomeRow
 from backfill.lifecycle import ItemStatus
 from backfill.message import MailboxKey, MessageRef
+from backfill.verdict import Scores
 
 #: What spreadsheets run, with the look-alikes that East Asian input methods and converters make of it.
 FORMULAS = [
@@ -70,8 +71,9 @@ def row(**values: object) -> ExportRow:
         received_at=None,
         status=ItemStatus.DONE,
         reason=None,
-        importance=9,
-        spam=0,
+        scores=Scores.of(importance=9, spam=0),
+        category=None,
+        why="",
         model="a/model",
         labels=("important",),
         tokens=720,

@@ -21,22 +21,23 @@ from backfill.ledger.schema import job
 #: Mails that are read at once: 5,000 take about 5 MB.
 WINDOW: Final = 5_000
 
+# The window is cut before anything is joined or left out, so that each one costs the same, by an index.
 # A mail that is judged and waits for its effects has no outcome yet: the time of its verdict counts.
 ROWS: Final = """SELECT i.job_id, i.mailbox_id, i.uid, i.reason, i.message_key,
+           i.verdict_id IS NOT NULL OR i.status = 'failed' AS is_told,
            CASE WHEN o.status = 'undone' THEN o.status ELSE i.status END AS status,
            m.account, m.folder, m.uidvalidity, g.sent_at, g.received_at, g.from_addr, g.list_id, g.size,
            v.scores, v.category, v.reason AS why, COALESCE(v.model, v.source) AS model,
            COALESCE(o.id, 0) AS id, COALESCE(o.labels, '') AS labels, COALESCE(o.supersedes, FALSE) AS supersedes,
            COALESCE(o.at, v.created_at, i.final_at) AS at, r.uuid AS run_uuid, {superseded} AS superseded, {costs}
-      FROM item i
+      FROM (SELECT * FROM item WHERE job_id = :job AND (mailbox_id, uid) > (:mailbox, :uid)
+             ORDER BY mailbox_id, uid LIMIT :limit) i
       JOIN mailbox m ON m.id = i.mailbox_id
       LEFT JOIN outcome o ON o.id = (SELECT MAX(id) FROM outcome WHERE outcome.item_id = i.id)
       LEFT JOIN run r ON r.id = o.run_id
       LEFT JOIN verdict v ON v.id = i.verdict_id
       LEFT JOIN message g ON g.message_key = i.message_key
-     WHERE i.job_id = :job AND (i.mailbox_id, i.uid) > (:mailbox, :uid)
-       AND (i.verdict_id IS NOT NULL OR i.status = 'failed')
-     ORDER BY i.mailbox_id, i.uid LIMIT :limit"""
+     ORDER BY i.mailbox_id, i.uid"""
 FOREVER: Final = str(2**63 - 1)
 #: A verdict of its own that a newer job's replaces. Without a newer job about these folders, nothing has to be read.
 NEVER: Final = "FALSE"
@@ -57,12 +58,12 @@ class ExportReads:
         return tuple(dict.fromkeys(names))
 
     def windows(self, job_id: int) -> Iterator[list[ExportRow]]:
-        """The mails of a job that have a verdict or failed, about `WINDOW` at a time."""
+        """The mails of a job that have a verdict or failed, up to `WINDOW` at a time."""
         at = {"mailbox": 0, "uid": 0}
         while True:
             rows = self.database.read(lambda connection, at=at: _window(connection, job_id, at))  # type: ignore[misc]
-            if rows:
-                yield [_exported(row) for row in rows]
+            if told := [_exported(row) for row in rows if row.is_told]:
+                yield told
             if len(rows) < WINDOW:
                 return
             at = {"mailbox": rows[-1].mailbox_id, "uid": rows[-1].uid}
