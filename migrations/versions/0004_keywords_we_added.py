@@ -5,6 +5,8 @@ see was set by us, or by nobody at that time.
 """
 
 import json
+from functools import lru_cache
+from itertools import groupby
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,26 +16,37 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+PAGE = 5000
+#: Each receipt of the page, once for each job that saw its mail.
 RECEIPTS = sa.text(
-    "SELECT id, mailbox_id, uid, detail FROM receipt WHERE effect = 'flags' AND id > :after ORDER BY id LIMIT 1000"
-)
-BEFORE = sa.text(
-    """SELECT flags_before FROM item
-        WHERE mailbox_id = :mailbox AND uid = :uid AND verdict_id IS NOT NULL AND flags_before IS NOT NULL"""
+    """SELECT t.id, t.detail, i.flags_before
+         FROM (SELECT id, mailbox_id, uid, detail FROM receipt WHERE effect = 'flags' AND id > :after
+                ORDER BY id LIMIT :page) t
+         LEFT JOIN item i ON i.mailbox_id = t.mailbox_id AND i.uid = t.uid AND i.verdict_id IS NOT NULL
+                         AND i.flags_before IS NOT NULL
+        ORDER BY t.id"""
 )
 UPDATE = sa.text("UPDATE receipt SET detail = :detail WHERE id = :id")
 
 
 def upgrade() -> None:
     connection, after = op.get_bind(), 0
-    while rows := connection.execute(RECEIPTS, {"after": after}).all():
+    while rows := connection.execute(RECEIPTS, {"after": after, "page": PAGE}).all():
         after = rows[-1].id
-        for row in rows:
-            detail = json.loads(row.detail)
+        changed = []
+        for number, seen in groupby(rows, key=lambda row: row.id):
+            first, *others = seen
+            detail = json.loads(first.detail)
             if "added" in detail:
                 continue
-            seen = connection.execute(BEFORE, {"mailbox": row.mailbox_id, "uid": row.uid}).scalars().all()
-            flags = [{str(flag).casefold() for flag in json.loads(each)} for each in seen]
-            before = set.intersection(*flags) if flags else set()
+            flags = [_folded(row.flags_before) for row in (first, *others) if row.flags_before is not None]
+            before = frozenset.intersection(*flags) if flags else frozenset()
             detail["added"] = [word for word in detail.get("keywords", ()) if str(word).casefold() not in before]
-            connection.execute(UPDATE, {"id": row.id, "detail": json.dumps(detail, sort_keys=True)})
+            changed.append({"id": number, "detail": json.dumps(detail, sort_keys=True)})
+        if changed:
+            connection.execute(UPDATE, changed)
+
+
+@lru_cache(maxsize=1000)  # most mails bear the same few flags
+def _folded(flags: str) -> frozenset[str]:
+    return frozenset(str(flag).casefold() for flag in json.loads(flags))
