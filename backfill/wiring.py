@@ -35,7 +35,7 @@ from backfill.ports import Classifier, Effect, MailMarker, MailSource, Price, Se
 from backfill.rubric import Rubric
 from backfill.selection import Selection
 from backfill.settings import Settings
-from backfill.settings.planned import planned_with
+from backfill.settings.planned import asking, planned_with
 from backfill.throttle.mail import MailAllowance
 from backfill.throttle.patience import PatientSource
 
@@ -127,6 +127,9 @@ class Parts:
             self._classifier = None
         self.hang_up()  # its source reads mail by today's settings
         self._settings, self._classifier = as_planned(self._settings, job, lambda: self.ledger, self._audience.clock)
+
+    def go_by(self, job: Job) -> None:
+        self._settings = asking(self._settings, job.rubric)
 
     def allow_writing(self) -> None:
         self._may_write = True

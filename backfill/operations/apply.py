@@ -68,6 +68,7 @@ def apply(parts: Parts, audience: Audience, job_id: int | None, *, preview: bool
             raise ConfigError(
                 f"Job {job.id} was a dry run, which writes nothing. A real run over the same mail reuses its verdicts."
             )
+        parts.go_by(job)
         effects = parts.effects()
         for effect in effects:
             opened.callback(effect.close)

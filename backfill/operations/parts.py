@@ -96,6 +96,10 @@ class Parts(Protocol):
         """
         ...
 
+    def go_by(self, job: Job) -> None:
+        """From now on, labels and outputs follow from what this job asks, with today's thresholds and keywords."""
+        ...
+
     def allow_writing(self) -> None:
         """From now on the mail source may take back a \\Seen that the server set; a dry run may not."""
         ...

@@ -113,6 +113,7 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
     ledger = parts.ledger
     with locked(ledger) if repair else nullcontext():
         job = known_job(ledger, job_id)
+        parts.go_by(job)
         effects = () if job.dry_run else parts.effect_names
         within = ledger.audit.differences(job.id, effects)
         verification = Verification(ledger, parts.source, audience.stop)

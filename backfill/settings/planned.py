@@ -8,10 +8,17 @@ from backfill.settings.model import Settings
 from backfill.settings.questions import RubricKeys
 
 
+def asking(settings: Settings, rubric: Rubric) -> Settings:
+    """Today's settings with the questions of a job. Thresholds and keywords are today's where the names are the same."""
+    if rubric.asked() == settings.asked.asked():
+        return settings
+    return settings.model_copy(update={"rubric": RubricKeys.of(rubric.having(settings.asked))})
+
+
 def planned_with(settings: Settings, asked: ClassifierSettings, rubric: Rubric) -> Settings:
     """Today's settings, with those of a job in the place of the ones that its fingerprint depends on.
 
-    `rubric`: what the job asks. Its thresholds and keywords are today's, where today's rubric has the same names.
+    `rubric`: what the job asks.
     """
     llm = {
         "model": asked.model,
@@ -19,9 +26,8 @@ def planned_with(settings: Settings, asked: ClassifierSettings, rubric: Rubric) 
         "response_format": asked.response_format,
         "max_output_tokens": asked.max_output_tokens,
     }
-    return settings.model_copy(
+    return asking(settings, rubric).model_copy(
         update={
-            "rubric": RubricKeys.of(rubric.having(settings.asked)),
             "classifier": asked.classifier or settings.classifier,
             "llm": settings.llm if asked.model is None else settings.llm.model_copy(update=llm),
             "processing": settings.processing.model_copy(update={"max_body_chars": asked.max_body_chars}),

@@ -171,6 +171,20 @@ def test_a_job_of_importance_and_spam_goes_on_as_planned_under_a_rubric_of_ones_
     assert api.call_count == 3
 
 
+def test_a_rubric_of_ones_own_takes_nothing_from_what_an_older_job_derived(project, mailbox, api):
+    mailbox.holds(*map(letter, range(8)))
+    project.succeed("run", "--yes")
+    before = project.flags()
+
+    project.ask(having(scores={"urgency": RUBRIC["scores"]["urgency"]}))
+    verified = project.run("verify")
+    project.succeed("apply", "--yes")
+
+    assert verified.returncode == 0, verified.stdout
+    assert project.flags() == before
+    assert api.call_count == 8
+
+
 def test_a_category_off_the_list_is_asked_for_once_more_with_the_list_named(asking, mailbox: Mailbox, api: ApiServer):
     mailbox.holds(letter(1))
 

@@ -251,6 +251,9 @@ class BenchParts:
     def hang_up(self) -> None:
         return
 
+    def go_by(self, job: Job) -> None:
+        return
+
     def as_planned(self, job: Job) -> None:
         return
 
