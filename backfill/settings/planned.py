@@ -9,7 +9,7 @@ from backfill.settings.questions import RubricKeys
 
 
 def asking(settings: Settings, rubric: Rubric) -> Settings:
-    """Today's settings with the questions of a job. Thresholds and keywords are today's where the names are the same."""
+    """Today's settings with a job's questions; thresholds and keywords are today's where a name is the same."""
     if rubric.asked() == settings.asked.asked():
         return settings
     return settings.model_copy(update={"rubric": RubricKeys.of(rubric.having(settings.asked))})
