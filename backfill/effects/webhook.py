@@ -8,7 +8,8 @@ What an answer means:
 
 - 2xx: delivered.
 - 408, 425, 429, 5xx, no answer: the receiver is in trouble. Nothing fails; the run waits, also for `Retry-After`. Where
-  the receiver takes other mails meanwhile, only this mail is at fault, and is tried again later.
+  the receiver takes other mails meanwhile, only this mail is at fault: it is tried again later, and fails after
+  `llm.retry_attempts`.
 - 3xx, 401, 403, 404, 405, 410: before the first delivery, or for `MOST_DENIED` mails in a row, the address or the
   secret is wrong, so the run stops. Otherwise the mail is refused.
 - any other: this mail is refused; the others go on.
@@ -76,6 +77,7 @@ class WebhookEffect:
         self._client = Client(f"{parts.scheme}://{parts.netloc}", {}, timeout_s=settings.timeout_s, clock=clock)
         self._delivered = 0
         self._denied = 0  # mails in a row
+        self._alone: set[MessageRef] = set()  # mails that the receiver failed while it took others
 
     def holds(self, detail: Mapping[str, Any], labels: Sequence[str]) -> bool:
         """Was the verdict posted with these labels? Another address or secret is no reason to post it again."""
@@ -109,8 +111,12 @@ class WebhookEffect:
                 in_a_row = 0
                 yield _receipt(mail)
         for ref, trouble, delivered_before in suspects:
-            is_alone = self._delivered > delivered_before
-            yield Unapplied(ref, self.name, EffectRefused(str(trouble)) if is_alone else trouble)
+            if self._delivered > delivered_before:
+                self._alone.add(ref)
+            is_alone = ref in self._alone and not trouble.concerns_all
+            yield Unapplied(
+                ref, self.name, EffectRefused(str(trouble), reason="webhook_fails") if is_alone else trouble
+            )
 
     def lost(self, receipts: Sequence[Receipt]) -> Iterator[Lost]:
         """Nothing: what the receiver has made of a verdict cannot be looked at."""

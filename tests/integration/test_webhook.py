@@ -432,3 +432,16 @@ def test_a_stop_while_the_receiver_is_waited_for_keeps_what_was_delivered(bench)
     assert ended.outcome is RunOutcome.INTERRUPTED
     assert bench.statuses() == {11: "done", 12: "classified", 13: "classified"}
     assert server.uids.count(11) == 1
+
+
+def test_a_mail_on_which_the_receiver_always_fails_fails_alone_and_the_run_comes_to_its_end(bench):
+    bench.mailbox.holds(11, 12, 13)
+    with hook(lambda post: Say(500) if post.body["uid"] == 12 else None) as (server, effect):
+        bench.effect = effect
+
+        ended = bench.run()
+
+    assert ended.outcome is RunOutcome.FINISHED
+    assert bench.statuses() == {11: "done", 12: "failed", 13: "done"}
+    assert bench.reasons() == {12: "webhook_fails"}
+    assert server.uids.count(12) == 3
