@@ -8,6 +8,7 @@ rule `*` says.
 from __future__ import annotations
 
 import ipaddress
+import threading
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,13 @@ def site_of(host: str) -> str:
     name = _ascii(host.strip().lower().rstrip("."))
     if _is_address(name):
         return name
-    return _suffixes().privatesuffix(name) or name
+    return suffixes().privatesuffix(name) or name
+
+
+def suffixes() -> PublicSuffixList:
+    """The suffix list, read by the first call. The others wait for it: `cache` would let each thread read it anew."""
+    with _READING:
+        return _suffixes()
 
 
 def _ascii(name: str) -> str:
@@ -49,6 +56,9 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+_READING = threading.Lock()
 
 
 @cache

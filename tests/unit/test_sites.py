@@ -68,3 +68,20 @@ def test_the_list_is_not_read_before_a_site_is_asked_for() -> None:
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"
+
+
+def test_threads_that_ask_at_the_same_time_read_the_list_once() -> None:
+    asked = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from backfill.sites import suffixes
+
+start = Barrier(16)
+with ThreadPoolExecutor(16) as pool:
+    found = list(pool.map(lambda _: (start.wait(), suffixes())[1], range(16)))
+print(len({id(each) for each in found}))
+"""
+
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "1"
