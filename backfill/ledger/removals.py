@@ -44,6 +44,11 @@ STANDING = text(
         WHERE r.job_id = :job AND r.undone_at IS NULL ORDER BY m.folder, r.mailbox_id, r.keyword, r.uid"""
 )
 COUNT = text("SELECT COUNT(*) FROM removal WHERE job_id = :job AND undone_at IS NULL")
+ADDED = text(
+    """SELECT id, detail FROM receipt WHERE mailbox_id = :mailbox AND uid IN :uids AND undone_at IS NULL
+          AND LOWER(detail) LIKE :likely AND detail LIKE '%"added"%' ORDER BY id"""
+).bindparams(bindparam("uids", expanding=True))
+RENAME = text("UPDATE receipt SET detail = :detail WHERE id = :id")
 # `detail` is searched before it is read: most receipts name other keywords.
 NAMING = text(
     """SELECT t.uid, t.detail FROM receipt t JOIN mailbox m ON m.id = t.mailbox_id
@@ -90,11 +95,25 @@ class Removals:
             self.database.write(lambda connection: connection.execute(FORGET, given).rowcount)
 
     def close(self, job_id: int, mailbox_id: int, keyword: str, uids: Collection[int]) -> None:
-        """The keyword is put back on these mails, or they are gone. Writes; twice is once."""
+        """The keyword is put back on these mails, or they are gone. Writes; twice is once.
+
+        If a run set the same keyword since the cleanup, it is no longer ours alone: its receipt does not call it added
+        any more, and the undo of that run leaves it.
+        """
         now = micros(self.clock.now())
         given = {"job": job_id, "mailbox": mailbox_id, "keyword": keyword, "uids": sorted(uids), "now": now}
+        word = keyword.casefold()
+
+        def work(connection: Connection) -> None:
+            connection.execute(CLOSE, given)
+            for row in connection.execute(ADDED, {**given, "likely": f"%{word}%"}).all():
+                detail = json.loads(row.detail)
+                left = [each for each in detail.get("added") or () if str(each).casefold() != word]
+                detail = json.dumps({**detail, "added": left}, sort_keys=True)
+                connection.execute(RENAME, {"id": row.id, "detail": detail})
+
         if uids:
-            self.database.write(lambda connection: connection.execute(CLOSE, given).rowcount)
+            self.database.write(work)
 
     def settle(self, job_id: int) -> None:
         """The cleanup is DONE. Writes."""

@@ -127,6 +127,20 @@ def test_what_this_ledger_has_set_is_left_to_undo(old: Project) -> None:
     assert all(PROCESSED not in flags for flags in old.flags().values())
 
 
+@pytest.mark.parametrize("is_cleanup_first", [True, False])
+def test_a_cleanup_and_a_run_that_sets_the_same_keyword_can_be_undone_in_any_order(
+    old: Project, is_cleanup_first: bool
+) -> None:
+    before = old.flags()
+    result_of(old, "cleanup-flags", "AIProcessed", "--yes")
+    old.succeed("run", "--yes")
+
+    for job in ("1", "2") if is_cleanup_first else ("2", "1"):
+        result_of(old, "undo", job, "--yes")
+
+    assert old.flags() == before
+
+
 def test_a_keyword_of_this_configuration_is_warned_of(old: Project) -> None:
     shown = old.run("cleanup-flags", "aiprocessed", "--preview")
 
