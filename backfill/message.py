@@ -84,6 +84,14 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeText:
+    """All that a person wrote in a mail, with what is quoted there; decoded and bounded, but not trusted."""
+
+    text: str
+    truncated: bool = False  # it was longer
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One fetched mail."""
 
@@ -95,6 +103,7 @@ class Message:
     size: int  # RFC822.SIZE in bytes
     message_id: str = ""  # for people and notes; never used to identify a mail
     ancestors: tuple[str, ...] = ()  # the Message-IDs of the mails before it in its thread, the nearest first; bounded
+    all_text: WholeText | None = None  # None: it was not asked for; no classifier is shown it
     attachment_sizes: tuple[int, ...] = ()  # bytes of each of the content's attachments, about; (): not known
     key: str = field(init=False, compare=False)  # the content's `message_key`
 

@@ -186,6 +186,7 @@ def mail_source(
         processed_keyword=settings.imap.processed_tag,
         max_body_chars=settings.processing.max_body_chars,
         gmail_labels=settings.imap.gmail_labels,
+        keeps_all_text="notes" in settings.effects and settings.notes.body == "full",
         may_write=may_write,
         watch=allowance,
     )
@@ -307,7 +308,7 @@ def outputs(
 
 def _notes(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:
     template = _template(settings.paths.note_template, "paths.note_template", NOTE_TEMPLATE)
-    return NotesEffect(settings.paths.notes_dir, template, settings.asked, with_body=settings.notes.has_body)
+    return NotesEffect(settings.paths.notes_dir, template, settings.asked, body=settings.notes.body)
 
 
 def _flags(settings: Settings, allowance: MailAllowance | None, clock: Clock) -> Effect:

@@ -27,12 +27,13 @@ from backfill.mail.sections import Section, Sections, is_nil, literal
 from backfill.mail.seen_guard import SeenGuard
 from backfill.mail.session import Session
 from backfill.mail.structure import Part
-from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.message import Content, MailboxKey, Message, MessageRef, WholeText
 from backfill.ports import Unfetched
 
 BATCH = 50  # mails; larger FETCH batches time out on Dovecot with spinning disks
 MAX_REPLY = 4_000_000  # bytes of bodies asked for at once
 MAX_SIZE = 2**63 - 1  # bytes, of RFC822.SIZE (RFC 9051 §9, number64)
+MOST_KEPT_CHARS = 200_000  # of a mail's whole text: a book has twice as many
 RAW_LIMIT = 65_536  # bytes read of a mail whose structure makes no sense
 
 #: Mails in a row that end in a lost connection. Then another mail shows whether the server works.
@@ -59,6 +60,7 @@ class _Draft:
     passages: tuple[Passage, ...]
     raw: bytes = b""
     text: Text = field(default_factory=Text)
+    all_text: Text | None = None  # None: it is not kept
 
     @property
     def largest(self) -> int:
@@ -213,7 +215,7 @@ class Fetcher:
     def _wanted(self, draft: _Draft, look: int) -> tuple[Section, ...]:
         if draft.root is None:
             return () if look else (Section("", RAW_LIMIT),)
-        return tuple(Section(part.section, limit) for part, limit in self._reading.wanted(draft.passages, look))
+        return tuple(Section(part.section, limit) for part, limit in self._reading.asked(draft.passages, look))
 
     def _fill(self, draft: _Draft, came: dict[str, bytes], look: int) -> bool:
         """False when a section did not come."""
@@ -225,6 +227,10 @@ class Fetcher:
             return False
         pieces = {part.section: Piece.of(part, came[part.section], limit) for part, limit in wanted}
         draft.text = text_of(draft.passages, pieces, self._reading)
+        if self._reading.keeps_all and not look:
+            asked = self._reading.asked(draft.passages, look)
+            pieces = {part.section: Piece.of(part, came[part.section], limit) for part, limit in asked}
+            draft.all_text = text_of(draft.passages, pieces, self._reading)
         return True
 
     def _outcome(self, mailbox: MailboxKey, draft: _Draft) -> Message | Unfetched:
@@ -254,6 +260,7 @@ class Fetcher:
             size=size,
             message_id=headers.text("message-id"),
             ancestors=headers.ancestors(),
+            all_text=None if draft.all_text is None else WholeText(*_kept(draft.all_text)),
             attachment_sizes=() if draft.root is None else structure.sizes(structure.attachments(draft.root)),
         )
 
@@ -272,6 +279,11 @@ class Fetcher:
             Unfetched(MessageRef(mailbox, uid), MessageUnreadable(why) if uid in there else MessageGone())
             for uid in uids
         ]
+
+
+def _kept(text: Text) -> tuple[str, bool]:
+    """The text, and whether it was longer."""
+    return text.text[:MOST_KEPT_CHARS].strip(), text.is_cut or len(text.text) > MOST_KEPT_CHARS
 
 
 def _utc(received: object) -> datetime | None:

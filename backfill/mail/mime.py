@@ -23,6 +23,7 @@ from backfill.mail.text import clean, one_line, transfer_decoded
 from backfill.message import Attachment, Content, MisleadingLink
 from backfill.sites import are_one_site
 
+MOST_KEPT_BYTES = 1_000_000  # of a part as transferred, where the whole text is kept
 LOOKS = 3  # reads of a part at most, each four times as long as the one before
 FEW_WORDS = 5  # with fewer words, two texts cannot be compared
 
@@ -38,6 +39,16 @@ class Reading:
 
     owner: str = ""  # the account's address; "" when unknown
     max_body_chars: int = 4000
+    keeps_all: bool = False  # the whole text is fetched as well, up to `MOST_KEPT_BYTES` of a part
+
+    def asked(self, chosen: Iterable[Passage], look: int) -> tuple[tuple[Part, int], ...]:
+        """What to ask the server for: `wanted`, or with `keeps_all` the whole of a longer part, in the first look.
+
+        What a classifier is shown is made of `wanted` all the same, so it does not depend on `keeps_all`.
+        """
+        if not self.keeps_all or look:
+            return self.wanted(chosen, look)
+        return tuple((part, _whole(part, limit)) for part, limit in self.wanted(chosen, look))
 
     def wanted(self, chosen: Iterable[Passage], look: int) -> tuple[tuple[Part, int], ...]:
         """The parts to fetch, each with its number of transferred bytes. Each look takes four times as many bytes.
@@ -84,6 +95,14 @@ class Text:
     links: tuple[Link, ...] = ()
     is_cut: bool = False  # a part was not fetched to its end
     wants_more: bool = False  # another look may find more text that a person sees
+
+
+def _whole(part: Part, limit: int) -> int:
+    """The first of `limit`, four times as much, and so on that takes the whole part. So mails share their FETCHes."""
+    asked = limit
+    while asked < part.size and asked < MOST_KEPT_BYTES:
+        asked *= 4
+    return max(limit, min(asked, MOST_KEPT_BYTES))
 
 
 def content(headers: Headers, text: Text, attached: Iterable[Part], reading: Reading) -> Content:

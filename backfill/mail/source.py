@@ -40,7 +40,8 @@ class ImapSource:
 
     `processed_keyword` marks mail that an earlier system has processed; with `gmail_labels` it is a Gmail label.
     `owner` is the account's address; None: the user name. `may_write` tells whether a `\\Seen` may be removed that the
-    server set in spite of PEEK. Raises `ConfigError` for an invalid keyword.
+    server set in spite of PEEK. `keeps_all_text`: mails come with all their text, too. Raises `ConfigError` for an
+    invalid keyword.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ImapSource:
         max_body_chars: int = 4000,
         owner: str | None = None,
         gmail_labels: bool = False,
+        keeps_all_text: bool = False,
         may_write: Callable[[], bool] = lambda: False,
         watch: Watch | None = None,
     ) -> None:
@@ -58,7 +60,7 @@ class ImapSource:
         self._processed = search_key(checked_keyword(processed_keyword), gmail_labels=gmail_labels)
         self._session = Session(account, readonly=True, watch=watch)
         self._guard = SeenGuard(account, may_write, watch)
-        reading = Reading(account.username if owner is None else owner, max_body_chars)
+        reading = Reading(account.username if owner is None else owner, max_body_chars, keeps_all_text)
         self._fetcher = Fetcher(self._session, reading, self._guard, labels_as_flags=gmail_labels)
         self._knows_limit = False
 

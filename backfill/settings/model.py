@@ -139,13 +139,9 @@ class Webhook(Section):
 
 
 class Notes(Section):
-    """What a note holds of its mail's text: what was `shown` to the classifier, or `none` of it."""
+    """How much of its mail's text a note holds: all, what the classifier was shown, or nothing."""
 
-    body: Literal["shown", "none"] = "shown"
-
-    @property
-    def has_body(self) -> bool:
-        return self.body != "none"
+    body: Literal["full", "shown", "none"] = "shown"
 
 
 class Paths(Section):

@@ -404,3 +404,62 @@ def test_command_lines_stay_below_8_kb(scripted):
 
     assert len(fetched) == len(many)
     assert max(map(len, server.commands)) < 8000
+
+
+# The whole text.
+
+
+@pytest.fixture
+def keeping(mailbox):
+    source = ImapSource(mailbox.account(), keeps_all_text=True)
+    yield source
+    source.close()
+
+
+LONG = "\r\n".join(f"This is line {number} of a long letter, which goes on." for number in range(3000))
+QUOTED = "I agree.\r\n\r\nOn Mon, 1 Jan 2024, Ann wrote:\r\n" + "\r\n".join(f"> line {number}" for number in range(30))
+LONG_HTML = (
+    b"From: a@b\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n\r\n<style>"
+    + b".a{color:red}" * 20_000
+    + b"</style><p>"
+    + b"</p><p>".join(b"Paragraph %d." % number for number in range(9000))
+    + b"</p>"
+)
+
+
+def test_the_whole_text_comes_as_well_where_it_is_to_be_kept(mailbox, keeping):
+    mailbox.holds(mail(body=LONG), mail(body=QUOTED), LONG_HTML, mail(body="Short."))
+
+    texts = {each.ref.uid: each.all_text for each in keeping.fetch(keeping.examine("INBOX").key, [1, 2, 3, 4])}
+
+    assert texts[1].text.splitlines()[-1] == "This is line 2999 of a long letter, which goes on."
+    assert texts[2].text.splitlines()[-1] == "> line 29"
+    assert "Paragraph 8999." in texts[3].text
+    assert (texts[4].text, {text.truncated for text in texts.values()}) == ("Short.", {False})
+
+
+def test_a_text_without_end_is_kept_up_to_a_limit_and_says_so(mailbox, keeping):
+    mailbox.holds(mail(body="\r\n".join(["All work and no play makes Jack a dull boy."] * 60_000)))
+
+    (message,) = keeping.fetch(keeping.examine("INBOX").key, [1])
+
+    assert (len(message.all_text.text) <= 200_000, message.all_text.truncated) == (True, True)
+
+
+def test_keeping_the_whole_text_asks_no_other_question(mailbox, source, keeping):
+    mailbox.holds(mail(body=LONG), mail(body=QUOTED), LONG_HTML, *(path.read_bytes() for path in ODD))
+    key = source.examine("INBOX").key
+    uids = range(1, len(ODD) + 4)
+
+    shown = {each.ref.uid: each.content for each in source.fetch(key, uids)}
+    kept = {each.ref.uid: each.content for each in keeping.fetch(key, uids)}
+
+    assert kept == shown
+
+
+def test_without_that_nothing_more_is_kept(mailbox, source):
+    mailbox.holds(mail(body=LONG))
+
+    (message,) = source.fetch(source.examine("INBOX").key, [1])
+
+    assert message.all_text is None

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from backfill.effects.notes import NotesEffect, note_path
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.files import write_once
-from backfill.message import Attachment, MailboxKey
+from backfill.message import Attachment, MailboxKey, WholeText
 from backfill.ports import ReceiptState, Unapplied
 from backfill.rubric import Category, Rubric, Score
 from backfill.verdict import Scores
@@ -453,7 +453,7 @@ def test_the_text_is_prose_in_the_note_and_not_a_block(notes_dir):
 
 
 def test_without_body_a_note_holds_nothing_of_the_text(notes_dir):
-    list(NotesEffect(notes_dir, TEMPLATE, with_body=False).apply([judged(1, body="for nobody else")]))
+    list(NotesEffect(notes_dir, TEMPLATE, body="none").apply([judged(1, body="for nobody else")]))
 
     (path,) = files_in(notes_dir)
     assert "nobody" not in path.read_text("utf-8")
@@ -573,3 +573,35 @@ def test_a_note_of_version_0_1_is_neither_foreign_nor_written_again_without_need
     assert again.state is ReceiptState.APPLIED
     assert again.detail["path"] == told["path"]
     assert 'labels: ["spam"]' in (notes_dir / told["path"]).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("body", "all_text", "kept", "says_more"),
+    [
+        ("full", WholeText("Dear owner,\n> pay!\nI have."), "Dear owner,\n\\> pay\\!\nI have\\.\n", False),
+        ("full", WholeText("Dear", truncated=True), "Dear\n", True),
+        ("full", None, "Shown.\n", True),
+        ("shown", WholeText("Dear owner"), "Shown.\n", True),
+        ("none", WholeText("Dear owner"), "", False),
+    ],
+)
+def test_a_note_holds_as_much_of_the_text_as_was_asked_for(notes_dir, body, all_text, kept, says_more):
+    mail = judged(1, body="Shown.")
+    content = replace(mail.message.content, truncated=True)
+    message = replace(mail.message, content=content, all_text=all_text)
+
+    list(NotesEffect(notes_dir, TEMPLATE, body=body).apply([replace(mail, message=message)]))
+
+    (path,) = files_in(notes_dir)
+    rest = path.read_text("utf-8").split("\n---\n", 1)[1]
+    assert kept.replace("I have\\.", "I have.") in rest
+    assert ("longer than what is kept" in rest) is says_more
+    assert ("Dear" in rest) is (body == "full" and all_text is not None)
+
+
+def test_changing_how_much_of_the_text_is_kept_is_a_reason_to_write_the_note_again(notes_dir):
+    (receipt,) = NotesEffect(notes_dir, TEMPLATE).apply([judged(1)])
+
+    assert NotesEffect(notes_dir, TEMPLATE).holds(receipt.detail, ())
+    assert not NotesEffect(notes_dir, TEMPLATE, body="none").holds(receipt.detail, ())
+    assert not NotesEffect(notes_dir, TEMPLATE, body="full").holds(receipt.detail, ())

@@ -22,7 +22,7 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backfill import files
-from backfill.effects.notes.facts import FILTERS, facts_of, message_of
+from backfill.effects.notes.facts import FILTERS, Body, facts_of, message_of
 from backfill.effects.notes.front_matter import specimen
 from backfill.errors import ConfigError, EffectRefused, EffectUnavailable
 from backfill.lifecycle import ExitCode
@@ -40,14 +40,14 @@ class NotesEffect:
     """Writes notes below `notes_dir`, by year and month. Raises `ConfigError` for a template that does not work.
 
     The template sees the names of `facts_of` and `FILTERS`, which are explained in `config/note.md.j2`. It runs in a
-    sandbox. `with_body`: the mail's text is among the names; else "" stands there.
+    sandbox. `body`: how much of the mail's text is among the names.
     """
 
     name = "notes"
     needs_message = True
 
     def __init__(
-        self, notes_dir: Path, template_text: str, rubric: Rubric = IMPORTANCE_AND_SPAM, *, with_body: bool = True
+        self, notes_dir: Path, template_text: str, rubric: Rubric = IMPORTANCE_AND_SPAM, *, body: Body = "shown"
     ) -> None:
         # HTML escaping is off: notes are Markdown, and the filters below escape for Markdown and YAML.
         environment = ImmutableSandboxedEnvironment(
@@ -55,10 +55,10 @@ class NotesEffect:
         )
         environment.filters.update(FILTERS)
         self._notes_dir = notes_dir
-        kind = template_text if with_body else f"{template_text}\0without body"
+        kind = template_text if body == "shown" else f"{template_text}\0{body}"
         self._template_digest = hashlib.sha256(kind.encode()).hexdigest()[:12]
         self._presumed: dict[MessageRef, tuple[Judged, bytes]] = {}  # so that `apply` need not render it again
-        self._with_body = with_body
+        self._body: Body = body
         try:
             self._template = environment.from_string(template_text)
         except TemplateError as error:
@@ -230,7 +230,7 @@ class NotesEffect:
         path = note_path(message_of(mail))
         answered = _answered(mail, siblings, path)
         try:
-            return self._template.render(facts_of(mail, path, answered, with_body=self._with_body)).encode()
+            return self._template.render(facts_of(mail, path, answered, body=self._body)).encode()
         except TemplateError as error:
             raise _template_error(error) from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of its expressions

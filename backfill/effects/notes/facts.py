@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from backfill import markdown
 from backfill.effects.notes import front_matter
@@ -13,14 +13,17 @@ from backfill.message import Message
 from backfill.ports import Judged
 
 MAX_TITLE_CHARS: Final = 80
+#: How much of a mail's text a note holds: all of it, what a classifier was shown, or nothing.
+Body = Literal["full", "shown", "none"]
 
 
-def facts_of(mail: Judged, path: PurePosixPath, answered: PurePosixPath | None, *, with_body: bool) -> dict[str, Any]:
+def facts_of(mail: Judged, path: PurePosixPath, answered: PurePosixPath | None, *, body: Body) -> dict[str, Any]:
     """Everything that a template can name. Without the time, so that the same mail and verdict give the same bytes.
 
     `path`: the note's own; `answered`: that of the note about the mail that this one answers.
     """
     message, content, verdict = message_of(mail), message_of(mail).content, mail.verdict
+    text, is_cut = _text(message, body)
     named: dict[str, Any] = {
         "subject": content.subject,
         "title": markdown.shortened(content.subject, MAX_TITLE_CHARS),
@@ -42,8 +45,8 @@ def facts_of(mail: Judged, path: PurePosixPath, answered: PurePosixPath | None, 
         "attached": _attached(message),
         "size": message.size,
         **front_matter.facts_of(verdict, mail.labels),
-        "body": content.body if with_body else "",
-        "truncated": content.truncated and with_body,
+        "body": text,
+        "truncated": is_cut,
     }
     return {name: _encodable(value) for name, value in named.items()}
 
@@ -64,6 +67,16 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, dict):
         return {_encodable(name): _encodable(part) for name, part in value.items()}
     return [_encodable(part) for part in value] if isinstance(value, list) else value
+
+
+def _text(message: Message, body: Body) -> tuple[str, bool]:
+    """The text that a note holds, and whether the mail has more of it."""
+    whole = message.all_text
+    if body == "none":
+        return "", False
+    if body == "full" and whole is not None:
+        return whole.text, whole.truncated
+    return message.content.body, message.content.truncated
 
 
 def _from(note: PurePosixPath, other: PurePosixPath) -> str:
