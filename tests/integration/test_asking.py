@@ -170,7 +170,7 @@ def test_an_answer_is_saved_when_what_was_ready_with_it_ends_the_run(bench):
         writer.save(0.01)
 
     assert bench.rows("SELECT outcome FROM attempt") == [("ok",)]
-    assert bench.rows("SELECT importance FROM verdict") == [(5,)]
+    assert bench.rows("SELECT json_extract(scores, '$.importance') FROM verdict") == [(5,)]
     assert flow.calling == set()
     with pytest.raises(Stopped):
         opening.attempt.result(0)

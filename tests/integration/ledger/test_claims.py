@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -266,7 +267,8 @@ def test_the_second_answer_changes_nothing_but_its_cost_is_booked(bench, stale):
     bench.record(run, new, answer=answer(2, tokens_in=700, http_status=200), attempt_id=attempt)
 
     assert bench.rows("SELECT outcome, tokens_in, http_status FROM attempt") == [("late", 700, 200)]
-    assert bench.rows("SELECT importance FROM verdict") == [(9,)]
+    [(scores,)] = bench.rows("SELECT CAST(scores AS TEXT) FROM verdict")
+    assert json.loads(scores)["importance"] == 9
     assert not bench.item(11).reused
 
 
