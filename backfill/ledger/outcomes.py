@@ -55,17 +55,17 @@ FIND = text(
      WHERE r.uuid = :run"""
 )
 # An outcome supersedes those of the same item, and in real jobs those of the same mail in other real jobs. A mail is
-# found by its job, since an item without a verdict is in no other index. There are few jobs.
+# found by its job, since an item without a verdict is in no other index. There are few jobs. CROSS JOIN keeps SQLite
+# from another order, in which it reads all outcomes for each mail.
 WRITE = RowStatement(
     """INSERT INTO outcome (item_id, run_id, status, verdict_id, reason, labels, supersedes, at)
        SELECT item, :run, :status, verdict, reason, labels,
               EXISTS (SELECT 1 FROM outcome WHERE outcome.item_id = given.item)
-              OR EXISTS (SELECT 1 FROM item i JOIN job own ON own.id = i.job_id
-                          CROSS JOIN job other
-                           JOIN item same ON same.job_id = other.id AND same.mailbox_id = i.mailbox_id
-                                         AND same.uid = i.uid
-                           JOIN outcome earlier ON earlier.item_id = same.id
-                          WHERE i.id = given.item AND NOT own.dry_run AND NOT other.dry_run), :now FROM {rows}""",
+              OR EXISTS (SELECT 1 FROM item i CROSS JOIN job own CROSS JOIN job other CROSS JOIN item same
+                          CROSS JOIN outcome earlier
+                          WHERE i.id = given.item AND own.id = i.job_id AND NOT own.dry_run AND NOT other.dry_run
+                            AND same.job_id = other.id AND same.mailbox_id = i.mailbox_id AND same.uid = i.uid
+                            AND earlier.item_id = same.id), :now FROM {rows}""",
     item="BIGINT",
     verdict="BIGINT",
     reason="TEXT",

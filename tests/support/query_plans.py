@@ -11,10 +11,13 @@ from sqlalchemy import Connection, event, text
 from tests.support.ledgers import Bench
 
 
-def plans(bench: Bench, question: Callable[[], object], *, as_it_likes: bool = False) -> str:
+def plans(
+    bench: Bench, question: Callable[[], object], *, kinds: str = "SELECT|UPDATE|WITH", as_it_likes: bool = False
+) -> str:
     """The plans of every statement that `question` executes, as the database tells them.
 
-    `as_it_likes`: PostgreSQL may read whole tables, as it does with small ones.
+    `kinds`: how the statements begin; a regular expression. `as_it_likes`: PostgreSQL may read whole tables, as it
+    does with small ones.
     """
     statements: list[tuple[str, Any]] = []
 
@@ -38,7 +41,7 @@ def plans(bench: Bench, question: Callable[[], object], *, as_it_likes: bool = F
         lines = [
             str(tuple(row))
             for statement, parameters in statements
-            if re.match(r"\s*(SELECT|UPDATE|WITH)\b.*\b(item|receipt|verdict|attempt)\b", statement, re.DOTALL)
+            if re.match(rf"\s*({kinds})\b.*\b(item|receipt|verdict|attempt)\b", statement, re.DOTALL)
             and not isinstance(parameters, list)
             for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from decimal import Decimal
@@ -11,6 +12,7 @@ import pytest
 from backfill.ledger import Ledger
 from backfill.ledger.outcomes import Identity, write_outcome
 from tests.support.ledgers import Bench, answer, inbox
+from tests.support.query_plans import plans
 
 
 def test_an_outcome_says_what_the_mail_cost_and_what_came_of_it(bench):
@@ -75,6 +77,16 @@ def test_an_outcome_supersedes_that_of_another_real_job_about_the_same_mail(benc
     bench.work_off(bench.run(then))
 
     assert bench.outcomes()[1:] == [(11, "done", supersedes), (11, "done", False)]
+
+
+def test_writing_an_outcome_reads_no_other_than_those_of_its_mail(bench):
+    for generation in range(3):
+        bench.plan(*range(1, 1_001), job=bench.open_job(generation=generation))
+    bench.work_off(bench.run())
+
+    plan = plans(bench, lambda: bench.work_off(bench.run()), kinds="INSERT INTO outcome", as_it_likes=False)
+
+    assert not re.search(r"SCAN (earlier|same|outcome)|Seq Scan on (item|outcome)", plan), plan
 
 
 def test_an_outcome_is_found_by_what_its_line_says(bench):
