@@ -6,6 +6,7 @@ here. Functions raise `OSError`, which the caller translates.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -70,11 +71,24 @@ class Unfinished:
         """Sync the file and give it its name. Without `replace`, raises `FileExistsError` if the name is taken."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        if replace:
+        if replace or not self._is_linked():
             os.replace(self._temporary, self._path)
-        else:
-            os.link(self._temporary, self._path)  # unlike a rename, it fails where the name is taken
         sync_folder(self._path.parent)
+
+    def _is_linked(self) -> bool:
+        """Give the file its name beside the temporary one. Unlike a rename, this fails if the name is taken.
+
+        False where the file system has no links; then too, a name that is taken raises `FileExistsError`.
+        """
+        try:
+            os.link(self._temporary, self._path)
+        except FileExistsError:
+            raise
+        except OSError:
+            if os.path.lexists(self._path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self._path)) from None
+            return False
+        return True
 
 
 @contextmanager

@@ -50,6 +50,16 @@ def test_a_real_run_does_what_the_dry_run_has_said(dry: Project) -> None:
     assert foreseen == set_on + Counter({"note": len(dry.notes())})
 
 
+def test_a_changed_threshold_changes_what_is_foreseen_without_a_call(dry: Project, api: ApiServer) -> None:
+    before = would(dry)
+    dry.configure(processing={"importance_threshold": 3})
+
+    after = would(dry)
+
+    assert (before["Important"], after["Important"]) == (2, 3)
+    assert api.call_count == 4
+
+
 def test_as_json_each_mail_is_a_line_and_the_figures_are_the_last_one(dry: Project) -> None:
     told = dry.run("run", "--yes", "--dry-run", "--json")
 
