@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
 from functools import partial
 
 from backfill.errors import ConfigError, KeywordRefused, ServerUnavailable, StoreUnavailable
@@ -49,6 +50,7 @@ class ImapMarker:
 
     def __init__(self, account: ImapAccount, *, gmail_labels: bool = False, watch: Watch | None = None) -> None:
         self._session = Session(account, readonly=False, watch=watch)
+        self._watch = watch
         self._gmail_labels = gmail_labels
         self._stores: Counter[MailboxKey] = Counter()
 
@@ -87,18 +89,28 @@ class ImapMarker:
         """Those of `uids` that bear the keyword. Searched in a fresh session."""
         key = search_key(checked_keyword(keyword), gmail_labels=self._gmail_labels)
         self._session.renew()
-        found: set[int] = set()
-        for uid_set, named in uid_sets(uids):
-            found |= self._proved(mailbox, uid_set, named, key)
-        return frozenset(found)
+        try:
+            return _found(self._session, mailbox, uids, key)
+        except FolderReadOnly:
+            with closing(self._looking()) as session:
+                return _found(session, mailbox, uids, key)
 
     def present(self, mailbox: MailboxKey, uids: Iterable[int]) -> frozenset[int]:
         """Those of `uids` that the folder still has. Searched in a fresh session."""
-        return self._session.present(mailbox, uids)
+        wanted = tuple(uids)
+        try:
+            return self._session.present(mailbox, wanted)
+        except FolderReadOnly:
+            with closing(self._looking()) as session:
+                return session.present(mailbox, wanted)
 
     def close(self) -> None:
         """Log out; a later call would log in again."""
         self._session.close()
+
+    def _looking(self) -> Session:
+        """A session that opens folders for reading, also those that do not open for writing."""
+        return Session(self._session.account, readonly=True, watch=self._watch)
 
     def _store(self, mailbox: MailboxKey, uids: Sequence[int], sign: str, keyword: str, proof: str) -> frozenset[int]:
         if self._gmail_labels:
@@ -151,6 +163,17 @@ class ImapMarker:
     def _check_labels(self) -> None:
         if not self._session.has("X-GM-EXT-1"):
             raise ConfigError(f"imap.gmail_labels is for Gmail; {self._session.account.server} has no such labels.")
+
+
+def _found(session: Session, mailbox: MailboxKey, uids: Sequence[int], key: str) -> frozenset[int]:
+    """Those of `uids` that the search finds. Raises `FolderReadOnly` if the folder does not open for writing."""
+    found: set[int] = set()
+    try:
+        for uid_set, named in uid_sets(uids):
+            found |= session.search(mailbox, f"UID {uid_set} {key}").intersection(named)
+    except CommandFailed as refusal:
+        raise ServerUnavailable(str(refusal)) from refusal
+    return frozenset(found)
 
 
 def _store(client: Client, *, uid_set: str, change: str, word: str) -> None:
