@@ -48,7 +48,7 @@ SPAM: Final = """how unwanted or deceptive it is.
 - 0-2: personal, transactional or subscribed mail"""
 
 
-class Judged(Protocol):
+class Opinion(Protocol):
     """What labels are derived from: an answer, or a verdict of the ledger."""
 
     @property
@@ -121,7 +121,7 @@ class Rubric:
             )
         )
 
-    def labels(self, judged: Judged) -> tuple[str, ...]:
+    def labels(self, judged: Opinion) -> tuple[str, ...]:
         """The labels that hold for these scores and this category, in the rubric's order.
 
         What was not asked makes no label. This is the only place where thresholds decide.

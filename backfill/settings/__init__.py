@@ -100,7 +100,8 @@ def load(
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = as_written.read(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = as_written.read(text)
     except FileNotFoundError as error:
         raise ConfigError(f"There is no configuration file {path}; `backfill init` writes one.") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -110,6 +111,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "unreadable"
         raise ConfigError(f"{path}{line}: not valid YAML: {problem}.") from None  # the cause quotes the line
+    if isinstance(values, dict) and values.get(RUBRIC) and (twice := as_written.doubled(text, RUBRIC)):
+        number, name = twice
+        raise ConfigError(f"{path}, line {number}: {name!r} stands there twice in rubric; rename or remove one.")
     if not isinstance(values, dict | None):
         raise ConfigError(f"{path}: should hold sections such as `imap:` with keys below them.")
     # YAML reads a section as None when all its keys are commented out: its keys have their defaults.

@@ -11,7 +11,8 @@ from typing import Any, Final
 import yaml
 
 #: The tags that keep their meaning: null, and `<<`, which merges another mapping's keys.
-_KEPT: Final = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_KEPT: Final = ("tag:yaml.org,2002:null", _MERGE)
 
 
 class _AsWritten(yaml.SafeLoader):
@@ -22,6 +23,28 @@ _AsWritten.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def doubled(text: str, section: str) -> tuple[int, str] | None:
+    """The line and the name of a key that stands twice in one mapping of `section`; None: there is none.
+
+    YAML itself keeps the last of them and says nothing.
+    """
+    root = yaml.compose(text, _AsWritten)
+    if not isinstance(root, yaml.MappingNode):
+        return None
+    nodes = [value for key, value in root.value if key.value == section]
+    while nodes:
+        node = nodes.pop()
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen and key.tag != _MERGE:
+                return key.start_mark.line + 1, str(key.value)
+            seen.add(str(key.value))
+            nodes.append(value)
+    return None
 
 
 def read(text: str) -> Any:

@@ -163,6 +163,28 @@ def test_what_is_said_in_the_rubric_is_not_said_twice(load, section, key, value)
     assert f"{section}.{key} and rubric are both set; remove {section}.{key}, and say it in rubric.scores." in said
 
 
+@pytest.mark.parametrize(
+    ("doubled", "said"),
+    [
+        (
+            "rubric:\n  categories:\n    A: {means: x}\n    B: {means: y}\n    A: {means: z}\n",
+            "line 8: 'A' stands there twice",
+        ),
+        ("rubric:\n  scores:\n    a: {means: x, threshold: 1, means: y}\n", "line 6: 'means' stands there twice"),
+        (
+            "rubric:\n  reason: true\n  scores:\n    a: {means: x, threshold: 1}\n  scores: {}\n",
+            "'scores' stands there",
+        ),
+    ],
+)
+def test_a_name_that_stands_twice_is_not_passed_over(tmp_path, doubled, said):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"imap: {{server: imap.example.com, username: me}}\nllm: {{model: vendor/m}}\n\n{doubled}")
+
+    with pytest.raises(ConfigError, match=said):
+        settings.load(path, None, {})
+
+
 def test_the_rules_judge_importance_and_spam_only(load):
     assert load({"scores": {"importance": {"threshold": 1}, "spam": {"threshold": 2}}}, classifier="heuristic")
 
