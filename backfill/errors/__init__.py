@@ -8,6 +8,7 @@ the words of a message. `lifecycle.IllegalTransition` stands outside the tree on
 """
 
 from backfill.errors.base import (
+    AsksToWait,
     BackfillError,
     MachineExhausted,
     Unexpected,
@@ -77,6 +78,7 @@ __all__ = [
     "AnswerUnusable",
     "AnswersUnusable",
     "AskedElsewhere",
+    "AsksToWait",
     "BackfillError",
     "BudgetReached",
     "CallsUsedUp",

@@ -35,6 +35,15 @@ class BackfillError(Exception):
         self.args = (f"{self} {sentence}",)
 
 
+class AsksToWait(BackfillError):
+    """A server or a service asks for patience; run again later."""
+
+    def __init__(self, message: str | None = None, *, wait_s: float | None = None) -> None:
+        """`wait_s`: the seconds that it asked for; None: it named no time."""
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
 class Unexpected(BackfillError):
     """An unexpected error occurred with this mail; the other mails go on."""
 

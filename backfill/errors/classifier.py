@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from backfill.errors.base import BackfillError
+from backfill.errors.base import AsksToWait, BackfillError
 from backfill.lifecycle import Disposition, ExitCode
 from backfill.verdict import Announced, Usage
 
@@ -56,30 +56,20 @@ class ModelUnknown(ClassifierError):
     reason = "model_unknown"
 
 
-class RateLimited(ClassifierError):
+class RateLimited(ClassifierError, AsksToWait):
     """The API asks for patience (429); the wait is shared by all calls."""
 
     disposition = Disposition.RELEASE
     exit_code = ExitCode.STOPPED_EARLY
     reason = "rate_limited"
 
-    def __init__(self, message: str | None = None, *, wait_s: float | None = None) -> None:
-        """`wait_s`: the provider's Retry-After in seconds; None when it named no time."""
-        super().__init__(message)
-        self.wait_s = wait_s
 
-
-class ServiceUnavailable(ClassifierError):
+class ServiceUnavailable(ClassifierError, AsksToWait):
     """The API cannot be reached or is failing; run again later."""
 
     disposition = Disposition.RELEASE
     exit_code = ExitCode.UNREACHABLE
     reason = "service_unavailable"
-
-    def __init__(self, message: str | None = None, *, wait_s: float | None = None) -> None:
-        """`wait_s`: the provider's Retry-After in seconds; None when it named no time."""
-        super().__init__(message)
-        self.wait_s = wait_s
 
 
 class AnswerUnusable(ClassifierError):

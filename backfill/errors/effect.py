@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from backfill.errors.base import BackfillError
+from backfill.errors.base import AsksToWait, BackfillError
 from backfill.lifecycle import Disposition, ExitCode
 
 
@@ -20,7 +20,7 @@ class EffectUnavailable(EffectError):
     exit_code = ExitCode.UNUSABLE_DISK
 
 
-class EffectUnreachable(EffectError):
+class EffectUnreachable(EffectError, AsksToWait):
     """An output's server cannot be reached or is failing; verdicts are safe, run again later."""
 
     disposition = Disposition.RELEASE
@@ -28,11 +28,6 @@ class EffectUnreachable(EffectError):
     reason = "effect_unreachable"
     #: Does it concern every mail? Else the next mail may get through.
     concerns_all: ClassVar[bool] = False
-
-    def __init__(self, message: str | None = None, *, wait_s: float | None = None) -> None:
-        """`wait_s`: the wait that the server asked for, in seconds; None: it named no time."""
-        super().__init__(message)
-        self.wait_s = wait_s
 
 
 class EffectThrottled(EffectUnreachable):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backfill.errors.base import BackfillError
+from backfill.errors.base import AsksToWait, BackfillError
 from backfill.lifecycle import Disposition, ExitCode
 
 
@@ -33,17 +33,12 @@ class FolderUnknown(FolderUnusable):
     reason = "folder_unknown"
 
 
-class ServerUnavailable(MailError):
+class ServerUnavailable(MailError, AsksToWait):
     """The mail server cannot be reached or asks for patience; run again later."""
 
     disposition = Disposition.RELEASE
     exit_code = ExitCode.UNREACHABLE
     reason = "server_unavailable"
-
-    def __init__(self, message: str | None = None, *, wait_s: float | None = None) -> None:
-        """`wait_s`: the wait that the server asked for, in seconds; None: it named no time."""
-        super().__init__(message)
-        self.wait_s = wait_s
 
 
 class ServerTroubled(ServerUnavailable):
