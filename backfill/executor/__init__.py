@@ -6,7 +6,7 @@ and opens attempts, all that is ready in one transaction. `results` and `flow` h
 
 Beside them: `bounds` (how many mails are taken) · `breaker` (outages) · `heartbeat` (sign of life, the lock) ·
 `steering` (pause, resume, cancel, pace) · `observer` (progress) · `unsaved` (answers that a full disk did not keep) ·
-`one_cpu` (a busy run's threads on one CPU).
+`one_cpu` (threads that take turns on one CPU).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from backfill.executor.effecter import Effecter
 from backfill.executor.flow import Ended, Flow
 from backfill.executor.heartbeat import Heartbeat
 from backfill.executor.observer import Observer, Show
-from backfill.executor.one_cpu import OneCpu
+from backfill.executor.one_cpu import on_one_cpu
 from backfill.executor.reader import Reader
 from backfill.executor.steering import Bulletin, Steering
 from backfill.executor.unsaved import add_asked_again, late_answers
@@ -97,14 +97,12 @@ class Executor:
         if self.throttler is not None:
             self.throttler.probe()  # a new run tries the service at once, unless the service named a time
         writer = Writer(flow, self.ledger, self.throttler, self.needs, self.clock, self.show)
-        cpu = OneCpu(self.clock)
-        effecter = self._start(flow, cpu)
+        effecter = self._start(flow)
         try:
-            with cpu.member():
+            with on_one_cpu():
                 while not self.stop.is_set() and (flow.ended is None or flow.window.inside):
                     writer.save(0.25)
                     self._tick(run=flow.run, bulletin=bulletin)
-                    cpu.look()
             is_drained = self._drain(flow, writer, effecter)
         except BaseException as error:  # an error in the writer ends the run, like an error in a stage
             flow.fail(error)
@@ -125,13 +123,13 @@ class Executor:
             return Ended(RunOutcome.INTERRUPTED, reason, late)
         return flow.ended or Ended(RunOutcome.INTERRUPTED, self.stop.reason)
 
-    def _start(self, flow: Flow, cpu: OneCpu) -> threading.Thread:
+    def _start(self, flow: Flow) -> threading.Thread:
         """Start the stages. Returns the thread of the last stage, for whose end the writer waits."""
         reading = Reader(flow, self.ledger, self.source, self.needs, self.throttler, self.clock, self.allowance)
         asking = Asker(flow, self._calls(flow))
         effecting = Effecter(flow, self.ledger, self.needs, self.clock)
-        flow.threads.open(lambda number: flow.start(f"asker-{number}", cpu.member()(asking.ask_all)), flow.fit)
-        flow.start("reader", cpu.member()(reading.read_all))
+        flow.threads.open(lambda number: flow.start(f"asker-{number}", on_one_cpu()(asking.ask_all)), flow.fit)
+        flow.start("reader", on_one_cpu()(reading.read_all))
         return flow.start("effecter", effecting.apply_all)
 
     def _calls(self, flow: Flow) -> MeteredCalls:
