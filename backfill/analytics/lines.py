@@ -34,7 +34,7 @@ def values(outcome: OutcomeRow) -> dict[str, object]:
         "spam_score": outcome.scores.get("spam"),
         "scores": dict(outcome.scores),
         "category": outcome.category,
-        "reason": outcome.why,
+        "reason": outcome.why or None,
         "labels": list(outcome.labels),
         "model": outcome.model,
         "tokens": outcome.tokens,

@@ -52,7 +52,7 @@ _BEFORE: Final = (
 )
 _AFTER: Final = (
     Column("category", Kind.TEXT, lambda row: row.outcome.category),
-    Column("reason", Kind.TEXT, lambda row: row.outcome.why),
+    Column("reason", Kind.TEXT, lambda row: row.outcome.why or None),
     Column("labels", Kind.WORDS, lambda row: row.outcome.labels),
     Column("model", Kind.TEXT, lambda row: row.outcome.model),
     Column("tokens", Kind.NUMBER, lambda row: row.outcome.tokens),
