@@ -40,6 +40,7 @@ from backfill.ledger.rows import Job, Run
 from backfill.lifecycle import Disposition
 from backfill.limits import GivenLimits, RunLimits
 from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.operations.apply import apply
 from backfill.operations.parts import Api, Audience, locked
 from backfill.ports import (
     Effect,
@@ -64,7 +65,7 @@ from tests.support.memory_marker import MemoryMarker
 API = "calls:world"
 PRICE = Price(Decimal("1e-9"), Decimal("1e-9"))
 FINGERPRINT = Fingerprint.of("prompt", classifier="world")
-NOTE = "{{ subject | quoted }}\n{{ body | fenced }}\n"
+NOTE = "{{ subject | quoted }}\n{{ labels | quoted }}\n{{ body | fenced }}\n"
 CONCURRENCY = 3
 CUT = 137
 
@@ -82,6 +83,9 @@ class World:
     throttled: tuple[int, ...] = ()  # the API answers the first call about these with "too many calls"
     odd: tuple[int, ...] = ()  # reading fails with an unexpected error: always in a batch, and the first time alone
     unnotable: tuple[int, ...] = ()  # the first note about these fails
+    applies: bool = False  # only `apply` what an earlier process has judged
+    threshold: int = 8  # of importance
+    tag: str = "Important"
     is_whole: bool = False  # work on it twice; the second time nothing is refused or gone
 
     def content(self, uid: int) -> Content:
@@ -249,11 +253,16 @@ class WorldMarker(MemoryMarker):
         self.holds(*range(1, world.mails + 1))
         self._stores = stores
         for entry in stores.entries():
-            super().add(INBOX, entry["keyword"], entry["uids"])
+            act = super().remove if entry.get("is_removal") else super().add
+            act(INBOX, entry["keyword"], entry["uids"])
 
     def add(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
         self._stores.note(keyword=keyword, uids=list(uids))
         return super().add(mailbox, keyword, uids)
+
+    def remove(self, mailbox: MailboxKey, keyword: str, uids: Sequence[int]) -> frozenset[int]:
+        self._stores.note(keyword=keyword, uids=list(uids), is_removal=True)
+        return super().remove(mailbox, keyword, uids)
 
 
 class ShiftedClock(SystemClock):
@@ -344,6 +353,9 @@ class Command:
     def execute(self) -> None:
         """Everything from taking the lock to the end, as the processor does it."""
         ledger = self.ledger
+        if self.world.applies:
+            apply(self._parts(is_first=False), self._audience(), None)
+            return
         ledger.secrets.get("prompt")
         with locked(ledger) as lock:
             job = ledger.jobs.open(INBOX.account, Selection(), FINGERPRINT, dry_run=False)
@@ -418,15 +430,22 @@ class Command:
             limits=limits,
             api=Api(API, "world/model", "memory:", max_answer_tokens=2),
             allowance=allowance,
+            rubric=self._rubric,
             effect_names=("notes", "flags"),
         )
+
+    @property
+    def _rubric(self) -> Rubric:
+        return Rubric.default(self.world.threshold, important_tag=self.world.tag)
 
     def _effects(self) -> tuple[Effect, ...]:
         notes: Any = RefusingOnce(
             NotesEffect(self.folder / "notes", NOTE), self.world.unnotable, Diary(self.folder / "refusals.jsonl")
         )
-        marker: Any = Stepped("server", WorldMarker(self.world, Diary(self.folder / "stores.jsonl")), self.steps, "add")
-        flags = FlagsEffect(marker, processed_tag="AIProcessed", keywords=Rubric.default().keywords)
+        marker: Any = Stepped(
+            "server", WorldMarker(self.world, Diary(self.folder / "stores.jsonl")), self.steps, "add", "remove"
+        )
+        flags = FlagsEffect(marker, processed_tag="AIProcessed", keywords=self._rubric.keywords)
         return SteppedEffect("notes", notes, self.steps), flags  # type: ignore[return-value]
 
 
