@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from backfill.clock import StopRequest
 from backfill.errors import FolderUnusable, MailboxChanged
@@ -59,9 +60,14 @@ def lost_outputs(
     return found
 
 
-def outdated(ledger: Ledger, effects: Sequence[Effect], rubric: Rubric, job: Job) -> Iterator[Outdated]:
-    """The done mails that `apply` would change although each of their outputs has a receipt of their verdict."""
-    for _, changes in changing(ledger, effects, rubric, job):
+def outdated(
+    ledger: Ledger, effects: Sequence[Effect], rubric: Rubric, job: Job, pages: int | None = None
+) -> Iterator[Outdated]:
+    """The done mails that `apply` would change although each of their outputs has a receipt of their verdict.
+
+    `pages`: how many thousands of the job's mails are looked at; None: all of them.
+    """
+    for _, changes in islice(changing(ledger, effects, rubric, job), pages):
         for change in changes:
             judged = change.judged
             kept = [judged.kept.get(name) for name in change.outputs]

@@ -20,6 +20,7 @@ from backfill.lifecycle import GIVEN_UP, JobState, RunOutcome
 from backfill.limits import GivenLimits, RunLimits
 from backfill.operations.calls import budget_of, day_limit
 from backfill.operations.consent import ask_consent
+from backfill.operations.lost import outdated
 from backfill.operations.parts import Audience, Parts, locked
 from backfill.operations.plan import Result, foretold, limits_of, plan_job, result_of
 from backfill.operations.request import Intent, Request, choose
@@ -31,6 +32,8 @@ from backfill.throttle.gates import Gate, HoursGate
 
 # A run stops when UIDVALIDITY has changed this often while it worked.
 MOST_REPLANS = 5
+# Thousands of mails.
+LOOKED_AT = 5
 # Jobs in these states are opened again when a run is to work on them.
 REOPENED = GIVEN_UP | {JobState.PAUSED}
 
@@ -44,11 +47,13 @@ def run(parts: Parts, audience: Audience, request: Request, given: GivenLimits) 
             if not Planner(parts.ledger, parts.source, audience.stop).has_newer_mail(job):
                 audience.tell("There is nothing new.")
                 catch_up(parts, job)
+                tell_of_apply(parts, audience, job)
                 return foretold(parts, audience, result_of(parts, decision))
             parts.ledger.jobs.reopen(job.id)
         elif job.state in REOPENED:
             parts.ledger.jobs.reopen(job.id)
         ended = work(parts, audience, job, "run", given, lock)
+        tell_of_apply(parts, audience, job)
         return foretold(parts, audience, result_of(parts, decision, ended=ended))
 
 
@@ -119,6 +124,24 @@ def _is_paced(ledger: Ledger, job: Job) -> bool:
         return ledger.steering.read(job.id).calls_per_minute is not None
     except LedgerUnusable:
         return False
+
+
+def tell_of_apply(parts: Parts, audience: Audience, job: Job) -> None:
+    """Say how many done mails follow other settings than today's: a run leaves them alone, `apply` changes them.
+
+    Looks at the first 5,000 mails, which takes a second or two: to look at a million would take minutes.
+    """
+    if job.dry_run or audience.stop.is_set():
+        return
+    effects = parts.effects()
+    try:
+        mails = sum(1 for _ in outdated(parts.ledger, effects, parts.rubric, job, LOOKED_AT))
+    finally:
+        for effect in effects:
+            effect.close()
+    if mails:
+        are = "1 mail that was done earlier follows" if mails == 1 else f"{mails:,} mails that were done earlier follow"
+        audience.tell(f"{are} other settings than today's. Bring them in step, without a call: backfill apply {job.id}")
 
 
 def catch_up(parts: Parts, job: Job) -> None:

@@ -217,3 +217,16 @@ def test_what_was_undone_comes_back_without_a_call(done: Project, api: ApiServer
     assert [note.read_bytes() for note in done.notes()] == before
     assert api.call_count == calls
     assert done.report()["job"]["state"] == "done"
+
+
+def test_a_run_with_other_thresholds_says_what_apply_would_change(done: Project) -> None:
+    done.configure(processing={"spam_threshold": 8})
+    done.hide(IMAP_PASSWORD=PASSWORD, OPENROUTER_API_KEY="sk-or-0123456789abcdef")
+
+    told = done.succeed("run")
+
+    assert "3 mails that were done earlier follow other settings than today's" in told
+    assert "backfill apply 1" in told
+    assert keywords(done) == spam_from(5)
+    done.succeed("apply", "--yes")
+    assert "other settings" not in done.succeed("run")
