@@ -1,4 +1,4 @@
-"""Empty ledgers on SQLite and PostgreSQL, migrated once for all tests of a process; and an operator with one."""
+"""Empty ledgers on SQLite and PostgreSQL, migrated once for all tests of a process; an operator; mail sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 from backfill.ledger import Ledger
 from tests.support.api_server import ApiServer
 from tests.support.desk import Desk
+from tests.support.dovecot import PASSWORD
 from tests.support.postgres import Postgres
+from tests.support.reading import Open, Sources
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +60,12 @@ def desk(tmp_path: Path, migrated_file: Path, api: ApiServer, monkeypatch: pytes
     monkeypatch.setenv("IMAP_PASSWORD", "secret")
     shutil.copy(migrated_file, tmp_path / "ledger.db")
     return Desk(tmp_path, api)
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """Makes sources for servers on this machine; closes them at the end."""
+    monkeypatch.setenv("MAILBOX_PASSWORD", PASSWORD)
+    sources = Sources()
+    yield sources.reading
+    sources.close()

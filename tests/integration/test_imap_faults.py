@@ -4,43 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from backfill.errors import CredentialsRefused, MailThrottled, ServerUnavailable
-from backfill.mail.login import ImapAccount
-from backfill.mail.source import ImapSource
 from backfill.message import MailboxKey, Message
 from backfill.ports import UidWindow, Unfetched
 from backfill.selection import Selection
 from tests.conftest import Mailbox
 from tests.support.fault_proxy import Fault, FaultProxy
+from tests.support.reading import Open
 from tests.support.scripted_imap import BYE, STALL, ScriptedImap
 
 INBOX = MailboxKey("bob@127.0.0.1", "INBOX", 7)
 MAIL = b"From: a@b\r\nSubject: hello\r\n\r\nHello\r\n"
-
-Open = Callable[..., ImapSource]
-
-
-@pytest.fixture
-def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    """A source on a port of this machine; closed at the end."""
-    monkeypatch.setenv("MAILBOX_PASSWORD", "secret")
-    sources: list[ImapSource] = []
-
-    def make(port: int, user: str = "bob", timeout_s: float = 5, watch: Any = None, **settings: Any) -> ImapSource:
-        settings = {"password_env": "MAILBOX_PASSWORD", **settings}
-        account = ImapAccount("127.0.0.1", user, port=port, security="none", timeout_s=timeout_s, **settings)
-        sources.append(ImapSource(account, watch=watch))
-        return sources[-1]
-
-    yield make
-    for source in sources:
-        source.close()
 
 
 def outcomes(fetched: Iterator[Message | Unfetched]) -> dict[int, str]:
@@ -64,7 +43,7 @@ def test_a_line_that_breaks_again_and_again_loses_no_mail(
 ) -> None:
     mailbox.holds(*map(letter, range(1, 81)))
     with FaultProxy(mailbox.server.port, after=after, fault=fault) as proxy:
-        source = reading(proxy.port, mailbox.user)
+        source = reading(proxy, mailbox.user)
         read = outcomes(source.fetch(source.examine("INBOX").key, list(range(1, 81))))
 
         assert {uid: body.partition(".")[0] for uid, body in read.items()} == {
@@ -76,7 +55,7 @@ def test_a_line_that_breaks_again_and_again_loses_no_mail(
 def test_a_line_that_stalls_is_given_up_and_the_mails_come_over_another(mailbox: Mailbox, reading: Open) -> None:
     mailbox.holds(*map(letter, range(1, 51)))
     with FaultProxy(mailbox.server.port, after=100_000, fault=Fault.STALL, times=1) as proxy:
-        source = reading(proxy.port, mailbox.user, timeout_s=1)
+        source = reading(proxy, mailbox.user, timeout_s=1)
         read = outcomes(source.fetch(source.examine("INBOX").key, list(range(1, 51))))
 
     assert len(read) == 50
@@ -86,7 +65,7 @@ def test_a_line_that_stalls_is_given_up_and_the_mails_come_over_another(mailbox:
 def test_a_slow_line_is_only_slow(mailbox: Mailbox, reading: Open) -> None:
     mailbox.holds(*map(letter, range(1, 51)))
     with FaultProxy(mailbox.server.port, delay_s=0.02) as proxy:
-        source = reading(proxy.port, mailbox.user, timeout_s=5)
+        source = reading(proxy, mailbox.user, timeout_s=5)
         read = outcomes(source.fetch(source.examine("INBOX").key, list(range(1, 51))))
 
         assert len(read) == 50
@@ -104,7 +83,7 @@ def test_a_mail_that_ends_the_connection_each_time_is_found_and_the_others_go_on
 ) -> None:
     with ScriptedImap(dict.fromkeys(range(1, 61), MAIL)) as server:
         server.script = lambda said: ending if said.startswith("UID FETCH") and "13" in uids_of(said) else None
-        read = outcomes(reading(server.port).fetch(INBOX, list(range(1, 61))))
+        read = outcomes(reading(server).fetch(INBOX, list(range(1, 61))))
 
     assert read.pop(13) == "MessageUnreadable"
     assert set(read.values()) == {"Hello"}
@@ -114,7 +93,7 @@ def test_a_mail_that_ends_the_connection_each_time_is_found_and_the_others_go_on
 def test_a_mail_at_which_the_server_falls_silent_is_found_as_well(reading: Open) -> None:
     with ScriptedImap(dict.fromkeys(range(1, 9), MAIL)) as server:
         server.script = lambda said: [STALL] if said.startswith("UID FETCH") and "3" in uids_of(said) else None
-        read = outcomes(reading(server.port, timeout_s=0.2).fetch(INBOX, list(range(1, 9))))
+        read = outcomes(reading(server, timeout_s=0.2).fetch(INBOX, list(range(1, 9))))
 
     assert read == {uid: "MessageUnreadable" if uid == 3 else "Hello" for uid in range(1, 9)}
 
@@ -123,7 +102,7 @@ def test_a_server_that_hangs_up_at_every_mail_is_at_fault_itself(reading: Open) 
     with ScriptedImap(dict.fromkeys(range(1, 61), MAIL)) as server:
         server.script = lambda said: [BYE] if said.startswith("UID FETCH") else None
         with pytest.raises(ServerUnavailable):
-            list(reading(server.port).fetch(INBOX, list(range(1, 61))))
+            list(reading(server).fetch(INBOX, list(range(1, 61))))
 
     assert server.connections < 40
 
@@ -133,7 +112,7 @@ def test_what_was_read_before_the_trouble_is_not_lost(reading: Open) -> None:
         server.script = lambda said: [BYE] if said.startswith("UID FETCH") and server.said("UID FETCH 51") else None
         read = {}
         with pytest.raises(ServerUnavailable):
-            for each in reading(server.port).fetch(INBOX, list(range(1, 121))):
+            for each in reading(server).fetch(INBOX, list(range(1, 121))):
                 read[each.ref.uid] = each
 
     assert {uid for uid, each in read.items() if isinstance(each, Message)} == set(range(1, 51))
@@ -146,7 +125,7 @@ def test_many_bad_mails_in_a_row_are_not_taken_for_a_server_that_is_down(reading
             if said.startswith("UID FETCH") and any(10 < int(uid) <= 20 for uid in uids_of(said))
             else None
         )
-        read = outcomes(reading(server.port).fetch(INBOX, list(range(1, 31))))
+        read = outcomes(reading(server).fetch(INBOX, list(range(1, 31))))
 
     assert read == {uid: "MessageUnreadable" if 10 < uid <= 20 else "Hello" for uid in range(1, 31)}
 
@@ -170,7 +149,7 @@ def test_a_session_that_ends_after_hours_is_normal(reading: Open, farewell: byte
             return None
 
         server.script = ends_once_in_a_while
-        read = outcomes(reading(server.port).fetch(INBOX, list(range(1, 121))))
+        read = outcomes(reading(server).fetch(INBOX, list(range(1, 121))))
 
     assert ended
     assert len(read) == 120
@@ -187,7 +166,7 @@ def test_a_token_that_expires_while_the_run_goes_on_is_replaced_at_the_next_logi
     tokens[f"{mailbox.user}-1"] = mailbox.user
     command = (sys.executable, "-c", f"print(open({str(current)!r}).read())")
     with FaultProxy(mailbox.server.port) as proxy:
-        source = reading(proxy.port, mailbox.user, auth=auth, password_command=command, password_env=None)
+        source = reading(proxy, mailbox.user, auth=auth, password_command=command, password_env=None)
         mails = source.fetch(source.examine("INBOX").key, list(range(1, 101)))
         read = [next(mails) for _ in range(50)]
 
@@ -207,7 +186,7 @@ def test_a_token_that_is_not_renewed_stops_the_run_after_one_more_try(mailbox: M
     tokens[f"{mailbox.user}-only"] = mailbox.user
     command = (sys.executable, "-c", f"print('{mailbox.user}-only')")
     with FaultProxy(mailbox.server.port) as proxy:
-        source = reading(proxy.port, mailbox.user, auth="xoauth2", password_command=command, password_env=None)
+        source = reading(proxy, mailbox.user, auth="xoauth2", password_command=command, password_env=None)
         key = source.examine("INBOX").key
         del tokens[f"{mailbox.user}-only"]
         proxy.hang_up()
@@ -255,7 +234,7 @@ def test_what_a_server_asks_for_is_told_once_and_not_taken_for_a_bad_mail(
     with ScriptedImap({1: MAIL, 2: MAIL}) as server:
         server.script = lambda said: answer if said.startswith("UID FETCH") else None
         with pytest.raises(MailThrottled) as asked:
-            list(reading(server.port, watch=noted).fetch(INBOX, [1, 2]))
+            list(reading(server, watch=noted).fetch(INBOX, [1, 2]))
 
     assert asked.value.wait_s == wait_s
     assert noted.waits == [wait_s]
@@ -265,7 +244,7 @@ def test_every_byte_from_the_server_is_counted(mailbox: Mailbox, reading: Open) 
     mailbox.holds(*map(letter, range(1, 51)))
     noted = Noted()
     with FaultProxy(mailbox.server.port) as proxy:
-        source = reading(proxy.port, mailbox.user, watch=noted)
+        source = reading(proxy, mailbox.user, watch=noted)
         list(source.fetch(source.examine("INBOX").key, list(range(1, 51))))
 
         assert proxy.bytes - 2000 < noted.size <= proxy.bytes  # the login is not counted
@@ -277,7 +256,7 @@ def test_a_server_that_only_slows_down_is_given_time(reading: Open) -> None:
         server.script = lambda said: (
             [*server._usual(said)[:-1], b"{tag} OK Success [THROTTLED]"] if "BODY.PEEK[1]" in said else None
         )
-        read = outcomes(reading(server.port, watch=noted).fetch(INBOX, [1]))
+        read = outcomes(reading(server, watch=noted).fetch(INBOX, [1]))
 
     assert read == {1: "Hello"}
     assert noted.waits == [60.0]
@@ -286,7 +265,7 @@ def test_a_server_that_only_slows_down_is_given_time(reading: Open) -> None:
 def test_a_survey_whose_reply_the_line_does_not_carry_is_made_in_pieces(reading: Open) -> None:
     uids = range(1_000_000, 1_015_000)
     with ScriptedImap(dict.fromkeys(uids, MAIL)) as server, FaultProxy(server.port, after=50_000) as proxy:
-        found = reading(proxy.port).survey(INBOX, UidWindow(1_000_000, 1_019_999), Selection())
+        found = reading(proxy).survey(INBOX, UidWindow(1_000_000, 1_019_999), Selection())
 
         assert [each.uid for each in found] == list(uids)
         assert proxy.faults
@@ -322,7 +301,7 @@ def test_a_mail_whose_date_or_size_is_none_is_read_all_the_same(reading: Open, f
             return re.sub(name + rb' (?:"[^"]*"|\d+)', fact, line) if uid == 5 else line
 
     with OddFact(dict.fromkeys(range(1, 11), MAIL)) as server:
-        fetched = {each.ref.uid: each for each in reading(server.port).fetch(INBOX, range(1, 11))}
+        fetched = {each.ref.uid: each for each in reading(server).fetch(INBOX, range(1, 11))}
 
     assert all(isinstance(each, Message) for each in fetched.values())
     mail = fetched[5]

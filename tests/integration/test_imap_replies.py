@@ -7,43 +7,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from loguru import logger
 
 from backfill.errors import FolderUnknown, FolderUnusable, MailError, ServerTroubled, ServerUnavailable
 from backfill.mail import wire
-from backfill.mail.login import ImapAccount
 from backfill.mail.source import ImapSource
 from backfill.message import MailboxKey, Message
 from backfill.ports import UidWindow, Unfetched
 from backfill.selection import Selection
+from tests.support.reading import Open
 from tests.support.scripted_imap import DRIP, FLOOD, STALL, ScriptedImap
 
 INBOX = MailboxKey("bob@127.0.0.1", "INBOX", 7)
 MAIL = b"From: a@b\r\nSubject: hello\r\n\r\nHello\r\n"
 PRIVATE = "very private words"
 HEAD = b"BODY[HEADER.FIELDS (FROM SUBJECT)] {32}\r\nFrom: a@b\r\nSubject: private\r\n\r\n"
-
-Open = Callable[..., ImapSource]
-
-
-@pytest.fixture
-def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    """A source on a port of this machine; closed at the end."""
-    monkeypatch.setenv("MAILBOX_PASSWORD", "secret")
-    sources: list[ImapSource] = []
-
-    def make(server: ScriptedImap, watch: Any = None, **settings: Any) -> ImapSource:
-        defaults: dict[str, Any] = {"security": "none", "password_env": "MAILBOX_PASSWORD", "timeout_s": 5.0}
-        account = ImapAccount("127.0.0.1", "bob", port=server.port, **{**defaults, **settings})
-        sources.append(ImapSource(account, watch=watch))
-        return sources[-1]
-
-    yield make
-    for source in sources:
-        source.close()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
 from backfill.errors import (
@@ -14,34 +12,14 @@ from backfill.errors import (
     ServerTroubled,
     ServerUnavailable,
 )
-from backfill.mail.login import ImapAccount
-from backfill.mail.source import ImapSource
 from backfill.message import MailboxKey, Message
 from backfill.ports import UidWindow, Unfetched
 from backfill.selection import Selection
+from tests.support.reading import Open
 from tests.support.scripted_imap import FLOOD, ScriptedImap
 
 INBOX = MailboxKey("bob@127.0.0.1", "INBOX", 7)
 MAILS = {uid: b"From: a@b\r\nSubject: mail %d\r\n\r\nText of mail %d\r\n" % (uid, uid) for uid in range(1, 9)}
-
-Open = Callable[[ScriptedImap], ImapSource]
-
-
-@pytest.fixture
-def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    monkeypatch.setenv("MAILBOX_PASSWORD", "s3cret-and-private")
-    sources: list[ImapSource] = []
-
-    def make(server: ScriptedImap) -> ImapSource:
-        account = ImapAccount(
-            "127.0.0.1", "bob", port=server.port, security="none", password_env="MAILBOX_PASSWORD", timeout_s=5.0
-        )
-        sources.append(ImapSource(account))
-        return sources[-1]
-
-    yield make
-    for source in sources:
-        source.close()
 
 
 @pytest.mark.parametrize(
