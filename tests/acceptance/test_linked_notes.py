@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from tests.conftest import Mailbox
+from tests.support.api_server import ApiServer
 from tests.support.project import Project, letter
 
 
@@ -46,3 +47,25 @@ def test_notes_of_a_thread_are_linked_over_runs_and_within_one(project: Project,
 def targets(note: Path) -> list[str]:
     lines = note.read_text("utf-8").splitlines()
     return [line.rpartition("](")[2].removesuffix(")") for line in lines if line.startswith("In reply to [")]
+
+
+def test_how_much_of_the_text_is_kept_can_be_changed_without_a_call(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    lines = "\n".join(f"This is line {number} of a long letter." for number in range(500))
+    mailbox.holds(letter(1, body=f"{lines}\n> quoted {lines}"))
+    project.configure(notes={"body": "none"})
+    project.succeed("run", "--yes")
+    texts = [project.notes()[0].read_text("utf-8")]
+
+    for body in ("shown", "full", "none"):
+        project.configure(notes={"body": body})
+        project.succeed("apply", "--yes")
+        texts.append(project.notes()[0].read_text("utf-8"))
+
+    none, shown, _, again = texts
+    assert again == none
+    assert ["line 0 " in text for text in texts] == [False, True, True, False]
+    assert ["line 499 " in text for text in texts] == [False, False, True, False]
+    assert "longer than what is kept" in shown
+    assert api.call_count == 1
