@@ -363,7 +363,7 @@ def test_a_folder_that_was_opened_slowly_is_waited_for_and_said_to_be(
             time.sleep(0.5)  # the server's, longer than it may be silent otherwise
 
     with ScriptedImap({1: MAIL}, script) as server:
-        source = reading(server, Watch(), timeout_s=0.3)
+        source = reading(server, watch=Watch(), timeout_s=0.3)
         found = source.survey(source.examine("INBOX").key, UidWindow(1, 9), Selection())
 
     assert len(found) == 1
