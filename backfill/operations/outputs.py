@@ -13,6 +13,8 @@ from typing import Any, Final, TypeVar
 from backfill.errors import (
     BackfillError,
     ConfigError,
+    EffectDenied,
+    EffectUnreachable,
     FolderUnknown,
     FolderUnusable,
     MailboxChanged,
@@ -43,6 +45,7 @@ class Outputs:
         self._audience = audience
         self._opened = opened
         self._made: dict[str, Effect] = {}
+        self._down: dict[str, BackfillError] = {}  # by effect; not asked again
         self._unusable: dict[tuple[str, MailboxKey], BackfillError] = {}  # by effect; not asked again
 
     def get(self, name: str) -> Effect:
@@ -100,12 +103,14 @@ class Outputs:
         if not given:
             return []
         mailbox = _ref(given[0]).mailbox
-        error: BackfillError | None = self._unusable.get((name, mailbox))
+        error = self._down.get(name) or self._unusable.get((name, mailbox))
         if error is None:
             try:
                 return list(self._patiently(given, work))
             except (FolderUnusable, MailboxChanged) as unusable:
                 error = self._unusable[name, mailbox] = self._why(unusable, mailbox)
+            except (EffectUnreachable, EffectDenied) as down:  # the other outputs go on
+                error = self._down[name] = down
             except ServerTroubled as troubled:
                 self._parts.source.list_folders()  # raises in an outage, which is not this folder's trouble
                 error = self._unusable[name, mailbox] = troubled

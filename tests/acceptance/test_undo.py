@@ -195,6 +195,9 @@ def test_one_output_alone_can_be_taken_back_and_a_run_leaves_it_so(
     assert project.report()["job"]["state"] == "done"
     verified = project.run("verify")
     assert verified.returncode == 0, verified.stdout
+    project.succeed("apply", "1", "--yes")
+    assert {uid: project.flags()[uid] for uid in (1, 2)} == there
+    assert contents(project).items() >= notes.items()
 
 
 def test_what_the_owner_did_meanwhile_is_respected_and_is_no_error(

@@ -13,7 +13,7 @@ import pytest
 
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
-from backfill.errors import EffectUnavailable, FolderUnusable, ServerUnavailable, StoreUnavailable
+from backfill.errors import EffectUnavailable, EffectUnreachable, FolderUnusable, ServerUnavailable, StoreUnavailable
 from backfill.fingerprint import Fingerprint
 from backfill.ledger import Ledger
 from backfill.ledger.undoing import Undoing
@@ -225,6 +225,23 @@ def test_a_full_account_a_full_disk_or_an_outage_stops_it_and_the_same_command_g
     assert table.state(2) is JobState.UNDONE
     table.undo(2)
     assert table.world() == table.between
+
+
+def test_an_output_whose_server_is_away_is_named_and_the_others_are_taken_back(table: Table) -> None:
+    table.undo(1)
+
+    def fail(step: str) -> None:
+        if step == "before remove":
+            raise EffectUnreachable
+
+    table.marker.step = fail  # type: ignore[method-assign]
+    result = table.undo(2)
+    table.marker.step = lambda step: None  # type: ignore[method-assign]
+
+    assert table.notes() == {}
+    assert [refused.mails for refused in result.refused] == [MAILS]
+    assert table.undo(2).refused == ()
+    assert table.world() == (table.before, {})
 
 
 @pytest.mark.parametrize("trouble", ["read-only", "closed", "odd"])
