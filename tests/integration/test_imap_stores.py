@@ -162,3 +162,43 @@ def test_one_mail_of_many_that_is_not_kept_is_refused_alone(marking: Make) -> No
         answers = list(effect(marking(server)).apply([judged(uid, mailbox=INBOX) for uid in (1, 2, 3)]))
 
     assert [type(answer) for answer in answers] == [Receipt, Unapplied, Receipt]
+
+
+KEYWORDS_OF_CATEGORIES = {"Bills": "Bills", "News": "News", "Travel": "Travel"}
+
+
+def test_a_server_that_takes_only_some_keywords_refuses_the_others_alone(marking: Make) -> None:
+    with ScriptedImap(dict.fromkeys(range(1, 4), MAIL), permanent_flags=r"(\Seen bills AIProcessed)") as server:
+        marks = FlagsEffect(marking(server), processed_tag="AIProcessed", keywords=KEYWORDS_OF_CATEGORIES)
+        receipts = list(marks.apply([judged(1, "Bills", mailbox=INBOX), judged(2, "News", mailbox=INBOX)]))
+
+        assert [receipt.state for receipt in receipts if isinstance(receipt, Receipt)] == [ReceiptState.APPLIED] * 2
+        assert [receipt.detail["refused"] for receipt in receipts if isinstance(receipt, Receipt)] == [[], ["News"]]
+        assert server.flags[1] == {"Bills", "AIProcessed"}
+        assert not [command for command in server.said("UID STORE") if "News" in command or "Travel" in command]
+
+
+def test_a_server_that_passes_over_a_keyword_too_many_refuses_it_alone(marking: Make) -> None:
+    """OK to the STORE, no keyword afterwards, and no `\\*` at the next SELECT."""
+    with ScriptedImap(dict.fromkeys(range(1, 4), MAIL)) as server:
+
+        def is_full(command: str) -> list[bytes] | None:
+            if command.startswith("UID STORE") and "News" in command:
+                server.permanent_flags = r"(\Seen Bills AIProcessed)"
+                return [b"{tag} OK STORE completed"]
+            return None
+
+        server.script = is_full
+        marks = FlagsEffect(marking(server), processed_tag="AIProcessed", keywords=KEYWORDS_OF_CATEGORIES)
+        receipts = list(
+            marks.apply([judged(uid, label, mailbox=INBOX) for uid, label in ((1, "Bills"), (2, "News"), (3, "News"))])
+        )
+        again = list(marks.apply([judged(1, "News", mailbox=INBOX)]))
+
+    assert [type(receipt) for receipt in (*receipts, *again)] == [Receipt] * 4
+    assert [receipt.detail["refused"] for receipt in receipts if isinstance(receipt, Receipt)] == [
+        [],
+        ["News"],
+        ["News"],
+    ]
+    assert len([command for command in server.said("UID STORE") if "News" in command]) == 1
