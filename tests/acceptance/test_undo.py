@@ -263,6 +263,35 @@ def test_an_undo_twice_is_as_once(project: Project, mailbox: Mailbox) -> None:
     assert project.analytics() == lines
 
 
+def test_a_job_about_another_account_is_refused_and_nothing_of_it_counts_as_gone(
+    project: Project, mailbox: Mailbox
+) -> None:
+    mailbox.holds(letter(1), letter(2))
+    project.succeed("run", "--yes")
+    job = result_of_cleanup(project)
+    there = project.flags()
+    standing = project.count("receipt WHERE undone_at IS NULL")
+    project.configure(imap={"username": "another@example.org"})
+
+    for number in ("1", job):
+        refused = project.run("undo", number, "--yes")
+        assert refused.returncode == 2, refused.stderr
+        assert "another@example.org" in refused.stderr
+
+    assert project.flags() == there
+    assert project.count("receipt WHERE undone_at IS NULL") == standing
+    assert project.count("removal WHERE undone_at IS NULL") == 2
+
+
+def result_of_cleanup(project: Project) -> str:
+    """The number of a cleanup of a keyword that both mails bore."""
+    with project.mail_program() as client:
+        client.select_folder("INBOX")
+        client.add_flags([1, 2], [b"OldTag"])
+    cleaned = json.loads(project.run("cleanup-flags", "OldTag", "--yes", "--json").stdout)
+    return str(cleaned["job"]["id"])
+
+
 def test_a_dry_run_has_nothing_to_take_back(project: Project, mailbox: Mailbox) -> None:
     mailbox.holds(letter(1))
     project.succeed("run", "--dry-run", "--yes")
