@@ -88,3 +88,39 @@ def test_no_mail_is_blamed_for_kills_that_come_again_and_again(
 
     counts = project.report()["counts"]
     assert (counts["done"], counts["failed"]) == (40, 0)
+
+
+@pytest.mark.timeout(300)
+def test_an_apply_that_is_killed_at_any_moment_goes_on_with_whatever_the_settings_say_then(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mails = 120
+    mailbox.holds(*(letter(n) for n in range(mails)))
+    project.configure(processing={"spam_threshold": 10, "importance_threshold": 10})
+    project.succeed("run", "--yes")
+    calls, important = api.call_count, [b"Important" in flags for flags in project.flags().values()]
+    seed = int(os.environ.get("KILL_SEED") or random.randrange(1_000_000))
+    chance = random.Random(seed)
+    kills = int(os.environ.get("KILLS") or KILLS)
+    print(f"to repeat this: KILL_SEED={seed}")
+
+    for kill in range(kills):
+        project.configure(processing={"spam_threshold": 10 * (kill % 2)}, imap={"spam_tag": f"Spam{kill % 3}"})
+        done = project.count("outcome")
+        place = done + chance.randrange(mails)
+        with project.start("apply", "--yes") as child:
+            wait_until(
+                lambda place=place, child=child: project.count("outcome") >= place or child.poll() is not None, child
+            )
+            child.send_signal(signal.SIGKILL)
+    project.configure(processing={"spam_threshold": 0}, imap={"spam_tag": "Spam"})
+    project.succeed("apply", "--yes")
+
+    assert api.call_count == calls
+    assert project.report()["counts"]["done"] == mails
+    keywords = [{flag for flag in flags if not flag.startswith(b"\\")} for flags in project.flags().values()]
+    assert keywords == [{PROCESSED, b"Spam", *([b"Important"] if each else [])} for each in important]
+    assert len(project.notes()) == mails
+    assert project.count("receipt WHERE stale") == 0
+    verified = project.run("verify")
+    assert verified.returncode == 0, verified.stdout
