@@ -228,7 +228,7 @@ class AnalyticsFile:
         if sink.committed_bytes and length >= sink.committed_bytes and self._ends_as_committed(file, sink):
             return State.AS_COMMITTED, sink
         if self._begins_after(file, sink):
-            return self._moved(sink, is_empty=True)
+            return self._moved(sink, is_empty=True) if sink.committed_bytes else (State.AS_COMMITTED, sink)
         if sink.committed_bytes and self._outcome(sink.last_outcome_id) is None:
             return State.OUTLIVED, _begun_after(sink, sink.rotated_outcome_id)
         return State.SHORTENED if length < sink.committed_bytes else State.EDITED, sink

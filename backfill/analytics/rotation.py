@@ -34,15 +34,15 @@ def last_rotated(path: Path, sink: Sink, find: Find) -> int | None:
     """The last outcome in the files that were rotated from `path` since the last commit; None: there is none.
 
     It is later than the last committed one if a killed process had not committed its last lines, and earlier if lines
-    were written between the copying and the truncating of copytruncate. A file that cannot be read counts as none; an
-    empty one, if it is the newest, was copied before the first line was written.
+    were written between the copying and the truncating of copytruncate. A file that cannot be read counts as none. The
+    newest one without a whole line was copied before the first line was written.
     """
-    siblings = _siblings(path)
-    found = [sink.rotated_outcome_id] if siblings and not siblings[0].size else []
-    for sibling in siblings:
+    found: list[int] = []
+    for number, sibling in enumerate(_siblings(path)):
         try:
             with _opened(sibling.path) as file:
-                outcome = _last_outcome(file, sink, find)
+                is_blank = number == 0 and _has_no_line(file)
+                outcome = sink.rotated_outcome_id if is_blank else _last_outcome(file, sink, find)
         except (OSError, EOFError, zlib.error):
             continue
         found += [] if outcome is None else [outcome]
@@ -55,6 +55,13 @@ def ending(file: BinaryIO, at: int) -> bytes | None:
     file.seek(start)
     lines = file.read(at - start).split(b"\n")
     return lines[-2] if len(lines) > 1 and lines[-1] == b"" else None
+
+
+def _has_no_line(file: BinaryIO) -> bool:
+    """Is the file empty, or does it hold only the beginning of a line?"""
+    head = file.readline(LONGEST_LINE)
+    file.seek(0)
+    return not head.endswith(b"\n") and head[:1] in (b"", b"{")
 
 
 def _last_outcome(file: BinaryIO, sink: Sink, find: Find) -> int | None:
@@ -79,7 +86,6 @@ def _outcome(line: bytes | None, find: Find) -> int | None:
 class _Sibling:
     changed_ns: int
     path: Path
-    size: int
 
 
 def _siblings(path: Path) -> list[_Sibling]:
@@ -92,7 +98,7 @@ def _siblings(path: Path) -> list[_Sibling]:
                 with suppress(FileNotFoundError):  # it is rotated away at this moment
                     facts = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(facts.st_mode):
-                        found.append(_Sibling(facts.st_mtime_ns, Path(entry.path), facts.st_size))
+                        found.append(_Sibling(facts.st_mtime_ns, Path(entry.path)))
     return sorted(found, reverse=True)[:MOST_FILES]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from backfill.analytics import AnalyticsFile
@@ -138,6 +138,9 @@ STEPS = st.one_of(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEPS, max_size=14))
+@example(steps=[("catch up",), ("rotate", "copytruncate, lines in between")])
+@example(steps=[("die writing", 1.0), ("rotate", "copytruncate, lines in between")])
+@example(steps=[("die writing", 0.25), ("rotate", "copytruncate, lines in between")])
 def test_any_order_of_writing_dying_and_rotating_leaves_each_outcome_once(steps: list[tuple[object, ...]]) -> None:
     with TemporaryDirectory() as folder:
         desk = Desk(Path(folder))
