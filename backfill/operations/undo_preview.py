@@ -105,7 +105,8 @@ def fates(parts: Parts, job: Job, only: Sequence[str]) -> Iterator[list[tuple[Wr
 
 def _fate(each: Written, job: Job, configured: Collection[str], *, keeps_counting: bool) -> Fate:
     if keeps_counting:
-        return Fate.TAKEN_BACK if each.counting_job == job.id else Fate.LEFT
+        # None: a cancelled job's mail that was not done, so that no job's verdict counts.
+        return Fate.TAKEN_BACK if each.counting_job in (job.id, None) else Fate.LEFT
     if each.other is None or each.other.verdict is None:
         return Fate.TAKEN_BACK
     if each.other.verdict.id == each.verdict_id and not each.is_stale:

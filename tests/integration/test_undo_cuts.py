@@ -208,6 +208,20 @@ def test_only_one_output_is_taken_back_from_the_mails_that_the_job_rules(table: 
     assert table.world() == (there[0], {})
 
 
+def test_what_a_cancelled_job_wrote_of_mails_that_were_not_done_is_taken_back_alone_too(table: Table) -> None:
+    table.undo(1)
+    ledger = table.bench.ledger
+    ledger.receipts.doubt(ledger.receipts.standing(2))  # its mails are not done any more
+    ledger.steering.cancel(2, "enough")
+    there = table.world()
+
+    table.undo(2, "notes")
+
+    assert table.world() == (there[0], {})
+    table.undo(2)
+    assert table.world() == (table.before, {})
+
+
 @pytest.mark.parametrize("error", [StoreUnavailable, EffectUnavailable, ServerUnavailable])
 def test_a_full_account_a_full_disk_or_an_outage_stops_it_and_the_same_command_goes_on(
     table: Table, error: type[Exception]
