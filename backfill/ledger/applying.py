@@ -25,12 +25,13 @@ from backfill.lifecycle import ItemStatus, JobState
 from backfill.message import MailboxKey
 
 NEWER = current_verdict("i.mailbox_id", "i.uid", column="job_id")
-# A row value, so that the unique index serves both the order and the place to go on from.
+# A row value, so that the unique index serves both the order and the place to go on from. `+ 0` keeps PostgreSQL from
+# walking all outcomes backwards by their number.
 PAGE = text(
     f"""SELECT i.id, i.mailbox_id, i.uid, i.status, i.claim_no, i.failures, i.verdict_id, i.flags_before, i.message_key,
            m.account, m.folder, m.uidvalidity,
            CASE WHEN {superseded("i")} THEN {NEWER} END AS newer_job,
-           (SELECT o.labels FROM outcome o WHERE o.item_id = i.id ORDER BY o.id DESC LIMIT 1) AS labels
+           (SELECT o.labels FROM outcome o WHERE o.item_id = i.id ORDER BY o.id + 0 DESC LIMIT 1) AS labels
       FROM item i JOIN mailbox m ON m.id = i.mailbox_id
      WHERE i.job_id = :job AND (i.mailbox_id, i.uid) > (:mailbox, :uid) AND i.status IN ('classified', 'done')
        AND i.verdict_id IS NOT NULL AND m.closed_at IS NULL

@@ -185,3 +185,24 @@ def test_the_latest_call_of_a_job_is_found_from_the_end(full):
     plan = plans(full, lambda: full.ledger.attempts.latest(full.job.id))
 
     assert "MAX" not in plan
+
+
+def test_a_page_of_what_is_applied_is_read_in_the_order_of_an_index(full):
+    first = full.ledger.applying.page(full.job.id, limit=10)
+
+    plan = plans(full, lambda: full.ledger.applying.page(full.job.id, first[-1].item, 10))
+
+    assert_uses(plan, "autoindex_item", "uq_item_job_id", "ix_item_judged on item i")
+    assert re.search("ix_item_judged (on item )?standing|standing USING INDEX ix_item_judged", plan), plan
+    assert "pk_outcome" not in plan
+    if full.ledger.database.is_sqlite:
+        assert "USE TEMP B-TREE FOR ORDER BY" not in plan
+
+
+def test_the_mails_that_are_superseded_are_counted_by_index(full):
+    newer = full.open_job(generation=1)
+    full.plan(*range(1, MAILS + 1), job=newer)
+
+    plan = plans(full, lambda: full.ledger.current.count(full.job.id))
+
+    assert_uses(plan, "ix_item_judged")
