@@ -7,7 +7,9 @@ leaves out; one connection to the server, one session a thread, as simple as the
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 import time
 from queue import Queue
 from threading import Thread
@@ -18,6 +20,7 @@ from imapclient import IMAPClient
 from tests.support.dovecot import PASSWORD
 
 BATCH, THREADS = 50, 16
+ASKED = 'Judge. Answer with {"importance_score": <integer>, "spam_score": <integer>}.'
 ITEMS = ["BODY.PEEK[HEADER]", "BODY.PEEK[TEXT]<0.8192>"]
 
 
@@ -29,6 +32,7 @@ def main() -> None:
     began = time.perf_counter()
     uids = client.search()
     texts: Queue[str | None] = Queue(4 * BATCH)
+    threading.excepthook = fail
     threads = [Thread(target=post, args=(url, texts)) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
@@ -43,10 +47,16 @@ def main() -> None:
     client.logout()
 
 
+def fail(failed: threading.ExceptHookArgs) -> None:
+    """Without its threads the floor would wait for ever, or seem to be fast."""
+    threading.__excepthook__(failed)
+    os._exit(1)
+
+
 def post(url: str, texts: Queue[str | None]) -> None:
     with requests.Session() as session:
         while (text := texts.get()) is not None:
-            messages = [{"role": "system", "content": "Judge."}, {"role": "user", "content": text}]
+            messages = [{"role": "system", "content": ASKED}, {"role": "user", "content": text}]
             reply = session.post(f"{url}/chat/completions", json={"model": "bench", "messages": messages}, timeout=60)
             json.loads(reply.json()["choices"][0]["message"]["content"])["importance_score"]
 
