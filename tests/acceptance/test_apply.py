@@ -230,3 +230,20 @@ def test_a_run_with_other_thresholds_says_what_apply_would_change(done: Project)
     assert keywords(done) == spam_from(5)
     done.succeed("apply", "--yes")
     assert "other settings" not in done.succeed("run")
+
+
+@pytest.mark.parametrize("how", ["pause", "cancel"])
+def test_a_job_at_rest_is_applied_and_stays_at_rest(
+    project: Project, mailbox: Mailbox, api: ApiServer, how: str
+) -> None:
+    mailbox.holds(letter(1), letter(2))
+    project.configure(processing={"spam_threshold": 10})
+    project.succeed("run", "--yes", "--max-emails", "1")
+    project.succeed(how, "1")
+    project.configure(processing={"spam_threshold": 0})
+
+    project.succeed("apply", "1", "--yes")
+
+    assert sum(SPAM in words for words in keywords(project).values()) == 1
+    assert api.call_count == 1
+    assert project.rows("SELECT state FROM job") == [({"pause": "paused", "cancel": "cancelled"}[how],)]
