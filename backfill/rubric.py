@@ -22,6 +22,8 @@ MOST_SCORES: Final = 8
 MOST_CATEGORIES: Final = 40
 #: Of all names and meanings together: about 3,000 tokens, which are paid for with every mail.
 MOST_CHARS: Final = 12_000
+#: The most characters of a name; the ledger's column has no room for more.
+NAME_CHARS: Final = 40
 
 SCORE_RULE: Final = "1 to 40 of the characters A-Z a-z 0-9 _, the first a letter"
 CATEGORY_RULE: Final = "1 to 40 letters, digits, blanks and _ & / + . ' ( ) -, the first a letter or digit"
@@ -255,8 +257,9 @@ def _mistakes_of_names(rubric: Rubric) -> Iterator[str]:
     for place, each in _places(rubric):
         is_score = isinstance(each, Score)
         if not (_SCORE if is_score else _CATEGORY).fullmatch(each.name):
-            kind, rule = ("score", SCORE_RULE) if is_score else ("category", CATEGORY_RULE)
-            yield f"{place.rpartition('.')[0]}: the name of a {kind} should be {rule}"
+            where, rule = ("rubric.scores", SCORE_RULE) if is_score else ("rubric.categories", CATEGORY_RULE)
+            shown = each.name if len(each.name) <= NAME_CHARS else f"{each.name[: NAME_CHARS - 1]}…"
+            yield f"{where}: the name {shown!r} should be {rule}"
         elif each.name.casefold() in _RESERVED:
             yield f"{place}: this name is taken by backfill itself; choose another"
         # The label `important` belongs to the score `importance`, so both names are taken.
@@ -270,8 +273,8 @@ def _mistakes_of_names(rubric: Rubric) -> Iterator[str]:
 def _mistakes_of_meaning(place: str, each: Score | Category) -> Iterator[str]:
     if not each.means.strip():
         yield f"{place}.means is missing; say in a few words what it means, for the model"
-    elif not all(char.isprintable() or char == "\n" for char in each.means):
-        yield f"{place}.means holds a control character; write plain text"
+    elif odd := next((char for char in each.means if not char.isprintable() and char != "\n"), ""):
+        yield f"{place}.means holds the character U+{ord(odd):04X}, which is not seen; remove it"
     elif isinstance(each, Category) and "\n" in each.means:
         yield f"{place}.means should be one line"
     elif _MARKUP.search(each.means):

@@ -39,6 +39,7 @@ from backfill.settings.model import (
     Settings,
     project_dir,
 )
+from backfill.wording import printable
 
 __all__ = [
     "KEYS",
@@ -53,6 +54,8 @@ __all__ = [
 ]
 
 RUBRIC: Final = "rubric"
+#: pydantic's words for a value that has no keys where it should have some.
+_NO_KEYS: Final = frozenset({"dict_type", "model_type", "model_attributes_type"})
 _current: Settings | None = None
 
 
@@ -190,7 +193,8 @@ def _explain(error: ValidationError, layers: Sequence[_Layer]) -> str:
     """One line for everything that is wrong. pydantic's messages say what is allowed, not what was given."""
     problems = []
     for detail in error.errors(include_url=False, include_input=False, include_context=False):
-        key = ".".join(str(part) for part in detail["loc"] if isinstance(part, str))  # an int is a list's index
+        place = tuple(part for part in detail["loc"] if isinstance(part, str))  # an int is a list's index
+        key = ".".join(place)
         problem = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
         origin = next((f"{layer.names[key]} in {layer.place}" for layer in layers if key in layer.names), None)
         if key.startswith(f"{RUBRIC}."):
@@ -198,9 +202,11 @@ def _explain(error: ValidationError, layers: Sequence[_Layer]) -> str:
         if detail["type"] == "missing":
             problems.append(f"{key} is missing in {layers[-1].place}")
         elif detail["type"] == "extra_forbidden":
-            problems.append(f"{origin} is not a known key; {questions.known_keys(key)}")
+            problems.append(f"{origin} is not a known key; known here are {questions.known_keys(place[:-1])}")
+        elif key.partition(".")[0] == RUBRIC and detail["type"] in _NO_KEYS:
+            problems.append(f"{origin} {questions.should_hold(place)}")
         elif not key or problem.startswith(RUBRIC):
             problems.append(f"{problem} ({layers[-1].place})")
         else:
             problems.append(f"{origin or key} {problem}")
-    return "; ".join(problems) + "."
+    return printable("; ".join(problems) + ".")

@@ -204,11 +204,11 @@ class Settings(BaseSettings):
     def _rubric_is_said_once(self) -> Settings:
         if self.rubric is None:
             return self
-        for section, key, place in _DEFAULT_RUBRIC:
-            if key in getattr(self, section).model_fields_set:
-                raise ValueError(
-                    f"{section}.{key} and rubric are both set; remove {section}.{key}, and say it in rubric.{place}"
-                )
+        twice = [each for each in _DEFAULT_RUBRIC if each[1] in getattr(self, each[0]).model_fields_set]
+        if twice:
+            keys = ", ".join(f"{section}.{key}" for section, key, _ in twice)
+            places = ", ".join(f"rubric.{place}" for *_, place in twice)
+            raise ValueError(f"{keys} and rubric are both set; remove {keys}, and say it in {places}")
         processed = self.imap.processed_tag.casefold()
         for label, keyword in self.asked.keywords.items():
             if keyword.casefold() == processed:

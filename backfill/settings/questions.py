@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -35,8 +36,8 @@ class CategoryKeys(Section):
 class RubricKeys(Section):
     """What is asked about each mail, in place of importance and spam."""
 
-    scores: Annotated[dict[str, ScoreKeys], _OrEmpty] = Field(default_factory=dict)
-    categories: Annotated[dict[str, CategoryKeys], _OrEmpty] = Field(default_factory=dict)
+    scores: Annotated[dict[str, Annotated[ScoreKeys, _OrEmpty]], _OrEmpty] = Field(default_factory=dict)
+    categories: Annotated[dict[str, Annotated[CategoryKeys, _OrEmpty]], _OrEmpty] = Field(default_factory=dict)
     reason: bool = False
     spam_category: str | None = None  # for classifier: gated
 
@@ -71,11 +72,19 @@ class RubricKeys(Section):
         )
 
 
-def known_keys(place: str) -> str:
-    """Which keys may stand where the unknown key `place` stands, for people."""
-    kind = {2: RubricKeys, 4: ScoreKeys if place.startswith("rubric.scores.") else CategoryKeys}
-    fields = kind.get(len(place.split(".")), CategoryKeys).model_fields
-    return f"known here are {', '.join(fields)}"
+def known_keys(place: tuple[str, ...]) -> str:
+    """Which keys a part of the section may have, for people; "" where its keys are names.
+
+    `place`: the keys that lead to it, e.g. rubric, scores, urgency.
+    """
+    kind = {1: RubricKeys, 3: ScoreKeys if place[1:2] == ("scores",) else CategoryKeys}.get(len(place))
+    return ", ".join(kind.model_fields) if kind else ""
+
+
+def should_hold(place: tuple[str, ...]) -> str:
+    """What should stand at `place` in the section where a single word or a list stands."""
+    keys = known_keys(place)
+    return f"should hold keys: {keys}" if keys else "should hold names, each with keys below it"
 
 
 def overridden(rubric: Any, winning: Mapping[str, Any]) -> Any:
@@ -91,5 +100,8 @@ def overridden(rubric: Any, winning: Mapping[str, Any]) -> Any:
 
 
 def _lines(means: str) -> str:
-    """Without blanks at the ends of lines, and without empty lines at the ends: the same bytes on every machine."""
-    return "\n".join(line.rstrip() for line in means.strip().splitlines())
+    """Without blanks at the ends of lines, and without empty lines at the ends: the same bytes on every machine.
+
+    A blank that does not break, as French has it before a colon, becomes a blank: a model needs none.
+    """
+    return "\n".join(line.rstrip() for line in re.sub("[\u00a0\u202f]", " ", means).strip().splitlines())
