@@ -8,7 +8,7 @@ Values and rules, with the standard library only and without input or output:
 a job) · `lifecycle` (states and transitions) · `limits` (what a run may do) · `hours` · `errors` (what each error means
 for mail and run) · `clock` (time, sleep, stop request) · `ports` (the sockets) · `wording` (how figures and hostile
 text are shown) · `markdown` (hostile text in notes) · `redaction` (secrets) · `hosts` (what is this machine) ·
-`keywords` · `ledger_url` · `shortages` (what the machine lacks)
+`keywords` · `names` · `ledger_url` · `shortages` (what the machine lacks)
 
 What knows the disk, the public suffix list or the network:
 `files` (private files and folders) · `resources` (templates and migrations) · `outputs` (the names of the files in

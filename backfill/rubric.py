@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, Protocol, Self
 
+from backfill import names
 from backfill.keywords import RULE as KEYWORD_RULE
 from backfill.keywords import is_keyword
+from backfill.names import folded
 from backfill.verdict import HIGHEST, LOWEST, Scores
 
 #: More questions make a model's answers worse, and every mail's answer dearer.
@@ -22,15 +24,7 @@ MOST_SCORES: Final = 8
 MOST_CATEGORIES: Final = 40
 #: Of all names and meanings together: about 3,000 tokens, which are paid for with every mail.
 MOST_CHARS: Final = 12_000
-#: The most characters of a name; the ledger's column has no room for more.
-NAME_CHARS: Final = 40
 
-SCORE_RULE: Final = "1 to 40 of the characters A-Z a-z 0-9 _, the first a letter"
-CATEGORY_RULE: Final = "1 to 40 letters, digits, blanks and _ & / + . ' ( ) -, the first a letter or digit"
-#: A score's name is a key of the model's answer; not every service takes other characters in a key.
-_SCORE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-#: No comma: the ledger keeps labels with commas between them. No quotes and brackets: models get them wrong.
-_CATEGORY: Final = re.compile(r"[^\W_](?:[\w &/+.'()-]{0,38}[\w).+])?")
 #: Keys of an answer, of a line of analytics or of a note.
 _RESERVED: Final = frozenset({"category", "reason", "scores", "labels"})
 #: What a model could take for the delimiter around the mail, a chat template's token, a comment or a variable.
@@ -153,7 +147,7 @@ class Rubric:
 
     def category(self, name: str) -> Category | None:
         """The category of this name, also in other case; None: it is not in the list."""
-        return next((each for each in self.categories if each.name.casefold() == name.strip().casefold()), None)
+        return next((each for each in self.categories if folded(each.name) == folded(name.strip())), None)
 
     @property
     def is_default(self) -> bool:
@@ -256,14 +250,15 @@ def _mistakes_of_names(rubric: Rubric) -> Iterator[str]:
     keywords: dict[str, str] = {}
     for place, each in _places(rubric):
         is_score = isinstance(each, Score)
-        if not (_SCORE if is_score else _CATEGORY).fullmatch(each.name):
-            where, rule = ("rubric.scores", SCORE_RULE) if is_score else ("rubric.categories", CATEGORY_RULE)
-            shown = each.name if len(each.name) <= NAME_CHARS else f"{each.name[: NAME_CHARS - 1]}…"
+        if not (names.is_score(each.name) if is_score else names.is_category(each.name)):
+            where = "rubric.scores" if is_score else "rubric.categories"
+            rule = names.SCORE_RULE if is_score else names.CATEGORY_RULE
+            shown = each.name if len(each.name) <= names.MOST_CHARS else f"{each.name[: names.MOST_CHARS - 1]}…"
             yield f"{where}: the name {shown!r} should be {rule}"
-        elif each.name.casefold() in _RESERVED:
+        elif folded(each.name) in _RESERVED:
             yield f"{place}: this name is taken by backfill itself; choose another"
         # The label `important` belongs to the score `importance`, so both names are taken.
-        for name in {each.name.casefold(), each.label.casefold()}:
+        for name in {folded(each.name), folded(each.label)}:
             if (other := seen.setdefault(name, place)) != place:
                 yield f"{place} and {other}: two names should differ in more than case; rename one"
         if each.keyword is not None and (other := keywords.setdefault(each.keyword.casefold(), place)) != place:

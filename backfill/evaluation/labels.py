@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from backfill.errors import ConfigError
+from backfill.names import folded
 from backfill.rubric import Rubric
 from backfill.wording import printable
 
@@ -117,7 +118,7 @@ def read_labels(path: Path, rubric: Rubric) -> dict[Path, Truth]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file)
             columns = {name: name.strip().casefold() for name in table.fieldnames or ()}
-            asked = {"label", *(("category",) if names.categories else ()), *names.scores}
+            asked = {"label", *(("category",) if names.categories else ()), *names.columns}
             if "file" not in columns.values() or asked.isdisjoint(columns.values()):
                 raise ConfigError(
                     f"{path} needs a first line with file and at least one of {_shown(sorted(asked))}, between commas."
@@ -143,9 +144,14 @@ class _Names:
     def of(cls, rubric: Rubric) -> _Names:
         return cls(
             rubric,
-            {word.casefold(): score.name for score in rubric.scores for word in (score.name, score.label)},
-            {category.name.casefold(): category.name for category in rubric.categories},
+            {folded(word): score.name for score in rubric.scores for word in (score.name, score.label)},
+            {folded(category.name): category.name for category in rubric.categories},
         )
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns of scores in a CSV file. A score may have the name of a column that says something else."""
+        return frozenset(self.scores) - {"file", "label"}
 
     def truth_of(self, word: str) -> Truth | None:
         """What a label says; None: it is no label, or says nothing of what the rubric asks for.
@@ -153,7 +159,7 @@ class _Names:
         A category may have the name of a word, such as `Other`; then it says nothing of the scores, unless it says that
         one of them holds.
         """
-        word = word.casefold()
+        word = folded(word)
         category = self.categories.get(word)
         scores = dict(WORDS.get(word, _NOTHING).scores)
         if category is not None and True not in scores.values():
@@ -175,7 +181,7 @@ def _told(row: Mapping[str, Any], names: _Names, place: str) -> Truth | None:
     else:
         truth = None
     scores = dict(truth.scores) if truth else {}
-    for column in names.scores.keys() & words.keys():
+    for column in names.columns & words.keys():
         if words[column].casefold() not in YES_OR_NO:
             raise ConfigError(f"{place}: {printable(column)} is yes, no or empty.")
         holds = YES_OR_NO[words[column].casefold()]
@@ -183,9 +189,9 @@ def _told(row: Mapping[str, Any], names: _Names, place: str) -> Truth | None:
             scores[names.scores[column]] = holds
     category = truth.category if truth else None
     if word := words.get("category", "") if names.categories else "":
-        if word.casefold() not in names.categories:
+        if folded(word) not in names.categories:
             raise ConfigError(f"{place}: a category is one of {_shown(names.categories.values())}.")
-        category = names.categories[word.casefold()]
+        category = names.categories[folded(word)]
     return Truth(scores, category).about(names.rubric)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
+from unicodedata import normalize
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -66,9 +67,9 @@ class RubricKeys(Section):
                 Score(name, _lines(keys.means) or _KNOWN.get(name, ""), keys.threshold, keys.keyword)
                 for name, keys in self.scores.items()
             ),
-            tuple(Category(name, _lines(keys.means), keys.keyword) for name, keys in self.categories.items()),
+            tuple(Category(_spelt(name), _lines(keys.means), keys.keyword) for name, keys in self.categories.items()),
             self.reason,
-            self.spam_category,
+            None if self.spam_category is None else _spelt(self.spam_category),
         )
 
 
@@ -97,6 +98,11 @@ def overridden(rubric: Any, winning: Mapping[str, Any]) -> Any:
         place = known.get(name.casefold(), name)
         merged[place] = overridden(rubric.get(place), value) if isinstance(value, dict) else value
     return merged
+
+
+def _spelt(name: str) -> str:
+    """The name with each accent and its letter as one character: some editors and systems write them as two."""
+    return normalize("NFC", name)
 
 
 def _lines(means: str) -> str:

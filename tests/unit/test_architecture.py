@@ -21,7 +21,18 @@ ROOT = Path(__file__).parents[2]
 # The house.
 
 VALUES = {"message", "selection", "verdict", "lifecycle", "errors", "clock", "hours", "ports", "limits", "wording"}
-VALUES |= {"fingerprint", "rubric", "markdown", "summary", "hosts", "keywords", "redaction", "ledger_url", "shortages"}
+VALUES |= {
+    "fingerprint",
+    "rubric",
+    "markdown",
+    "summary",
+    "hosts",
+    "keywords",
+    "names",
+    "redaction",
+    "ledger_url",
+    "shortages",
+}
 ADAPTERS = {"mail", "classifiers", "effects"}
 STORY = {"folders", "planner", "throttle", "metered", "estimates", "executor", "analytics", "exports", "report"}
 STORY |= {"evaluation"}

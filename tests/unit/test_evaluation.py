@@ -244,6 +244,22 @@ def test_a_table_may_have_a_column_for_each_score_and_the_category(tmp_path):
     }
 
 
+def test_a_score_may_be_named_like_a_column_of_the_table(tmp_path):
+    rubric = Rubric((Score("file", "to be filed", 7, None), Score("label", "has a label", 7, None)))
+    put(tmp_path, "a.eml")
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\na.eml,file\n")
+
+    assert labels_in(tmp_path, table, rubric) == {"a.eml": Truth.of(file=True)}
+
+
+def test_an_accent_may_be_written_in_two_ways(tmp_path):
+    rubric = Rubric((), (Category("\u00dcber uns", "news", None), Category("Other", "all else", None)))
+    put(tmp_path, "U\u0308ber uns/1.eml")
+
+    assert labels_in(tmp_path, rubric=rubric) == {"U\u0308ber uns/1.eml": Truth.of("\u00dcber uns")}
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [

@@ -172,6 +172,8 @@ def test_a_template_may_name_a_score_of_the_rubric_and_no_other(notes_dir):
         (("Tax & Co. (2024)", "tax-co-2024"), ["Tax-Co-2024"]),
         (("2024", "2024-01-01", "领收书"), ["_2024", "2024-01-01", "领收书"]),
         (("(.)",), []),
+        (("बिल और रसीद", "ใบแจ้งหนี้"), ["बिल-और-रसीद", "ใบแจ้งหนี้"]),
+        (("A - B", "+ x"), ["A---B", "x"]),
     ],
 )
 def test_labels_are_tags_that_obsidian_takes(notes_dir, labels, expected):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, get_args
+from unicodedata import normalize
 
 import pytest
 import yaml
@@ -209,6 +210,23 @@ def test_all_that_is_said_twice_is_named_at_once(load):
 
     assert "processing.importance_threshold, processing.spam_threshold, imap.spam_tag" in said
     assert "rubric.scores.importance.threshold, rubric.scores.spam.threshold, rubric.scores.spam.keyword" in said
+
+
+@pytest.mark.parametrize("name", ["बिल", "ใบแจ้งหนี้", "فاتورة", "חשבונית", "請求書", "U\u0308ber uns"])
+def test_a_category_may_be_written_in_any_script(load, name):
+    (category,) = load({"categories": {name: {"means": "a bill"}}, "spam_category": name}).asked.categories
+
+    assert category.name == normalize("NFC", name)
+
+
+def test_names_that_look_alike_because_an_accent_is_a_letter_of_its_own_are_alike(load):
+    said = mistake(load, {"categories": {"\u00dcber": {"means": "x"}, "U\u0308BER": {"means": "y"}}})
+
+    assert "two names should differ in more than case" in said
+
+
+def test_a_name_does_not_begin_with_an_accent(load):
+    assert "should be 1 to 40 letters" in mistake(load, {"categories": {"\u0308a": {"means": "x"}}})
 
 
 def test_a_blank_that_does_not_break_is_a_blank(load):

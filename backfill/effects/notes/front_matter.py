@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from backfill.message import Content, MailboxKey, Message, MessageRef
+from backfill.names import is_mark
 from backfill.ports import Judged
 from backfill.rubric import Rubric
 from backfill.verdict import LOWEST, Scores, Verdict
-
-_NOT_IN_TAGS = re.compile(r"[^\w/-]+")
 
 
 def facts_of(verdict: Verdict, labels: tuple[str, ...]) -> dict[str, Any]:
@@ -37,7 +35,8 @@ def tags(labels: Iterable[str]) -> list[str]:
     """
     found: dict[str, str] = {}
     for label in labels:
-        tag = _NOT_IN_TAGS.sub("-", label).strip("-/")
+        blanked = "".join(char if char.isalnum() or char in "_/-" or is_mark(char) else " " for char in label)
+        tag = "-".join(blanked.split()).strip("-/")
         tag = f"_{tag}" if tag and not any(char.isalpha() or char in "_-/" for char in tag) else tag
         if tag:
             found.setdefault(tag.casefold(), tag)
