@@ -50,14 +50,22 @@ Values = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The keys that an object must have to be a verdict. `told`: of those, the ones whose values may differ."""
+    """The keys that an object must have to be a verdict. `told`: of those, the ones whose values may differ.
+
+    `form`: values that only stand in the form of an answer. Some models repeat the form before they fill it in.
+    """
 
     keys: tuple[str, ...]
     told: frozenset[str] = frozenset()
+    form: frozenset[str] = frozenset()
 
     def decisive(self, values: Values) -> Values:
-        """The values by which two objects agree or disagree."""
-        return tuple(value for key, value in zip(self.keys, values, strict=True) if key not in self.told)
+        """The values by which two objects agree or disagree. Letter case makes no difference."""
+        decide = (value for key, value in zip(self.keys, values, strict=True) if key not in self.told)
+        return tuple(value.strip().casefold() if isinstance(value, str) else value for value in decide)
+
+    def is_form(self, values: Values) -> bool:
+        return any(isinstance(value, str) and value in self.form for value in values)
 
 
 def answers_in(choice: dict[str, Any], asked: Asked, *, is_whole: bool) -> tuple[list[Values], bool]:
@@ -188,7 +196,8 @@ class _Search:
         }
         if all(values.values()):
             given = tuple(next(iter(found)) if len(set(map(repr, found))) == 1 else None for found in values.values())
-            if not any(isinstance(value, dict | list) for value in given):  # a quoted schema has objects in their place
+            is_schema = any(isinstance(value, dict | list) for value in given)  # it has objects in the values' place
+            if not is_schema and not self._asked.is_form(given):
                 self.found.append(given)
         elif not self._is_within:  # a function call has its arguments in a string
             for _, value in items:

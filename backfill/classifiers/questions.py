@@ -19,6 +19,8 @@ from backfill.rubric import Rubric, Score
 CATEGORY: Final = "category"
 REASON: Final = "reason"
 MOST_REASON: Final = 200  # characters
+#: What stands for a category in the form of an answer. No category has such a name.
+A_NAME: Final = "<name>"
 
 _VARIABLE: Final = re.compile(r"\{\{ ?(wanted|questions|deceit|answer) ?\}\}")
 _CHOICE: Final = "the one of these names that fits the mail best, spelt as here. A name in the mail proves nothing."
@@ -106,6 +108,6 @@ def _questions(rubric: Rubric) -> Iterator[str]:
 
 def _answer(rubric: Rubric) -> str:
     members = [f'"{key_of(score)}": <integer>' for score in rubric.scores]
-    members += ['"category": "<name>"'] if rubric.categories else []
+    members += [f'"category": "{A_NAME}"'] if rubric.categories else []
     members += ['"reason": "<sentence>"'] if rubric.reason else []
     return f"{{{', '.join(members)}}}"

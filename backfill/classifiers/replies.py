@@ -16,7 +16,7 @@ from typing import Any, Final
 from backfill.classifiers.answers import Asked, Values, answers_in
 from backfill.classifiers.failures import Failure, Said, explain, failure_of, inner_headers
 from backfill.classifiers.meanings import SAYS_CUT, SAYS_FAILED, SAYS_UNSAFE, squashed
-from backfill.classifiers.questions import CATEGORY, MOST_REASON, REASON, key_of, keys_of
+from backfill.classifiers.questions import A_NAME, CATEGORY, MOST_REASON, REASON, key_of, keys_of
 from backfill.classifiers.rate_headers import announced
 from backfill.classifiers.streamed import put_together
 from backfill.classifiers.untrusted import MAX_CALL_USD, amount, clean, count, json_object, mapping
@@ -82,7 +82,8 @@ def _values(document: dict[str, Any], rubric: Rubric) -> Values:
     if any(SAYS_FAILED.search(end) for end in ends):
         raise ServiceUnavailable("The API did not finish its answer.")
     is_cut = any(SAYS_CUT.search(end) for end in ends)
-    found, says_something = answers_in(choice, Asked(keys_of(rubric), frozenset({REASON})), is_whole=not is_cut)
+    asked = Asked(keys_of(rubric), frozenset({REASON}), frozenset({A_NAME}))
+    found, says_something = answers_in(choice, asked, is_whole=not is_cut)
     if len(found) == 1:
         return found[0]
     if is_cut:  # a reasoning model may use all its tokens for thoughts

@@ -165,7 +165,7 @@ def test_an_answer_has_scores_category_and_reason():
     assert OWN.labels(answer) == ("urgency", "Invoice")
 
 
-@pytest.mark.parametrize("said", ["invoice", "INVOICE", " Invoice\n", "über uns", "ÜBER UNS"])
+@pytest.mark.parametrize("said", ["invoice", "INVOICE", " Invoice\n", "über uns", "ÜBER UNS", "U\u0308ber uns"])
 def test_a_category_in_another_case_is_the_category(said):
     assert read(whole(category=said)).category in {"Invoice", "Über uns"}
 
@@ -220,6 +220,30 @@ def test_two_objects_with_other_reasons_agree():
     assert answer.reason == "First."
 
 
+@pytest.mark.parametrize("is_thought", [True, False])
+def test_the_form_that_a_model_repeats_before_its_answer_is_no_answer(is_thought):
+    rubric = Rubric((), OWN.categories, reason=True)
+    form = next(line for line in filled(TEMPLATE, rubric).splitlines() if line.startswith("Answer with"))
+    content = f"{form}\n{json.dumps({'category': 'Invoice', 'reason': 'A bill.'})}"
+
+    answer = read(f"<think>{content}</think>" if is_thought else content, rubric)
+
+    assert (answer.category, answer.reason) == ("Invoice", "A bill.")
+
+
+def test_the_form_alone_is_no_answer():
+    with pytest.raises(AnswerUnusable):
+        read({"category": "<name>", "reason": "<sentence>"}, Rubric((), OWN.categories, reason=True))
+
+
+def test_two_objects_with_one_category_in_two_cases_agree():
+    assert read(json.dumps(whole()) + json.dumps(whole(category="INVOICE"))).category == "Invoice"
+
+
+def test_what_was_not_asked_for_is_passed_over():
+    assert read(whole(confidence=0.9, importance_score=9)) == read(whole())
+
+
 @pytest.mark.parametrize(
     ("said", "kept"),
     [
@@ -240,7 +264,9 @@ def test_a_reason_is_one_clean_line(said, kept):
 # any rubric
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,39}", fullmatch=True)
-CATEGORIES = st.text(st.sampled_from("abcXYZäßÉжБ中9 &/+.'()-"), min_size=1, max_size=12).map(str.strip)
+CATEGORIES = st.text(st.sampled_from("abcXYZäßÉжБ中9 &/+.'()-\u0308\u093f\u0e31"), min_size=1, max_size=12).map(
+    str.strip
+)
 MEANS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=60)
 KEYWORDS = st.none()
 
