@@ -203,7 +203,8 @@ class FlagsEffect:
         refused = [keyword for keyword in keywords if keyword not in added]
         ours = _added(mail.previous)
         new = [keyword for keyword in added if _bears(ours, keyword) or not _bears(mail.flags_before, keyword)]
-        left = [keyword for keyword in ours if not _bears(new, keyword) and _bears(why, keyword)]
+        # What is not kept any more, as in a folder that has become read-only, may still stand on the mail.
+        left = [keyword for keyword in ours if not _bears(new, keyword) and _bears((*refused, *why), keyword)]
         detail: dict[str, object] = {"keywords": added, "added": [*new, *left], "refused": refused}
         if added and not why:
             return Receipt(mail.ref, self.name, ReceiptState.APPLIED, detail)

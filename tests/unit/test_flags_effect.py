@@ -115,6 +115,21 @@ def test_a_keyword_that_the_configuration_no_longer_names_is_taken_back():
     assert after.detail["added"] == ["Spam", "AIProcessed"]
 
 
+def test_keywords_that_we_added_are_still_ours_when_the_folder_has_become_read_only():
+    marker = MemoryMarker(INBOX)
+    marker.holds(1, keywords=["Keep"])
+    mail = judged(1, "spam", flags_before=frozenset({"Keep"}))
+    (before,) = flags_on(marker).apply([mail])
+    read_only = MemoryMarker(INBOX, permanent_flags=[])
+    read_only.mails, read_only.deaf = marker.mails, {1}
+
+    (after,) = flags_on(read_only).apply([replace(mail, labels=("spam", "important"), previous=before.detail)])
+    list(flags_on(marker).undo([after]))
+
+    assert after.state is ReceiptState.NOT_APPLICABLE
+    assert marker.keywords_of(1) == {"Keep"}
+
+
 def test_one_of_our_keywords_that_the_owner_sets_himself_stays():
     marker = MemoryMarker(INBOX)
     marker.holds(1)
