@@ -122,11 +122,18 @@ class Undoing:
 
         return self.database.read(work)
 
+    def intend(self, given: Sequence[tuple[Item, Receipt]]) -> None:
+        """Record, as stale, what is about to be left on mails that are handed over to these items. Writes."""
+        self._keep(given, is_stale=True)
+
     def keep(self, given: Sequence[tuple[Item, Receipt]]) -> None:
         """Record receipts of mails that were handed over to these items of other jobs. Writes."""
+        self._keep(given, is_stale=False)
+
+    def _keep(self, given: Sequence[tuple[Item, Receipt]], *, is_stale: bool) -> None:
         now = micros(self.clock.now())
         kept = [(held, held.verdict, (receipt,)) for held, receipt in given if held.verdict is not None]
-        self.database.write(lambda connection: keep_receipts(connection, kept, now))
+        self.database.write(lambda connection: keep_receipts(connection, kept, now, is_stale=is_stale))
 
     def close(self, taken: Collection[int]) -> None:
         """Record that the effects of the receipts with these numbers are taken back. Writes; twice is once."""

@@ -210,6 +210,10 @@ class _Undo:
         of = {each.receipt.ref: each for each in batch}
         given = [(each.other, each.receipt.detail) for each in batch if each.other is not None]
         judged, refused = self.outputs.judged(effect, given)
+        # Recorded first: after a crash, an undo of the other job knows from it what is ours.
+        presumed = self.outputs.answers(effect.name, judged, effect.presumed)
+        intended = [each for each in presumed if isinstance(each, Receipt)]
+        self.parts.ledger.undoing.intend(_with_items(of, intended))
         kept: list[Receipt] = []
         for answer in self.outputs.answers(effect.name, judged, effect.apply):
             if isinstance(answer, Unapplied):

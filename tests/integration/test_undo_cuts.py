@@ -117,7 +117,7 @@ def table(tmp_path: Path, ledger_url: str) -> Iterator[Table]:
 
 
 STEPS = [
-    *(f"{when} {verb}" for verb in ("begin", "keep", "close", "settle") for when in ("before", "after")),
+    *(f"{when} {verb}" for verb in ("begin", "intend", "keep", "close", "settle") for when in ("before", "after")),
     *(f"{when} {verb}" for verb in ("remove", "add") for when in ("before", "after")),
 ]
 
@@ -144,6 +144,18 @@ def test_an_undo_that_is_cut_at_any_step_goes_on_to_exactly_what_still_counts(
 
     assert table.world() == (table.before, {})
     assert sorted(table.lines()[3 * MAILS :]) == [(uid, "undone") for uid in range(1, MAILS + 1)]
+
+
+@pytest.mark.parametrize("occurrence", [1, 2, 3])
+@pytest.mark.parametrize("step", ["before intend", "after intend", "after add", "after remove", "before keep"])
+def test_what_a_cut_undo_had_handed_over_goes_with_the_other_job(table: Table, step: str, occurrence: int) -> None:
+    cut(table, step, occurrence, 2)
+
+    table.bench.clock.turn(120)
+    table.undo(1)
+    table.undo(2)
+
+    assert table.world() == (table.before, {})
 
 
 def cut(table: Table, step: str, occurrence: int, job: int) -> bool:
@@ -177,7 +189,7 @@ def stepped(ledger: Ledger, at: Callable[[str], None]) -> Ledger:
 
         return stepped
 
-    verbs = {verb: step(verb) for verb in ("begin", "keep", "close", "settle")}
+    verbs = {verb: step(verb) for verb in ("begin", "intend", "keep", "close", "settle")}
     own = object.__new__(type("Stepped", (Undoing,), verbs))
     for held in fields(Undoing):
         object.__setattr__(own, held.name, getattr(ledger.undoing, held.name))
