@@ -66,19 +66,24 @@ class Outputs:
             return ()
 
     def judged(
-        self, effect: Effect, given: Sequence[tuple[Item, Mapping[str, Any]]]
+        self, effect: Effect, given: Sequence[tuple[Item, int | None, Mapping[str, Any]]]
     ) -> tuple[list[Judged], list[Unapplied]]:
-        """The mails of items as the effect takes them, each with the detail of its receipt; and the unreadable ones."""
+        """The mails of items as the effect takes them; and the unreadable ones.
+
+        `given`: each item with the number of its job, and the detail of its mail's receipt.
+        """
         messages: dict[MessageRef, Message] = {}
         unread: list[Unapplied] = []
         if effect.needs_message:
             fetch = partial(self._fetch, name=effect.name)
-            for answer in self.answers(effect.name, [held.ref for held, _ in given], fetch):
+            for answer in self.answers(effect.name, [held.ref for held, _, _ in given], fetch):
                 if isinstance(answer, Message):
                     messages[answer.ref] = answer
                 else:
                     unread.append(answer)
         labels = self._parts.rubric.labels
+        named = {each for message in messages.values() for each in message.ancestors}
+        threads = self._parts.ledger.receipts.in_threads(self._parts.account, effect.name, named) if named else {}
         return [
             Judged(
                 ref=held.ref,
@@ -87,8 +92,10 @@ class Outputs:
                 flags_before=held.flags_before,
                 message=messages.get(held.ref),
                 previous=previous,
+                job_id=job_id,
+                thread={each: threads[each] for each in _ancestors(messages.get(held.ref)) if each in threads},
             )
-            for held, previous in given
+            for held, job_id, previous in given
             if held.verdict is not None and (held.ref in messages or not effect.needs_message)
         ], unread
 
@@ -147,6 +154,10 @@ class Outputs:
                 self._audience.clock.sleep(wait, self._audience.stop)
                 self._audience.observer.waiting(None)
         return _worked(given, work)
+
+
+def _ancestors(message: Message | None) -> tuple[str, ...]:
+    return () if message is None else message.ancestors
 
 
 def _worked(given: Sequence[T], work: Callable[[Sequence[T]], Iterable[A | Unapplied]]) -> list[A | Unapplied]:

@@ -208,7 +208,7 @@ class _Undo:
     def _hand_over(self, effect: Effect, batch: Sequence[Written]) -> None:
         """Give the mails what the verdicts of other jobs call for, which removes what those do not call for."""
         of = {each.receipt.ref: each for each in batch}
-        given = [(each.other, each.receipt.detail) for each in batch if each.other is not None]
+        given = [(each.other, each.other_job, each.receipt.detail) for each in batch if each.other is not None]
         judged, refused = self.outputs.judged(effect, given)
         # Recorded first: after a crash, an undo of the other job knows from it what is ours.
         presumed = self.outputs.answers(effect.name, judged, effect.presumed)
@@ -222,7 +222,10 @@ class _Undo:
                 kept.append(answer)
         self.parts.ledger.undoing.keep(_with_items(of, kept))
         self.handed_over += len(kept)
-        self._close([], refused, batch)
+        gone = {each.ref for each in refused if isinstance(each.error, MessageGone | MailboxChanged)}
+        self._close([], [each for each in refused if each.ref not in gone], batch)
+        if gone:  # nothing can be made of a mail that is gone; a note about it would stay for ever
+            self._undo(effect, [each for each in batch if each.receipt.ref in gone])
 
     def _close(self, closed: list[int], refused: Sequence[Unapplied], batch: Sequence[Written]) -> None:
         """Close these receipts, and those of mails that are gone: nothing of ours is left on them."""

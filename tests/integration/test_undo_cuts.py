@@ -13,14 +13,21 @@ import pytest
 
 from backfill.effects.flags import FlagsEffect
 from backfill.effects.notes import NotesEffect
-from backfill.errors import EffectUnavailable, EffectUnreachable, FolderUnusable, ServerUnavailable, StoreUnavailable
+from backfill.errors import (
+    EffectRefused,
+    EffectUnavailable,
+    EffectUnreachable,
+    FolderUnusable,
+    ServerUnavailable,
+    StoreUnavailable,
+)
 from backfill.fingerprint import Fingerprint
 from backfill.ledger import Ledger
 from backfill.ledger.undoing import Undoing
 from backfill.lifecycle import JobState
-from backfill.message import MailboxKey, Message
+from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.operations.undo import TakenBack, undo
-from backfill.ports import Effect
+from backfill.ports import Effect, Unfetched
 from backfill.verdict import Scores
 from tests.support.bench import INBOX, Bench, BenchClassifier, BenchParts, PowerCut
 from tests.support.memory_marker import MemoryMarker
@@ -55,6 +62,7 @@ class Table:
     marker: Marker = field(default_factory=lambda: Marker(INBOX))
     before: dict[int, set[str]] = field(default_factory=dict)
     between: Any = None  # what the first job had left
+    note: str = NOTE
 
     def __post_init__(self) -> None:
         bench = self.bench
@@ -84,7 +92,7 @@ class Table:
     def outputs(self) -> tuple[Effect, ...]:
         keywords = {"important": "Important", "spam": "Spam"}
         flags = FlagsEffect(self.marker, processed_tag="AIProcessed", keywords=keywords)
-        return NotesEffect(self.bench.folder / "notes", NOTE), flags
+        return NotesEffect(self.bench.folder / "notes", self.note), flags
 
     def undo(self, job: int, *only: str) -> TakenBack:
         return undo(self.parts(), self.bench.audience(), job, only)
@@ -156,6 +164,40 @@ def test_what_a_cut_undo_had_handed_over_goes_with_the_other_job(table: Table, s
     table.undo(2)
 
     assert table.world() == (table.before, {})
+
+
+def test_of_a_mail_that_is_gone_nothing_stays_although_an_older_job_judged_it(table: Table) -> None:
+    table.bench.mailbox.gone = {5}
+    del table.marker.mails[5]
+
+    taken = table.undo(2)
+
+    assert not taken.refused
+    assert len(table.notes()) == MAILS - 1
+    table.undo(1)
+    assert table.notes() == {}
+
+
+def test_a_note_that_is_handed_over_still_links_to_that_of_the_mail_it_answers(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+
+    def answer() -> Message:
+        ref = MessageRef(INBOX, 2)
+        return Message(ref, Content(), frozenset(), None, None, 10, "<2@example.com>", ancestors=("<1@example.com>",))
+
+    bench.mailbox.odd[1] = lambda: Message(
+        MessageRef(INBOX, 1), Content(), frozenset(), None, None, 10, "<1@example.com>"
+    )
+    bench.mailbox.odd[2] = answer
+    table = Table(bench, note="{{ answered }} {{ labels }}\n")
+    assert any("name" in note for note in table.notes().values())
+    bench.mailbox.odd[1] = lambda: Unfetched(MessageRef(INBOX, 1), EffectRefused("unreadable"))
+
+    table.undo(2)
+
+    child = next(name for name, note in table.between[1].items() if "name" in note)
+    assert table.notes()[child] == table.between[1][child]
+    bench.close()
 
 
 def cut(table: Table, step: str, occurrence: int, job: int) -> bool:
