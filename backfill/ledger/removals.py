@@ -20,6 +20,7 @@ from backfill.ledger.databases.database import Database
 from backfill.ledger.job_states import move
 from backfill.ledger.jobs import Jobs
 from backfill.ledger.rows import Job
+from backfill.ledger.schema import ITEM_JUDGED
 from backfill.lifecycle import JobState
 from backfill.message import MailboxKey
 from backfill.selection import Selection
@@ -48,6 +49,11 @@ ADDED = text(
     """SELECT id, detail FROM receipt WHERE mailbox_id = :mailbox AND uid IN :uids AND undone_at IS NULL
           AND LOWER(detail) LIKE :likely AND detail LIKE '%"added"%' ORDER BY id"""
 ).bindparams(bindparam("uids", expanding=True))
+BEFORE = text(
+    f"""SELECT id, flags_before FROM item
+         WHERE mailbox_id = :mailbox AND uid IN :uids AND {ITEM_JUDGED} AND flags_before IS NOT NULL ORDER BY id"""
+).bindparams(bindparam("uids", expanding=True))
+BORNE = text("UPDATE item SET flags_before = :flags WHERE id = :id")
 RENAME = text("UPDATE receipt SET detail = :detail WHERE id = :id")
 # `detail` is searched before it is read: most receipts name other keywords.
 NAMING = text(
@@ -98,7 +104,7 @@ class Removals:
         """The keyword is put back on these mails, or they are gone. Writes; twice is once.
 
         If a run set the same keyword since the cleanup, it is no longer ours alone: its receipt does not call it added
-        any more, and the undo of that run leaves it.
+        any more, and the undo of that run leaves it. Mails that a run has read since bore the keyword before it, too.
         """
         now = micros(self.clock.now())
         given = {"job": job_id, "mailbox": mailbox_id, "keyword": keyword, "uids": sorted(uids), "now": now}
@@ -111,6 +117,11 @@ class Removals:
                 left = [each for each in detail.get("added") or () if str(each).casefold() != word]
                 detail = json.dumps({**detail, "added": left}, sort_keys=True)
                 connection.execute(RENAME, {"id": row.id, "detail": detail})
+            for row in connection.execute(BEFORE, given).all():
+                flags = json.loads(row.flags_before)
+                if word not in {flag.casefold() for flag in flags}:
+                    found = json.dumps(sorted([*flags, keyword]))
+                    connection.execute(BORNE, {"id": row.id, "flags": found})
 
         if uids:
             self.database.write(work)

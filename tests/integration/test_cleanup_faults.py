@@ -113,6 +113,22 @@ def restore(bench: Bench, folders: Folders) -> Cleaned:
     return put_back(parts(bench, folders), bench.audience(), job)
 
 
+def test_a_keyword_that_is_put_back_counts_as_the_owners_for_a_run_that_came_between(
+    bench: Bench, folders: Folders
+) -> None:
+    done = clean(bench, folders)
+    bench.mailbox.holds(1)
+    bench.mailbox.keywords[1] = {"Keep"}
+    bench.run()
+    job = bench.ledger.jobs.all()[-1].id
+    assert done.job is not None
+
+    put_back(parts(bench, folders), bench.audience(), done.job)
+
+    (judged,) = bench.ledger.applying.page(job)
+    assert judged.item.flags_before == {"Keep", "OldTag"}
+
+
 def test_a_folder_that_is_read_only_is_named_and_the_others_are_cleaned(bench: Bench, folders: Folders) -> None:
     folders.markers["INBOX"].deaf.update({1, 2, 3})
 
