@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 from loguru import logger
 
 from backfill import __version__
-from backfill.errors import BackfillError, Concession, ConfigError, Declined, FolderUnusable, MailboxChanged
+from backfill.errors import (
+    BackfillError,
+    Concession,
+    ConfigError,
+    Declined,
+    FolderUnusable,
+    MailboxChanged,
+    MailThrottled,
+    ServerUnavailable,
+)
 from backfill.executor import Ended, Executor, Observer
 from backfill.executor.steering import Steering
 from backfill.fingerprint import Fingerprint
@@ -208,7 +217,7 @@ class _Places:
     def has(self, held: Item) -> bool:
         """Is the item's mailbox still there? An epoch that has ended is closed in the ledger, and planned anew later.
 
-        A folder that the server lists and does not open is there: its mails wait.
+        A folder that the server lists and does not open, or at which it has trouble, is there: its mails wait.
         """
         mailbox = held.ref.mailbox
         if mailbox not in self.known:
@@ -219,7 +228,9 @@ class _Places:
         """Asks the server. Writes where the epoch has ended: its open items vanish."""
         try:
             state = self.parts.source.examine(mailbox.folder)
-        except FolderUnusable:
+        except MailThrottled:
+            raise
+        except (FolderUnusable, ServerUnavailable):  # the list raises in an outage, which is not this folder's trouble
             return mailbox.folder in {folder.name for folder in self.parts.source.list_folders()}
         if state.key != mailbox:
             self.parts.ledger.plans.open_mailbox(state.key)

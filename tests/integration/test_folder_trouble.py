@@ -144,3 +144,17 @@ def test_a_limit_of_the_account_that_is_told_at_a_folder_is_waited_for(desk: Des
 
     assert counts(result) == {"done": 1}
     assert desk.clock.monotonic() - began >= 60
+
+
+@pytest.mark.parametrize("answer", IN_USE)
+def test_a_folder_that_is_in_use_does_not_keep_an_apply_from_the_others(desk: Desk, answer: bytes) -> None:
+    with ScriptedImap({uid: letter(uid) for uid in range(1, 4)}) as server:
+        desk.run(server.port, selection=BOTH)
+        server.script = refusing(server, answer, "EXAMINE")
+        first = desk.processor(server.port, processed_tag="Read").apply()
+        server.script = lambda said: None
+        second = desk.processor(server.port, processed_tag="Read").apply()
+
+    assert first.done >= 3
+    assert first.summary.counts.done + first.summary.counts.pending == 6
+    assert second.summary.counts.done == 6
