@@ -33,7 +33,7 @@ from backfill.lifecycle import ItemStatus, JobState, RunOutcome
 from backfill.message import MailboxKey, Message
 from backfill.operations.apply_preview import Expected, Tally, changing, expect
 from backfill.operations.parts import Audience, Parts, locked
-from backfill.operations.request import known_job
+from backfill.operations.request import insist_on_account, known_job
 from backfill.operations.run import catch_up
 from backfill.ports import Effect
 from backfill.summary import Summary
@@ -73,6 +73,7 @@ def apply(parts: Parts, audience: Audience, job_id: int | None, *, preview: bool
     ledger = parts.ledger
     with ExitStack() as opened:
         job = known_job(ledger, job_id)
+        insist_on_account(parts.account, job)
         if job.dry_run:
             raise ConfigError(
                 f"Job {job.id} was a dry run, which writes nothing. A real run over the same mail reuses its verdicts."

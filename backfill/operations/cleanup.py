@@ -27,7 +27,7 @@ from backfill.ledger.rows import Job
 from backfill.lifecycle import JobState
 from backfill.message import MailboxKey
 from backfill.operations.parts import Audience, Parts, locked
-from backfill.operations.undo import insist_on_account
+from backfill.operations.request import insist_on_account
 from backfill.ports import MailMarker
 from backfill.selection import Selection
 from backfill.wording import counted
@@ -129,7 +129,7 @@ def cleanup(
 
 def put_back(parts: CleanupParts, audience: Audience, job: Job, *, preview: bool = False) -> Cleaned:
     """Undo a cleanup: put the keywords back that it removed. Asks before it writes."""
-    insist_on_account(parts, job)
+    insist_on_account(parts.account, job)
     removed = parts.ledger.removals.standing(job.id)
     found = tuple(Bearers(each.mailbox, each.keyword, each.uids, mailbox_id=each.mailbox_id) for each in removed)
     if preview or (not found and job.state is JobState.UNDONE):

@@ -145,7 +145,7 @@ def decide(
     """
     question = Question(fingerprint, rubric or Rubric.default())
     if request.job is not None:
-        return _named(ledger, request, question)
+        return _named(ledger, account, request, question)
     selection = request.selection
     if selection is None and not request.dry_run and not request.ask_again and not request.new_job:
         open_jobs = [job for job in ledger.jobs.unfinished(account) if not job.dry_run]
@@ -199,6 +199,15 @@ def refuse_undone(job: Job) -> None:
         )
 
 
+def insist_on_account(account: str, job: Job) -> None:
+    """Raise `ConfigError` for a job about another account: its mails would be taken for mails that are gone."""
+    if job.account != account:
+        raise ConfigError(
+            f"Job {job.id} is about the account {job.account}, and the configuration names {account}. Use the "
+            "configuration that the job was run with."
+        )
+
+
 def known_job(ledger: Ledger, number: int | None, outputs: Outputs | None = None) -> Job:
     """The job of this number, by default of the latest run. Raises `ConfigError` when there is none."""
     wanted = number if number is not None else ledger.jobs.latest()
@@ -217,10 +226,11 @@ def known_job(ledger: Ledger, number: int | None, outputs: Outputs | None = None
     return job
 
 
-def _named(ledger: Ledger, request: Request, question: Question) -> Decision:
+def _named(ledger: Ledger, account: str, request: Request, question: Question) -> Decision:
     if request.new_job or request.ask_again:
         raise ConfigError("--job goes on with a job; leave out --new-job and --ask-again.")
     job = known_job(ledger, request.job)
+    insist_on_account(account, job)
     refuse_undone(job)
     if request.selection is not None and request.selection.canonical() != job.selection.canonical():
         raise ConfigError(f"Job {job.id} has a selection of its own; leave out either --job or the selection.")

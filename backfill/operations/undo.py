@@ -30,7 +30,7 @@ from backfill.lifecycle import RunOutcome
 from backfill.message import MailboxKey, MessageRef
 from backfill.operations.outputs import Outputs
 from backfill.operations.parts import Audience, Parts, locked
-from backfill.operations.request import known_job
+from backfill.operations.request import insist_on_account, known_job
 from backfill.operations.run import catch_up
 from backfill.operations.undo_preview import Expected, Fate, Trace, expect, fates
 from backfill.ports import Effect, Receipt, Unapplied
@@ -88,7 +88,7 @@ def undo(
         job = known_job(parts.ledger, job_id)
         if job.dry_run:
             raise ConfigError(f"Job {job.id} is a dry run: it wrote nothing that could be taken back.")
-        insist_on_account(parts, job)
+        insist_on_account(parts.account, job)
         if preview:
             return TakenBack(job, only, expect(parts, outputs, job, only), is_preview=True)
         lock = opened.enter_context(locked(parts.ledger))
@@ -98,15 +98,6 @@ def undo(
         parameters = RunParameters(parts.limits)
         run = parts.ledger.runs.begin(lock, job.id, "undo", __version__, parameters)
         return _Undo(parts, audience, job, run, only, outputs).work(expected)
-
-
-def insist_on_account(parts: Parts, job: Job) -> None:
-    """Raise `ConfigError` for a job about another account: its mails would be taken for mails that are gone."""
-    if job.account != parts.account:
-        raise ConfigError(
-            f"Job {job.id} is about the account {job.account}, and the configuration names {parts.account}. Undo it "
-            "with the configuration that it was run with."
-        )
 
 
 def question(job: Job, only: Sequence[str], expected: Expected) -> str:

@@ -24,7 +24,7 @@ from backfill.lifecycle import OPEN, ItemStatus
 from backfill.message import MailboxKey
 from backfill.operations.lost import Outdated, lost_outputs, outdated
 from backfill.operations.parts import Audience, Parts, locked
-from backfill.operations.request import known_job
+from backfill.operations.request import insist_on_account, known_job
 from backfill.ports import Lost, MailboxState, MailSource, UidWindow
 from backfill.report.lines import superseded
 from backfill.selection import Selection
@@ -113,6 +113,7 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
     ledger = parts.ledger
     with locked(ledger) if repair else nullcontext():
         job = known_job(ledger, job_id)
+        insist_on_account(parts.account, job)
         parts.go_by(job)
         effects = () if job.dry_run else parts.effect_names
         within = ledger.audit.differences(job.id, effects)
