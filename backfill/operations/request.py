@@ -67,7 +67,7 @@ class Intent(StrEnum):
     BEGIN = "begin"
     RESUME = "resume"
     EXTEND = "extend"  # it is done; newer mail within the selection is added
-    REVIVE = "revive"  # it was cancelled, and named by its number; or it was undone
+    REVIVE = "revive"  # it was cancelled, and named by its number
 
 
 #: The words before a job's description, by what will be done with it.

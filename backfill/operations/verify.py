@@ -45,7 +45,7 @@ NOT_COMPARED: Final = (
     "The criteria {search} match other mail now than when the job was planned. So this check could not look for mail "
     "that planning missed."
 )
-EDITED: Final = "{files} with other words than ours: edited since, and left alone."
+EDITED: Final = "{files} with other words than ours, or not readable: edited since, and left alone."
 SUPERSEDED: Final = (
     "Superseded: {mails}. The newer job's verdict counts for these mails, so this job's outputs are not compared there."
 )

@@ -264,3 +264,14 @@ def test_after_a_crash_between_two_verdicts_the_note_that_is_there_is_the_one_to
     list(notes.undo([there]))
 
     assert files_in(tmp_path) == ["notes"]
+
+
+def test_a_note_that_cannot_be_looked_at_is_left_alone_and_the_others_are_compared(tmp_path: Path):
+    notes = NotesEffect(tmp_path, TEMPLATE)
+    first, second, third = applied(notes, judged(1), judged(2), judged(3))
+    odd = replace(first, detail={**first.detail, "path": "2024/" + "x" * 300 + ".md"})
+    (tmp_path / str(third.detail["path"])).unlink()
+
+    lost = list(notes.lost([odd, second, third]))
+
+    assert [(each.ref.uid, each.is_edited) for each in lost] == [(1, True), (3, False)]

@@ -106,13 +106,18 @@ class NotesEffect:
         self._presumed.clear()
 
     def lost(self, receipts: Sequence[Receipt]) -> Iterator[Lost]:
-        """A note that is gone or empty; or one with other bytes than ours, which its owner has edited."""
+        """A note that is gone or empty; or one with other bytes than ours, or that cannot be read: its owner's work."""
         for receipt in receipts:
             path = self._notes_dir / str(receipt.detail.get("path", ""))
-            if not path.is_file() or path.stat().st_size == 0:
-                yield Lost(receipt.ref, f"the note {path}")
-            elif not files.has_digest(path, _digests(receipt.detail)):
-                yield Lost(receipt.ref, f"the note {path}", is_edited=True)
+            try:
+                is_there = path.is_file() and path.stat().st_size > 0
+                is_ours = is_there and files.has_digest(path, _digests(receipt.detail))
+            except FileNotFoundError:  # deleted at this moment
+                is_there = is_ours = False
+            except OSError:
+                is_there, is_ours = True, False
+            if not is_ours:
+                yield Lost(receipt.ref, f"the note {path}", is_edited=is_there)
 
     def presumed(self, mails: Sequence[Judged]) -> Iterator[Receipt]:
         """The note that `apply` would write. Its `earlier` are the hashes of our notes that it would replace."""
