@@ -207,3 +207,11 @@ def test_the_mails_that_are_superseded_are_counted_by_index(full):
     plan = plans(full, lambda: full.ledger.current.count(full.job.id))
 
     assert_uses(plan, "ix_item_judged")
+
+
+def test_the_mails_on_which_a_keyword_was_put_back_are_found_by_index(full):
+    mailbox = full.claim(full.run(), 1)[0].mailbox_id
+
+    plan = plans(full, lambda: full.ledger.removals.close(full.job.id, mailbox, "OldTag", [1, 2]))
+
+    assert_uses(plan, "ix_item_judged")
