@@ -137,9 +137,13 @@ class Parts:
     def effects(self) -> tuple[Effect, ...]:
         return tuple(make() for _, make in outputs(self._settings, self.allowance, self._audience.clock))
 
-    def output(self, name: str) -> Effect | None:
+    def rubric_of(self, job: Job) -> Rubric:
+        return asking(self._settings, job.rubric).asked
+
+    def output(self, name: str, job: Job | None = None) -> Effect | None:
         build = EFFECTS.get(name)
-        return None if build is None else build(self._settings, self.allowance, self._audience.clock)
+        settings = self._settings if job is None else asking(self._settings, job.rubric)
+        return None if build is None else build(settings, self.allowance, self._audience.clock)
 
     def analytics(self) -> AnalyticsFile | None:
         return analytics(self._settings, self.ledger)

@@ -24,11 +24,12 @@ from backfill.errors import (
     Unexpected,
     around_one_mail,
 )
-from backfill.ledger.rows import Item
+from backfill.ledger.rows import Item, Job
 from backfill.message import MailboxKey, Message, MessageRef
 from backfill.operations.parts import Audience, Parts
 from backfill.outputs import NAMES
 from backfill.ports import Effect, Judged, Receipt, Unapplied
+from backfill.rubric import Rubric
 
 T = TypeVar("T", Receipt, Judged, MessageRef)
 A = TypeVar("A")
@@ -44,19 +45,23 @@ class Outputs:
         self._parts = parts
         self._audience = audience
         self._opened = opened
-        self._made: dict[str, Effect] = {}
+        self._made: dict[tuple[str, Rubric | None], Effect] = {}
         self._down: dict[str, BackfillError] = {}  # by effect; not asked again
         self._unusable: dict[tuple[str, MailboxKey], BackfillError] = {}  # by effect; not asked again
 
-    def get(self, name: str) -> Effect:
-        """Raises `ConfigError` for a name that this version does not know."""
-        if name not in self._made:
-            effect = self._parts.output(name)
+    def get(self, name: str, job: Job | None = None) -> Effect:
+        """Raises `ConfigError` for a name that this version does not know.
+
+        `job`: the effect is for what this job asks; None: for today's rubric.
+        """
+        key = name, None if job is None else self._parts.rubric_of(job)
+        if key not in self._made:
+            effect = self._parts.output(name, job)
             if effect is None:
                 raise ConfigError(f"There is no output {name!r:.40}; there are {', '.join(NAMES)}.")
             self._opened.callback(effect.close)
-            self._made[name] = effect
-        return self._made[name]
+            self._made[key] = effect
+        return self._made[key]
 
     def traces(self, receipt: Receipt) -> tuple[str, ...]:
         """What the effect is to take back; () if this version does not know the effect."""
@@ -66,22 +71,22 @@ class Outputs:
             return ()
 
     def judged(
-        self, effect: Effect, given: Sequence[tuple[Item, int | None, Mapping[str, Any]]]
+        self, effect: Effect, job: Job, given: Sequence[tuple[Item, Mapping[str, Any]]]
     ) -> tuple[list[Judged], list[Unapplied]]:
-        """The mails of items as the effect takes them; and the unreadable ones.
+        """The mails of a job's items as the effect takes them; and the unreadable ones.
 
-        `given`: each item with the number of its job, and the detail of its mail's receipt.
+        `given`: each item with the detail of its mail's receipt.
         """
         messages: dict[MessageRef, Message] = {}
         unread: list[Unapplied] = []
         if effect.needs_message:
             fetch = partial(self._fetch, name=effect.name)
-            for answer in self.answers(effect.name, [held.ref for held, _, _ in given], fetch):
+            for answer in self.answers(effect.name, [held.ref for held, _ in given], fetch):
                 if isinstance(answer, Message):
                     messages[answer.ref] = answer
                 else:
                     unread.append(answer)
-        labels = self._parts.rubric.labels
+        labels = self._parts.rubric_of(job).labels
         named = {each for message in messages.values() for each in message.ancestors}
         threads = self._parts.ledger.receipts.in_threads(self._parts.account, effect.name, named) if named else {}
         return [
@@ -92,10 +97,10 @@ class Outputs:
                 flags_before=held.flags_before,
                 message=messages.get(held.ref),
                 previous=previous,
-                job_id=job_id,
+                job_id=job.id,
                 thread={each: threads[each] for each in _ancestors(messages.get(held.ref)) if each in threads},
             )
-            for held, job_id, previous in given
+            for held, previous in given
             if held.verdict is not None and (held.ref in messages or not effect.needs_message)
         ], unread
 

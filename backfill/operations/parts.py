@@ -108,8 +108,15 @@ class Parts(Protocol):
         """The outputs, new ones at each call; the caller closes them."""
         ...
 
-    def output(self, name: str) -> Effect | None:
-        """The output of this name, configured or not; the caller closes it. None: there is none."""
+    def rubric_of(self, job: Job) -> Rubric:
+        """What this job asks, with today's thresholds and keywords for the names that today's rubric has, too."""
+        ...
+
+    def output(self, name: str, job: Job | None = None) -> Effect | None:
+        """The output of this name, configured or not; the caller closes it. None: there is none.
+
+        `job`: for what this job asks, in the place of today's rubric.
+        """
         ...
 
     def analytics(self) -> AnalyticsFile | None: ...

@@ -160,19 +160,20 @@ class _Undo:
     def _take_back(self) -> bool:
         """Take back page by page. False: a stop was requested before the end."""
         for page in fates(self.parts, self.job, self.only):
-            for (name, _, fate), written in _batches(page):
+            for (name, _, fate, other), written in _batches(page):
                 if self.audience.stop.is_set():
                     return False
                 self._beat()
+                heir = self.parts.ledger.jobs.get(other) if fate is Fate.HANDED_OVER else None
                 try:
-                    effect = self.outputs.get(name)
+                    effect = self.outputs.get(name, heir)
                 except ConfigError as error:
                     self._close([], [Unapplied(each.receipt.ref, name, error) for each in written], written)
                     continue
-                if fate is Fate.TAKEN_BACK:
+                if heir is None:
                     self._undo(effect, written)
                 else:
-                    self._hand_over(effect, written)
+                    self._hand_over(effect, heir, written)
                 self.audience.observer.record(processed=len(written))
         return not self.audience.stop.is_set()
 
@@ -196,11 +197,14 @@ class _Undo:
                 self.taken.update((effect.name, what) for what in effect.traces(each.receipt))
         self._close(closed, refused, batch)
 
-    def _hand_over(self, effect: Effect, batch: Sequence[Written]) -> None:
-        """Give the mails what the verdicts of other jobs call for, which removes what those do not call for."""
+    def _hand_over(self, effect: Effect, heir: Job, batch: Sequence[Written]) -> None:
+        """Give the mails what the verdicts of another job call for, which removes what those do not call for.
+
+        The other job may have asked other questions: `effect` and labels are for those.
+        """
         of = {each.receipt.ref: each for each in batch}
-        given = [(each.other, each.other_job, each.receipt.detail) for each in batch if each.other is not None]
-        judged, refused = self.outputs.judged(effect, given)
+        given = [(each.other, each.receipt.detail) for each in batch if each.other is not None]
+        judged, refused = self.outputs.judged(effect, heir, given)
         # Recorded first: after a crash, an undo of the other job knows from it what is ours.
         presumed = self.outputs.answers(effect.name, judged, effect.presumed)
         intended = [each for each in presumed if isinstance(each, Receipt)]
@@ -253,12 +257,13 @@ def _with_items(of: Mapping[MessageRef, Written], receipts: Iterable[Receipt]) -
     return [(other, receipt) for other, receipt in pairs if other is not None]
 
 
-def _batches(page: Sequence[tuple[Written, Fate]]) -> Iterator[tuple[tuple[str, MailboxKey, Fate], list[Written]]]:
-    """What is done alike, in one mailbox, by effect; without what is left."""
+def _batches(page: Sequence[tuple[Written, Fate]]) -> Iterator[tuple[tuple[str, MailboxKey, Fate, int], list[Written]]]:
+    """What is done alike, in one mailbox, by effect and by the job that gets it; without what is left."""
 
-    def alike(pair: tuple[Written, Fate]) -> tuple[str, MailboxKey, Fate]:
+    def alike(pair: tuple[Written, Fate]) -> tuple[str, MailboxKey, Fate, int]:
         written, fate = pair
-        return written.receipt.effect, written.receipt.ref.mailbox, fate
+        heir = written.other_job or 0 if fate is Fate.HANDED_OVER else 0
+        return written.receipt.effect, written.receipt.ref.mailbox, fate, heir
 
     work = sorted((pair for pair in page if pair[1] is not Fate.LEFT), key=alike)
     for key, pairs in groupby(work, key=alike):

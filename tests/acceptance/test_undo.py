@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Mailbox
-from tests.support.api_server import ApiServer, Call, Response, verdict
+from tests.support.api_server import ApiServer, Call, Response, answer_for, completion, verdict
 from tests.support.project import PROCESSED, Project, end, letter, wait_until
 
 MAILS = 12
@@ -98,6 +98,21 @@ def test_two_jobs_about_the_same_mails_can_be_undone_in_any_order(
     taken(marked, str(order[1]))
     assert marked.flags() == before
     assert marked.notes() == []
+
+
+def test_the_answers_to_an_older_question_count_again_with_their_own_labels(marked: Project, api: ApiServer) -> None:
+    judges(api, important=range(1, 8), spam=range(5, 11))
+    marked.succeed("run", "--yes")
+    of_the_first, notes_of_the_first = marked.flags(), contents(marked)
+    api.answer_with(lambda call: completion(json.dumps(answer_for(call))))
+    marked.ask({"categories": {"Bill": {"means": "a bill", "keyword": "Bill"}, "Other": {"means": "all else"}}})
+    marked.succeed("run", "--new-job", "--yes")
+    assert marked.flags() != of_the_first
+
+    taken(marked, "2")
+
+    assert (marked.flags(), contents(marked)) == (of_the_first, notes_of_the_first)
+    assert marked.run("verify", "1").returncode == 0
 
 
 def contents(project: Project) -> dict[str, bytes]:

@@ -263,7 +263,10 @@ class BenchParts:
     def effects(self) -> tuple[Effect, ...]:
         return self.outputs()
 
-    def output(self, name: str) -> Effect | None:
+    def rubric_of(self, job: Job) -> Rubric:
+        return job.rubric
+
+    def output(self, name: str, job: Job | None = None) -> Effect | None:
         return {effect.name: effect for effect in self.outputs()}.get(name)
 
     def analytics(self) -> AnalyticsFile | None:
