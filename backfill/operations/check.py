@@ -113,6 +113,14 @@ def probe_all(parts: CheckParts, audience: Audience, may_call: Callable[[str], b
     facts = parts.facts
     yield Probe("configuration", State.OK, str(facts.config_path))
     yield Probe("rubric", State.OK, _asked(parts.rubric))
+    room, needed = parts.api.max_answer_tokens, parts.rubric.answer_tokens
+    if facts.has_api and room < needed:
+        yield Probe(
+            "room",
+            State.WARN,
+            f"llm.max_output_tokens allows {room} tokens; an answer to the rubric takes up to {needed}.",
+            "An answer that is cut off is paid for and asked for again: set llm.max_output_tokens: null.",
+        )
     for doubt in facts.doubts:
         yield Probe(".env", State.WARN, doubt, str(facts.env_path))
     has_ledger = False

@@ -244,6 +244,19 @@ def test_the_worst_of_several_troubles_is_the_exit_code(project: Project, api: A
     assert api.call_count == 0
 
 
+def test_too_little_room_for_an_answer_is_warned_of(project: Project) -> None:
+    project.ask({"categories": {"Bill": {"means": "a bill"}, "Other": {"means": "all else"}}, "reason": True})
+    project.configure(llm={"max_output_tokens": 200})
+    _, narrow = probes(project, may_call=False)
+    project.configure(llm={"max_output_tokens": None})
+    _, wide = probes(project, may_call=False)
+
+    assert narrow["room"].state is State.WARN
+    assert "allows 200 tokens; an answer to the rubric takes up to 320" in narrow["room"].detail
+    assert "max_output_tokens: null" in narrow["room"].remedy
+    assert "room" not in wide
+
+
 def test_the_rules_need_no_api(project: Project, api: ApiServer) -> None:
     project.configure(classifier="heuristic")
     project.hide(IMAP_PASSWORD=PASSWORD)
