@@ -191,6 +191,47 @@ def test_a_file_that_was_never_ours_is_kept_and_named(notes, tmp_path):
     assert notes.traces(foreign) == ()
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_edited_note_is_said_to_be_edited_after_later_verdicts_have_met_it(notes, tmp_path, times):
+    (receipt,) = applied(notes, judged(1))
+    edited = tmp_path / "notes" / receipt.detail["path"]
+    edited.write_text("my own words")
+    for _ in range(times):
+        (receipt,) = applied(notes, replace(judged(1, "spam"), previous=receipt.detail))
+
+    (kept,) = notes.undo([receipt])
+
+    assert receipt.state is ReceiptState.FOREIGN
+    assert isinstance(kept, Undone)
+    assert kept.kept == f"{edited}: edited since it was written"
+    assert edited.read_text() == "my own words"
+
+
+def test_a_file_that_was_never_ours_is_not_said_to_be_edited_after_later_verdicts(notes, tmp_path):
+    (receipt,) = applied(notes, judged(1))
+    path = tmp_path / "notes" / receipt.detail["path"]
+    path.write_text("older than backfill")
+    (foreign,) = applied(notes, judged(1))
+    (later,) = applied(notes, replace(judged(1, "spam"), previous=foreign.detail))
+
+    (kept,) = notes.undo([later])
+
+    assert isinstance(kept, Undone)
+    assert kept.kept == f"{path}: not written by backfill"
+
+
+def test_a_note_whose_edit_the_owner_took_back_is_ours_again(notes, tmp_path):
+    (receipt,) = applied(notes, judged(1))
+    edited = tmp_path / "notes" / receipt.detail["path"]
+    ours = edited.read_bytes()
+    edited.write_text("my own words")
+    (met,) = applied(notes, replace(judged(1, "spam"), previous=receipt.detail))
+    edited.write_bytes(ours)
+
+    assert list(notes.undo([met])) == [Undone(met.ref, "notes")]
+    assert not edited.exists()
+
+
 def test_a_note_that_the_owner_has_deleted_or_moved_is_no_error(notes, tmp_path):
     receipts = applied(notes, judged(1), judged(2))
     (tmp_path / "notes" / receipts[0].detail["path"]).unlink()

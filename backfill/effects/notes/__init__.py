@@ -102,7 +102,11 @@ class NotesEffect:
             ) from error
         for mail, path, note, is_ours in zip(mails, paths, notes, are_ours, strict=True):
             state = ReceiptState.APPLIED if is_ours else ReceiptState.FOREIGN
-            yield Receipt(mail.ref, self.name, state, self._detail(mail, path, note), message_of(mail).message_id)
+            detail = self._detail(mail, path, note)
+            if not is_ours:  # so that `undo` can tell an edited note from a file that was never ours
+                written = _written(mail.previous)
+                detail |= {"written": bool(written), "earlier": sorted(written)}
+            yield Receipt(mail.ref, self.name, state, detail, message_of(mail).message_id)
         self._presumed.clear()
 
     def lost(self, receipts: Sequence[Receipt]) -> Iterator[Lost]:
@@ -190,7 +194,7 @@ class NotesEffect:
             return ""
         except NotADirectoryError:
             return ""
-        if receipt.state is not ReceiptState.APPLIED:
+        if receipt.state is not ReceiptState.APPLIED and not receipt.detail.get("written"):
             return f"{path}: not written by backfill"
         if not stat.S_ISREG(found.st_mode):
             return f"{path}: no longer a file that backfill wrote"
@@ -290,6 +294,11 @@ def _digests(detail: Mapping[str, Any] | None) -> frozenset[str]:
     """The hashes of the notes of ours that a mail's file may hold, by the detail of its receipt."""
     detail = detail or {}
     return frozenset({detail["sha256"], *detail.get("earlier", ())} if "sha256" in detail else ())
+
+
+def _written(previous: Mapping[str, Any] | None) -> frozenset[str]:
+    """The hashes of the notes that we wrote for a mail; none where a file of its owner's stood there all the time."""
+    return _digests(previous) if previous and previous.get("written", True) else frozenset()
 
 
 def _slug(subject: str) -> str:
