@@ -41,10 +41,14 @@ def apply(
         from backfill.wording import printable  # start-up: only where something is shown
 
         print("\n".join(printable(line) for line in _lines(result)))
-    if result.ended is not None and result.ended.outcome is RunOutcome.INTERRUPTED:
+    if result.ended is not None and _is_cut_short(result):
         command.terminal.say(f"Stopped early ({result.ended.reason}). Go on with: {result.again}")
         return ExitCode.STOPPED_EARLY
     return ExitCode.SOME_FAILED if result.failed else ExitCode.OK
+
+
+def _is_cut_short(result: "Applied") -> bool:
+    return result.ended is not None and result.ended.outcome is RunOutcome.INTERRUPTED
 
 
 def _lines(result: "Applied") -> list[str]:
@@ -52,7 +56,9 @@ def _lines(result: "Applied") -> list[str]:
 
     expected, number = result.expected, result.job.id
     would = "would change" if result.is_preview else "changed"
-    if not expected.mails:
+    if not expected.mails and _is_cut_short(result):
+        lines = [f"Job {number}: nothing was changed; not every mail was compared with today's settings."]
+    elif not expected.mails:
         lines = [f"Job {number}: nothing differs from today's settings."]
     elif result.is_preview:
         lines = [f"Job {number}: {counted(expected.mails, 'mail')} {would}. Nothing was written."]

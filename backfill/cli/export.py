@@ -24,7 +24,12 @@ def export(
         Parameter(help="[default: what the file's name ends with; jsonl on standard output]"),
     ] = None,
     output: Annotated[
-        Path | None, Parameter(converter=path_as_typed, help="Write to this file; - is standard output. [default: -]")
+        Path | None,
+        Parameter(
+            converter=path_as_typed,
+            allow_leading_hyphen=True,
+            help="Write to this file; - is standard output. [default: -]",
+        ),
     ] = None,
     force: Annotated[bool, Parameter(help="Replace the file if it is there already.")] = False,
     general: GeneralOptions = EVERYWHERE,

@@ -35,6 +35,11 @@ def test_every_verdict_is_on_standard_output_with_its_mail(judged: Project) -> N
     assert {row["sent_at"] for row in rows} == {"2024-06-03T10:00:00.000000Z"}
 
 
+@pytest.mark.parametrize("named", [("--output", "-"), ("--output=-",)])
+def test_a_hyphen_names_standard_output(judged: Project, named: tuple[str, ...]) -> None:
+    assert judged.run("export", *named).stdout == judged.run("export").stdout != ""
+
+
 def test_a_row_holds_what_its_analytics_line_holds(judged: Project) -> None:
     rows = [json.loads(row) for row in judged.run("export").stdout.splitlines()]
 
