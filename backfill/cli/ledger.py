@@ -43,6 +43,7 @@ def verify(
         said |= {"superseded": verified.summary.superseded}
         print(json.dumps({"job": verified.job.id, "differences": rows, **said}, indent=2))
     else:
+        from backfill.operations.verify import is_undone  # start-up: only here
         from backfill.wording import printable  # start-up: only here
 
         found = verified.summary.counts.found
@@ -53,7 +54,8 @@ def verify(
         print("".join(f"{printable(note)}\n" for note in verified.notes), end="")
         if sentences and verified.is_repaired:
             number = verified.job.id
-            print(f"Repaired where it can be; now: backfill run --job {number}, then backfill verify {number}.")
+            then = "" if is_undone(verified.job) else f"backfill run --job {number}, then "
+            print(f"Repaired where it can be; now: {then}backfill verify {number}.")
     if not verified.is_complete:
         return ExitCode.STOPPED_EARLY
     return ExitCode.DIFFERENCE if sentences else ExitCode.OK

@@ -20,7 +20,7 @@ from backfill.errors import EffectUnavailable, FolderUnusable, MailThrottled, Se
 from backfill.ledger import Ledger
 from backfill.ledger.reads.audit import Difference, DifferenceKind
 from backfill.ledger.rows import Job, PlanRange
-from backfill.lifecycle import OPEN, ItemStatus
+from backfill.lifecycle import OPEN, ItemStatus, JobState
 from backfill.message import MailboxKey
 from backfill.operations.lost import Outdated, lost_outputs, outdated
 from backfill.operations.parts import Audience, Parts, locked
@@ -48,6 +48,10 @@ NOT_COMPARED: Final = (
 EDITED: Final = "{files} with other words than ours, or not readable: edited since, and left alone."
 SUPERSEDED: Final = (
     "Superseded: {mails}. The newer job's verdict counts for these mails, so this job's outputs are not compared there."
+)
+UNDONE: Final = (
+    "This job was undone, so no run goes on with it. Its mails are not compared with the server; the ledger is "
+    "compared with itself."
 )
 NOT_FINISHED: Final = "Stopped early ({reason}): what follows has not been compared."
 
@@ -115,14 +119,14 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
         job = known_job(ledger, job_id)
         insist_on_account(parts.account, job)
         parts.go_by(job)
-        effects = () if job.dry_run else parts.effect_names
+        effects = () if has_no_outputs(job) else parts.effect_names
         within = ledger.audit.differences(job.id, effects)
         verification = Verification(ledger, parts.source, audience.stop)
         outside = verification.compare(job)
         closed = {each.folder for each in outside.differences if each.kind is Finding.FOLDER_CLOSED}
         with closing(Made(parts, job)) as made:
             lost = lost_outputs(ledger, made.effects, job, closed, audience.stop)
-            stale = list(outdated(ledger, made.effects, parts.rubric, job))
+            stale = [] if is_undone(job) else list(outdated(ledger, made.effects, parts.rubric, job))
         is_repaired = repair and outside.is_complete and not audience.stop.is_set()
         if is_repaired:
             ledger.audit.repair(job.id)
@@ -145,11 +149,21 @@ def verify(parts: Parts, audience: Audience, job_id: int | None, *, repair: bool
         )
 
 
+def is_undone(job: Job) -> bool:
+    """Was it taken back? Then no difference from the server is to be repaired: no run goes on with it."""
+    return job.state is JobState.UNDONE
+
+
+def has_no_outputs(job: Job) -> bool:
+    """Is nothing of this job to stand on the mails?"""
+    return job.dry_run or is_undone(job)
+
+
 class Made:
-    """A job's outputs, for as long as they are looked at; none for a dry run."""
+    """A job's outputs, for as long as they are looked at; none for a dry run and for an undone job."""
 
     def __init__(self, parts: Parts, job: Job) -> None:
-        self.effects = () if job.dry_run else parts.effects()
+        self.effects = () if has_no_outputs(job) else parts.effects()
 
     def close(self) -> None:
         for effect in self.effects:
@@ -193,6 +207,8 @@ class Verification:
 
     def compare(self, job: Job) -> Comparison:
         """What differs, folder by folder; ends early at a stop request. Raises what the source raises."""
+        if is_undone(job):
+            return Comparison((), (UNDONE,))
         keys = self.ledger.plans.mailbox_keys(job.id)
         still_open = self.ledger.plans.open_mailboxes(job.id)
         windows = [window for window in self.ledger.plans.ranges(job.id) if window.mailbox_id in keys]

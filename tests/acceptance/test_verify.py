@@ -208,3 +208,44 @@ def test_the_repair_of_an_older_job_takes_nothing_from_the_newer_one(
     assert json.loads(older.stdout)["superseded"] == 2
     assert "Superseded: 2 by job 2" in for_people.stdout
     assert project.rows("SELECT id, verdict_id, stale FROM receipt ORDER BY id") == receipts
+
+
+def test_an_undone_job_has_no_difference_for_mails_that_are_gone_and_stays_undone(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1), letter(2), letter(3))
+    project.configure(effects=["flags"])
+    project.succeed("run", "--yes")
+    project.succeed("undo", "1", "--yes")
+    mailbox.holds(letter(4))
+    with project.mail_program() as client:
+        client.select_folder("INBOX")
+        client.delete_messages([2])
+        client.expunge()
+    project.configure(effects=["flags", "notes"])
+
+    told = project.run("verify", "1")
+    repaired = project.run("verify", "1", "--repair")
+
+    assert told.returncode == 0, told.stdout
+    assert "no differences" in told.stdout
+    assert "was undone" in told.stdout
+    assert repaired.returncode == 0, repaired.stdout
+    assert "backfill run" not in repaired.stdout
+    assert project.rows("SELECT state FROM job") == [("undone",)]
+
+
+def test_an_undone_job_with_a_difference_is_not_sent_to_a_run_that_refuses_it(
+    project: Project, mailbox: Mailbox, api: ApiServer
+) -> None:
+    mailbox.holds(letter(1), letter(2))
+    project.succeed("run", "--yes")
+    project.succeed("undo", "1", "--yes")
+    with closing(sqlite3.connect(project.ledger)) as ledger, ledger:
+        ledger.execute("UPDATE plan_range SET planned = planned + 1")
+
+    repaired = project.run("verify", "1", "--repair")
+
+    assert repaired.returncode == 7, repaired.stdout
+    assert "now: backfill verify 1" in repaired.stdout
+    assert project.run("verify", "1").returncode == 0
