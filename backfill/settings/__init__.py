@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 RUBRIC: Final = "rubric"
+THRESHOLD: Final = "should be a whole number from 0 to 10, the lowest score that gets the label"
 #: pydantic's words for a value that has no keys where it should have some.
 _NO_KEYS: Final = frozenset({"dict_type", "model_type", "model_attributes_type"})
 _current: Settings | None = None
@@ -154,7 +155,7 @@ def _merge(values: dict[str, Any], winning: dict[str, Any]) -> dict[str, Any]:
         for section, keys in sections.items()
     }
     merged = values | winning | kept
-    if RUBRIC in winning:
+    if isinstance(winning.get(RUBRIC), dict):  # another value wins whole, and is refused
         merged[RUBRIC] = questions.overridden(values.get(RUBRIC), winning[RUBRIC])
     return merged
 
@@ -196,11 +197,16 @@ def _explain(error: ValidationError, layers: Sequence[_Layer]) -> str:
         place = tuple(part for part in detail["loc"] if isinstance(part, str))  # an int is a list's index
         key = ".".join(place)
         problem = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        if detail["type"].startswith("int_") and key.endswith("threshold"):
+            problem = THRESHOLD
+        elif key.startswith(f"{RUBRIC}."):
+            problem = questions.KINDS.get(detail["type"], problem)
         origin = next((f"{layer.names[key]} in {layer.place}" for layer in layers if key in layer.names), None)
         if key.startswith(f"{RUBRIC}."):
             origin = origin or f"{key} in {layers[-1].place}"
         if detail["type"] == "missing":
-            problems.append(f"{key} is missing in {layers[-1].place}")
+            remedy = f"; it {THRESHOLD}" if key.endswith("threshold") else ""
+            problems.append(f"{key} is missing in {layers[-1].place}{remedy}")
         elif detail["type"] == "extra_forbidden":
             problems.append(f"{origin} is not a known key; known here are {questions.known_keys(place[:-1])}")
         elif key.partition(".")[0] == RUBRIC and detail["type"] in _NO_KEYS:

@@ -18,6 +18,13 @@ _KNOWN: Final = {"importance": IMPORTANCE, "spam": SPAM}
 #: YAML reads a mapping as None when all its keys are commented out.
 _OrEmpty: Final = BeforeValidator(lambda value: {} if value is None else value)
 
+#: What a key of the section takes, by pydantic's word for the mistake.
+KINDS: Final = {
+    "string_type": "should be a text",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+}
+
 
 class ScoreKeys(Section):
     """One score. `keyword` None: its label gets no keyword."""
@@ -84,8 +91,11 @@ def known_keys(place: tuple[str, ...]) -> str:
 
 def should_hold(place: tuple[str, ...]) -> str:
     """What should stand at `place` in the section where a single word or a list stands."""
-    keys = known_keys(place)
-    return f"should hold keys: {keys}" if keys else "should hold names, each with keys below it"
+    if keys := known_keys(place):
+        ready = "; `backfill init --rubric receipts-and-tax` writes a ready one" if len(place) == 1 else ""
+        return f"should hold keys: {keys}{ready}"
+    form = ", ".join(f"{key}: …" for key in known_keys((*place, "NAME")).split(", "))
+    return f"should hold names, each with keys below it, in the form NAME: {{{form}}}"
 
 
 def overridden(rubric: Any, winning: Mapping[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, get_args
 from unicodedata import normalize
@@ -161,6 +162,55 @@ def test_an_answer_has_room_for_all_that_is_asked(load):
 )
 def test_a_mistake_is_said_in_one_line_with_its_place_and_what_to_do(load, rubric, said):
     assert said in mistake(load, rubric)
+
+
+WHOLE = "threshold in {} should be a whole number from 0 to 10"
+SCORE_FORM = "in the form NAME: {means: …, threshold: …, keyword: …}"
+
+
+@pytest.mark.parametrize(
+    ("rubric", "said"),
+    [
+        ("receipts-and-tax", "should hold keys: scores, categories"),
+        ("receipts-and-tax", "`backfill init --rubric receipts-and-tax` writes a ready one"),
+        (["tax", "keep"], "`backfill init --rubric receipts-and-tax` writes a ready one"),
+        ({"scores": ["tax", "keep"]}, SCORE_FORM),
+        ({"scores": "tax"}, SCORE_FORM),
+        ({"categories": ["tax", "keep"]}, "in the form NAME: {means: …, keyword: …}"),
+        ({"scores": {"a": {"means": "x"}}}, "threshold is missing in {}; it should be a whole number from 0 to 10"),
+        *(({"scores": {"a": {"means": "x", "threshold": odd}}}, WHOLE) for odd in (7.5, "high", None, [1], True, "")),
+        *(({"scores": {"a": {"means": odd, "threshold": 7}}}, "means in {} should be a text") for odd in (None, ["x"])),
+        ({"categories": {"A": {"means": {"x": "y"}}}}, "means in {} should be a text"),
+        ({"categories": {"A": INVOICE | {"keyword": ["x"]}}}, "keyword in {} should be a text"),
+        ({"categories": {"A": INVOICE}, "spam_category": ["A"]}, "spam_category in {} should be a text"),
+        *(({"categories": {"A": INVOICE}, "reason": odd}, "should be true or false") for odd in (None, "perhaps", 7)),
+    ],
+    ids=str,
+)
+def test_a_value_of_the_wrong_kind_is_answered_with_the_kind_or_form_that_is_expected(load, tmp_path, rubric, said):
+    told = mistake(load, rubric)
+
+    assert said.replace("{}", str(tmp_path / "config/config.yaml")) in told
+    assert not re.search("dictionary|parse|instance|string|interpret", told)
+
+
+@pytest.mark.parametrize("rubric", [None, {"scores": {"a": URGENCY}}])
+@pytest.mark.parametrize("word", ["receipts-and-tax", '["tax"]', "{tax"])
+def test_a_variable_with_a_word_in_place_of_the_rubric_is_answered_with_the_ready_one(load, rubric, word):
+    with pytest.raises(ConfigError, match=r"BACKFILL_RUBRIC in the environment should hold keys.*init --rubric"):
+        load(rubric, environment={"BACKFILL_RUBRIC": word})
+
+
+def test_a_whole_number_is_also_asked_for_where_a_variable_or_the_usual_score_has_none(load):
+    scores = {"scores": {"a": URGENCY}}
+
+    with pytest.raises(ConfigError) as error:
+        load(scores, environment={"BACKFILL_RUBRIC__SCORES__A__THRESHOLD": "7.5"})
+    usual = mistake(load, None, processing={"spam_threshold": 7.5})
+
+    assert "should be a whole number from 0 to 10" in str(error.value)
+    assert "processing.spam_threshold in" in usual
+    assert "should be a whole number from 0 to 10" in usual
 
 
 @pytest.mark.parametrize(
