@@ -24,9 +24,9 @@ from backfill.ledger.job_states import move
 from backfill.ledger.outcomes import write_outcomes
 from backfill.ledger.receipts import keep_receipts
 from backfill.ledger.rows import Item, Run, moment_or_none
-from backfill.ledger.runs import living_runs
+from backfill.ledger.runs import latest_run, living_runs
 from backfill.ledger.verdicts import verdicts_by_id
-from backfill.lifecycle import ItemStatus, JobState, OutcomeStatus
+from backfill.lifecycle import ItemStatus, JobState, OutcomeStatus, RunOutcome
 from backfill.message import MailboxKey, MessageRef
 from backfill.ports import Receipt, ReceiptState
 
@@ -42,6 +42,12 @@ RECEIPTS = f"""SELECT t.id, t.uid, t.effect, t.state, t.detail, t.stale, t.verdi
      WHERE t.id > :after AND t.undone_at IS NULL
        AND EXISTS (SELECT 1 FROM item i WHERE i.job_id = :job AND i.mailbox_id = t.mailbox_id AND i.uid = t.uid)
      ORDER BY t.id LIMIT :limit"""
+# Something that the job itself wrote, and that no other job's verdict calls for.
+OWN = text(
+    f"""SELECT 1 FROM item i JOIN receipt t ON t.mailbox_id = i.mailbox_id AND t.uid = i.uid
+         WHERE i.job_id = :job AND t.undone_at IS NULL AND t.verdict_id = i.verdict_id
+           AND COALESCE({current_verdict("t.mailbox_id", "t.uid", which=WITHOUT)} <> t.verdict_id, TRUE) LIMIT 1"""
+)
 ITEMS = text(
     """SELECT i.*, m.account, m.folder, m.uidvalidity FROM item i JOIN mailbox m ON m.id = i.mailbox_id
         WHERE i.id IN :ids"""
@@ -111,6 +117,10 @@ class Undoing:
 
         self.database.write(work)
 
+    def is_left_unfinished(self, job_id: int) -> bool:
+        """Must an undone job be undone once more? As `undo_is_unfinished`."""
+        return self.database.read(lambda connection: undo_is_unfinished(connection, job_id))
+
     def written(self, job_id: int, after: int = 0, limit: int = 500) -> list[Written]:
         """The standing receipts of the job's mails, in order of their numbers, from the first after `after`."""
         parameters = {"job": job_id, "after": after, "limit": limit}
@@ -174,6 +184,14 @@ class Undoing:
                 for row in connection.execute(FACTS, statement)
             }
         )
+
+
+def undo_is_unfinished(connection: Connection, job_id: int) -> bool:
+    """Did the last undo of an undone job end early, or leave something that the job wrote? Reads the job's items."""
+    last = latest_run(connection, job_id)
+    if last is not None and last.command == "undo" and last.outcome != RunOutcome.FINISHED:
+        return True
+    return connection.execute(OWN, {"job": job_id}).first() is not None
 
 
 def _items(connection: Connection, ids: Collection[int]) -> dict[int, tuple[int, Item]]:

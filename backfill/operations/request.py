@@ -70,6 +70,8 @@ class Intent(StrEnum):
     REVIVE = "revive"  # it was cancelled, and named by its number
 
 
+#: With these a job may be about to make its first call.
+BEGINNING: Final = frozenset({Intent.BEGIN, Intent.RESUME})
 #: The words before a job's description, by what will be done with it.
 SAID: Final = {
     Intent.BEGIN: "New:",
@@ -125,6 +127,8 @@ def choose(parts: Parts, audience: Audience, request: Request, said: str | None 
         parts.as_planned(decision.job)
     if not decision.job.dry_run:
         parts.allow_writing()
+    if told := otherwise(parts.ledger, decision, Question(fingerprint, parts.rubric)):
+        audience.tell(told)
     audience.tell(f"{said or SAID[decision.intent]} {describe(decision.job)}")
     return decision
 
@@ -159,7 +163,7 @@ def decide(
     found = ledger.jobs.find(job_key(account, selection, digest, dry_run=request.dry_run, generation=generation))
     is_given_up = found is not None and found.state in GIVEN_UP
     if found is not None and not (is_given_up and request.new_job):
-        refuse_undone(found)
+        refuse_undone(ledger, found)
         # Otherwise the next run from cron would undo what the operator has decided.
         if found.state is JobState.CANCELLED or (request.selection is None and found.state in GIVEN_UP):
             raise ConfigError(
@@ -190,12 +194,38 @@ def decide(
     return Decision(job, Intent.BEGIN)
 
 
-def refuse_undone(job: Job) -> None:
+def otherwise(ledger: Ledger, decision: Decision, question: Question) -> str | None:
+    """What the latest real job about the same mail asked otherwise, for people, until the job has made a call.
+
+    None or "": there is no such job that counts, or it asked the same. The difference is told, and refuses nothing.
+    """
+    job = decision.job
+    is_asked_today = job.fingerprint == question.fingerprint.digest()
+    if decision.intent not in BEGINNING or not is_asked_today or ledger.attempts.latest(job.id) is not None:
+        return None
+    about = job.selection.canonical()
+    for earlier in reversed(ledger.jobs.all()):
+        if earlier.is_cleanup or earlier.dry_run or earlier.state is JobState.UNDONE:
+            continue
+        if earlier.id < job.id and earlier.account == job.account and earlier.selection.canonical() == about:
+            differences = "; ".join(question.differences(earlier))
+            return differences and (
+                f"Job {earlier.id} asked otherwise about the same mail: {differences}. Its verdicts do not answer "
+                "today's question, so mail without an answer to it is asked about anew. With the settings of job "
+                f"{earlier.id}, its verdicts are used and cost nothing."
+            )
+    return None
+
+
+def refuse_undone(ledger: Ledger, job: Job) -> None:
     """Raise `ConfigError` for an undone job: a run from cron would bring back what the operator has taken back."""
     if job.state is JobState.UNDONE:
+        rest = ""
+        if ledger.undoing.is_left_unfinished(job.id):
+            rest = f" The undo is not finished; go on with: backfill undo {job.id}."
         raise ConfigError(
-            f"This job was undone: {describe(job)}. Bring about again what it wrote with: backfill apply {job.id}; or "
-            "classify its mail anew with --new-job."
+            f"This job was undone: {describe(job)}.{rest} Bring about again what it wrote with: backfill apply "
+            f"{job.id}; or classify its mail anew with --new-job."
         )
 
 
@@ -231,7 +261,7 @@ def _named(ledger: Ledger, account: str, request: Request, question: Question) -
         raise ConfigError("--job goes on with a job; leave out --new-job and --ask-again.")
     job = known_job(ledger, request.job)
     insist_on_account(account, job)
-    refuse_undone(job)
+    refuse_undone(ledger, job)
     if request.selection is not None and request.selection.canonical() != job.selection.canonical():
         raise ConfigError(f"Job {job.id} has a selection of its own; leave out either --job or the selection.")
     return _same_question(ledger, job, request, question)

@@ -126,6 +126,7 @@ def render(status: JobStatus, job: Job) -> str:
     lines = [
         printable(describe(replace(job, state=status.tally.state))),
         headline(status, job.id),
+        *([f"The undo is not finished; go on with: backfill undo {job.id}"] if status.undo_is_unfinished else []),
         *(f"{label + ':':<{column}}{value}" for label, value in rows),
         *(["Last errors (UTC):", *errors] if errors else []),
     ]

@@ -143,6 +143,51 @@ def test_another_question_is_refused_with_old_and_new_side_by_side(asking, mailb
     assert api.call_count == 1
 
 
+SPAM_OTHERWISE = RUBRIC["scores"]["spam"] | {"means": "how unwanted it may be"}
+
+
+@pytest.mark.parametrize(
+    ("rubric", "model", "told"),
+    [
+        (
+            having(scores={**RUBRIC["scores"], "spam": SPAM_OTHERWISE}),
+            "test/model-1",
+            "score spam means 'how unwanted it is' -> 'how unwanted it may be'",
+        ),
+        (RUBRIC, "test/model-2", "model: test/model-1 -> test/model-2"),
+    ],
+    ids=["another meaning", "another model"],
+)
+def test_before_the_mail_of_a_finished_job_is_asked_about_anew_a_run_says_what_differs(
+    asking, mailbox, api, rubric, model, told
+):
+    mailbox.holds(*map(letter, range(3)))
+    asking.succeed("run", "--yes")
+
+    asking.configure(llm={"model": model})
+    asking.ask(rubric)
+    unanswered = asking.run("run")
+    said_again = asking.run("run", "--yes")
+
+    for done in (unanswered, said_again):
+        assert f"Job 1 asked otherwise about the same mail: {told}." in done.stderr
+        assert "asked about anew" in done.stderr
+    assert unanswered.returncode != 0
+    assert (said_again.returncode, api.call_count) == (0, 6)
+    assert "asked otherwise" not in asking.run("run", "--yes").stderr
+
+
+def test_a_new_job_that_asks_the_same_says_of_no_difference(asking, mailbox, api):
+    mailbox.holds(letter(1))
+    asking.succeed("run", "--yes", "--dry-run")
+    first = asking.run("run", "--yes")
+
+    again = asking.run("run", "--yes", "--ask-again")
+
+    assert "asked otherwise" not in first.stderr + again.stderr
+    assert api.call_count == 2
+
+
 def test_as_planned_asks_what_was_asked_with_the_thresholds_and_keywords_of_today(asking, mailbox, api):
     mailbox.holds(*map(letter, range(3)))
     asking.succeed("run", "--yes", "--max-emails", "1")

@@ -383,7 +383,11 @@ def test_ctrl_c_ends_an_undo_early_and_the_command_that_it_names_goes_on(project
     assert code == 75, errors
     assert "Go on with: backfill undo 1" in errors
     assert project.count("receipt WHERE undone_at IS NULL") > 0
+    assert "The undo is not finished; go on with: backfill undo 1" in project.run("status").stdout
+    refused = project.run("run", "--yes")
+    assert (refused.returncode, "go on with: backfill undo 1" in refused.stderr) == (2, True)
     project.succeed("undo", "1", "--yes")
     assert project.flags() == before
     assert project.notes() == []
     assert [line["status"] for line in project.analytics()].count("undone") == 3000
+    assert "not finished" not in project.run("status").stdout + project.run("run", "--yes").stderr

@@ -28,6 +28,7 @@ from backfill.lifecycle import JobState
 from backfill.message import Content, MailboxKey, Message, MessageRef
 from backfill.operations.undo import TakenBack, undo
 from backfill.ports import Effect, Unfetched
+from backfill.report.status import render
 from backfill.verdict import Scores
 from tests.support.bench import INBOX, Bench, BenchClassifier, BenchParts, PowerCut
 from tests.support.memory_marker import MemoryMarker
@@ -111,6 +112,11 @@ class Table:
         text = (self.bench.folder / "analytics.jsonl").read_text()
         return [(line["uid"], line["status"]) for line in map(json.loads, text.splitlines())]
 
+    def status(self, job: int) -> str:
+        found = self.bench.ledger.jobs.get(job)
+        assert found is not None
+        return render(self.bench.ledger.status.of(job), found)
+
     def state(self, job: int) -> JobState:
         found = self.bench.ledger.jobs.get(job)
         assert found is not None
@@ -152,6 +158,36 @@ def test_an_undo_that_is_cut_at_any_step_goes_on_to_exactly_what_still_counts(
 
     assert table.world() == (table.before, {})
     assert sorted(table.lines()[3 * MAILS :]) == [(uid, "undone") for uid in range(1, MAILS + 1)]
+
+
+@pytest.mark.parametrize("step", ["after begin", "after intend", "after add", "before close", "before settle"])
+def test_status_names_the_command_that_goes_on_with_a_cut_undo(table: Table, step: str) -> None:
+    cut(table, step, 1, 2)
+    table.bench.clock.turn(120)
+
+    assert "The undo is not finished; go on with: backfill undo 2" in table.status(2)
+
+    table.undo(2)
+
+    assert "not finished" not in table.status(2)  # job 1 has what was handed over
+    assert "not finished" not in table.status(1)
+
+
+def test_status_names_the_command_that_takes_back_what_an_undo_could_not(table: Table) -> None:
+    def refuse(step: str) -> None:
+        if step == "before remove":
+            raise FolderUnusable("[INUSE] locked by another program")
+
+    table.undo(1)
+    table.marker.step = refuse  # type: ignore[method-assign]
+    assert table.undo(2).refused
+    table.marker.step = lambda step: None  # type: ignore[method-assign]
+
+    assert "The undo is not finished; go on with: backfill undo 2" in table.status(2)
+
+    table.undo(2)
+
+    assert "not finished" not in table.status(2)
 
 
 @pytest.mark.parametrize("occurrence", [1, 2, 3])
