@@ -10,9 +10,8 @@ from backfill.settings.questions import RubricKeys
 
 def asking(settings: Settings, rubric: Rubric) -> Settings:
     """Today's settings with a job's questions; thresholds and keywords are today's where a name is the same."""
-    if rubric.asked() == settings.asked.asked():
-        return settings
-    return settings.model_copy(update={"rubric": RubricKeys.of(rubric.having(settings.asked))})
+    told = rubric.having(settings.asked)
+    return settings if told == settings.asked else settings.model_copy(update={"rubric": RubricKeys.of(told)})
 
 
 def planned_with(settings: Settings, asked: ClassifierSettings, rubric: Rubric) -> Settings:

@@ -41,9 +41,11 @@ WHOLE = replace(WORLD, is_whole=True)
 DONE = {1, 2, 3, 4, 7, 9, 10, 11, 12, 13, 14}
 #: On PostgreSQL it waits for writers by a lock of a transaction of its own, and writes nothing.
 NO_WRITES = {"outcomes.after"}
-# `evaluate` and `check` write the first, and no run does. A cleanup is cut in test_cleanup_faults.
+# `evaluate` and `check` write the first, and no run does. An undo is cut in test_undo_cuts, a cleanup in
+# test_cleanup_faults.
 OF_NO_RUN = {
     "attempts.open_without_run",
+    "undoing.intend",
     *(f"removals.{verb}" for verb in ("note", "forget", "close", "settle", "begin_undo")),
 }
 # The threads decide how often a step occurs; so often a run is begun anew in which it did not occur as often as hoped.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +67,15 @@ def run_until_full(
 ) -> BackfillError:
     """Fill the disk while `THREADS` calls are under way, about the middle of the mailbox; what the run ends with."""
     full = threading.Event()
-    all_called = threading.Barrier(THREADS, action=lambda: (disk.fill(), full.set()))
+
+    def fill() -> None:
+        # A log of SQLite's that was used before has room for what follows; without it nothing can be written.
+        with closing(sqlite3.connect(disk.folder / "ledger.db", timeout=30)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        disk.fill()
+        full.set()
+
+    all_called = threading.Barrier(THREADS, action=fill)
 
     def answer(message: Message) -> Scores:
         if len(bench.classifier.asked_about) > MAILS // 2 and not full.is_set():

@@ -14,6 +14,7 @@ from backfill.lifecycle import IllegalTransition
 from backfill.ports import Price
 from backfill.rubric import Rubric
 from backfill.throttle.budget import Budget
+from tests.support.bench import BenchEffect
 from tests.support.ledgers import answer, mail, receipt
 
 FREE = Price(Decimal("1e-9"), Decimal("1e-9"))
@@ -111,7 +112,7 @@ def test_a_mail_whose_effects_are_outstanding_is_not_done_with_its_verdict(bench
     [item] = bench.claim(run)
 
     [recorded] = bench.ledger.results.commit(
-        run, judged=[answered(item)], needs=Needs(("flags",), Rubric.default())
+        run, judged=[answered(item)], needs=Needs((BenchEffect(name="flags"),), Rubric.default())
     ).recorded
 
     assert not recorded.is_done
@@ -130,7 +131,9 @@ def test_a_mail_whose_effects_another_job_has_brought_about_is_done_with_its_ver
     known = bench.ledger.verdicts.known(wider.fingerprint, wider.generation, [mail(item).key])
 
     [recorded] = bench.ledger.results.commit(
-        run, judged=[Reused(item, mail(item), known[mail(item).key])], needs=Needs(("flags",), Rubric.default())
+        run,
+        judged=[Reused(item, mail(item), known[mail(item).key])],
+        needs=Needs((BenchEffect(name="flags"),), Rubric.default()),
     ).recorded
 
     assert recorded.is_done
