@@ -17,7 +17,7 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
 from backfill.mail.hidden import drop_hidden
-from backfill.mail.styles import Element, Sheet, elements
+from backfill.mail.styles import Element, Sheet, elements, nodes
 from backfill.mail.text import clean, is_meaningful, one_line
 
 _META_CHARSET = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
@@ -119,10 +119,10 @@ def _text(html: Any, *, alt_texts: bool = False) -> str:
 
 def _stand_in(tree: Any, title: str) -> str:
     """The alternative texts of visible pictures, else the title, else the number of pictures; "" without pictures."""
-    pictures = [element for element in elements(tree) if _is_picture(element.node)]
+    pictures = sum(map(_is_picture, nodes(tree)))
     if not pictures:
         return ""
-    return _text(tree, alt_texts=True) or title or f"[{len(pictures)} pictures]"
+    return _text(tree, alt_texts=True) or title or f"[{pictures} pictures]"
 
 
 def _is_picture(node: Any) -> bool:

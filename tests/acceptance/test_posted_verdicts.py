@@ -115,7 +115,7 @@ def test_taken_back_the_receiver_knows_no_verdict_and_applied_again_it_knows_all
     assert len(project.notes()) == 5
 
 
-def test_a_receiver_that_is_away_ends_the_undo_and_the_same_command_goes_on(
+def test_a_receiver_that_is_away_keeps_nothing_else_from_the_undo_and_the_same_command_goes_on(
     project: Project, mailbox: Mailbox, receiver: HookServer
 ) -> None:
     mailbox.holds(*(letter(number) for number in range(5)))
@@ -126,7 +126,8 @@ def test_a_receiver_that_is_away_ends_the_undo_and_the_same_command_goes_on(
     receiver.script = lambda post: None
     project.succeed("undo", "--yes")
 
-    assert away.returncode == 4, away.stdout + away.stderr
+    assert away.returncode == 1, away.stdout + away.stderr
+    assert "take back the rest with: backfill undo 1" in away.stdout
     assert receiver.world == {}
     assert project.notes() == []
 

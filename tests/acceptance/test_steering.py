@@ -283,6 +283,7 @@ def test_watching_without_a_terminal_prints_a_line_until_the_job_has_ended(proje
 
 
 def test_ctrl_c_ends_the_watching_and_nothing_else(project: Project, working: subprocess.Popen[str]) -> None:
+    steer(project, "pace", "20")  # the run outlasts the watching also on a busy machine
     with watching(project) as (watcher, terminal):
         shown = b""
         while b"IN PROGRESS" not in shown:

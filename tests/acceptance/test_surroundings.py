@@ -119,7 +119,7 @@ def test_watching_ends_when_nobody_looks_any_more(project, mailbox, api):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_lost_terminal_stops_a_run_as_sigterm_does(project, mailbox, api, times):
-    mailbox.holds(*map(letter, range(40)))
+    mailbox.holds(*map(letter, range(200)))
     api.latency_s = 0.3
 
     with project.start("run", "--yes", "--concurrency", "2") as child:

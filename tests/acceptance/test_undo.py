@@ -298,30 +298,20 @@ def test_a_job_about_another_account_is_refused_and_nothing_of_it_counts_as_gone
     assert project.count("removal WHERE undone_at IS NULL") == 2
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("apply", "1", "--yes"),
-        ("verify", "1"),
-        ("verify", "1", "--repair"),
-        ("retry", "1", "--yes"),
-        ("run", "--job", "1", "--yes"),
-    ],
-)
 def test_a_job_about_another_account_is_also_refused_by_every_other_command_that_looks_at_its_mail(
-    project: Project, mailbox: Mailbox, command: tuple[str, ...]
+    project: Project, mailbox: Mailbox
 ) -> None:
     mailbox.holds(letter(1), letter(2))
     project.succeed("run", "--yes")
-    items = project.count("item WHERE status = 'done'")
     project.configure(imap={"username": "another@example.org"})
 
-    refused = project.run(*command)
+    for command in ("apply 1 --yes", "verify 1 --repair", "retry 1 --yes", "run --job 1 --yes"):
+        refused = project.run(*command.split())
+        assert refused.returncode == 2, refused.stderr
+        assert "Job 1 is about the account" in refused.stderr
+        assert "another@example.org" in refused.stderr
 
-    assert refused.returncode == 2, refused.stderr
-    assert "Job 1 is about the account" in refused.stderr
-    assert "another@example.org" in refused.stderr
-    assert project.count("item WHERE status = 'done'") == items
+    assert project.count("item WHERE status = 'done'") == 2
 
 
 def result_of_cleanup(project: Project) -> str:

@@ -14,7 +14,7 @@ from tests.support.project import PROCESSED, Project, letter
 
 MAILS = 400
 #: How often each command is killed. `KILLS=200` kills for some minutes.
-KILLS = int(os.environ.get("KILLS") or 3)
+KILLS = int(os.environ.get("KILLS") or 2)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ MODELS = ("a", "b", "c")
 CAPS = (None, 1, 2)
 BEFORE = {1: {"\\Seen", "Mine"}, 2: {"spam"}, 3: {"Important", "AIProcessed"}, 4: set()}
 SETTINGS = settings(
-    max_examples=int(os.environ.get("BACKFILL_SEQUENCES", "30")),
+    max_examples=int(os.environ.get("BACKFILL_SEQUENCES", "12")),
     stateful_step_count=10,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -229,4 +229,4 @@ def test_any_sequence_of_commands_leaves_what_the_current_verdicts_derive_on_pos
         ledger.close()
         return postgres_url
 
-    run_state_machine_as_test(lambda: Sequence(url), settings=settings(SETTINGS, max_examples=5))
+    run_state_machine_as_test(lambda: Sequence(url), settings=settings(SETTINGS, max_examples=2))

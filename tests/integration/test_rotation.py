@@ -136,7 +136,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEPS, max_size=14))
 @example(steps=[("catch up",), ("rotate", "copytruncate, lines in between")])
 @example(steps=[("die writing", 1.0), ("rotate", "copytruncate, lines in between")])

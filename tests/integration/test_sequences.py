@@ -178,7 +178,7 @@ STEPS = st.one_of(
 @pytest.mark.timeout(3600)
 @given(steps=st.lists(STEPS, min_size=2, max_size=7))
 @settings(
-    max_examples=int(os.environ.get("SEQUENCES") or 12),
+    max_examples=int(os.environ.get("SEQUENCES") or 5),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     deadline=None,
 )
