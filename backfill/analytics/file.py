@@ -79,11 +79,15 @@ WARNINGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The state of the file, and from where to go on; `sink` None: from the start. `recorded`: the ledger's record."""
+    """The state of the file, and from where to go on; `sink` None: from the start. `recorded`: the ledger's record.
+
+    `stamp`: inode and length of the file that was looked at; None: there was none.
+    """
 
     state: State
     sink: Sink | None
     recorded: Sink | None
+    stamp: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +174,12 @@ class AnalyticsFile:
 
     def _append(self) -> int | None:
         """Append up to `BATCH` lines; returns how many. None: another program has changed the file meanwhile."""
-        sink = self._ready()
+        sink, stamp = self._ready()
         number = files.private(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         with open(number, "r+b") as file:
+            # If it was rotated since the look, lines that nobody has committed may have gone with it.
+            if _stamp(number) != stamp and (stamp is not None or os.fstat(number).st_size):
+                return None
             if os.fstat(number).st_size > sink.committed_bytes:
                 os.ftruncate(number, sink.committed_bytes)
             outcomes = self.ledger.outcomes.after(sink.last_outcome_id, BATCH)
@@ -190,8 +197,8 @@ class AnalyticsFile:
         self.ledger.outcomes.advance(sink, longer)
         return len(outcomes)
 
-    def _ready(self) -> Sink:
-        """The ledger's record of the file as it is found now. Writes it where it has changed.
+    def _ready(self) -> tuple[Sink, tuple[int, int] | None]:
+        """The ledger's record of the file as it is found now, and the file's stamp. Writes what has changed.
 
         Raises `EffectUnavailable` for a file that this ledger did not write, or that was edited.
         """
@@ -202,25 +209,27 @@ class AnalyticsFile:
         if found.state in WARNINGS:
             logger.warning(WARNINGS[found.state], self.path)
         if found.sink is not None and found.sink == found.recorded:
-            return found.sink
+            return found.sink, found.stamp
         sink = self._sink()
         ready = replace(found.sink or Sink(0, 0, 0), id=sink.id)
         self.ledger.outcomes.advance(sink, ready)
-        return ready
+        return ready, found.stamp
 
     def _look(self) -> Found:
         """What has become of the file. Only reads."""
         recorded = self.ledger.outcomes.find_sink(socket.gethostname(), str(self.path))
+        stamp = None
         try:
             with open(self.path, "rb") as file:
-                is_empty = not file.seek(0, os.SEEK_END)
-                if not is_empty:
+                stamp = _stamp(file.fileno())
+                if stamp[1]:
                     state, sink = self._unknown(file) if recorded is None else self._known(file, recorded)
-                    return Found(state, sink, recorded)
+                    return Found(state, sink, recorded, stamp)
         except FileNotFoundError:
-            is_empty = False
+            pass
+        is_empty = stamp is not None
         state, sink = self._moved_away() if recorded is None else self._moved(recorded, is_empty=is_empty)
-        return Found(state, sink, recorded)
+        return Found(state, sink, recorded, stamp)
 
     def _known(self, file: BinaryIO, sink: Sink) -> tuple[State, Sink]:
         """The state of a file that is not empty."""
@@ -323,3 +332,9 @@ class AnalyticsFile:
 def _begun_after(sink: Sink, rotated: int) -> Sink:
     """The record of a new file, when the outcomes up to `rotated` are in the files before it."""
     return replace(sink, committed_bytes=0, last_outcome_id=rotated, rotated_outcome_id=rotated)
+
+
+def _stamp(number: int) -> tuple[int, int]:
+    """The inode and the length of an open file."""
+    facts = os.fstat(number)
+    return facts.st_ino, facts.st_size
